@@ -1,6 +1,13 @@
-"""Draw each screen of kelly-tui at several sizes as SVG: ``python tools/draw_screens.py FOLDER`` (about a minute).
+"""Draw the screens of kelly-tui as SVG.
 
-Trains two models for a few epochs on generated data in a temporary folder, so that the screens have something to show.
+``python tools/draw_screens.py FOLDER`` draws each screen at several sizes (about a minute). Two models are trained for
+a few epochs on generated data, so that the screens have something to show.
+
+``python tools/draw_screens.py --readme DATASETS`` draws the pictures of the README, ``docs/screen-*.svg``, from real
+data (about a minute): the chords and MAESTRO in the folder DATASETS, and two models that are trained on them twice,
+once with small steps and once with small batches, as ``kelly-tui`` would.
+
+Everything but the pictures goes into a temporary folder.
 """
 
 from __future__ import annotations
@@ -9,13 +16,20 @@ import asyncio
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from textual.pilot import Pilot
 
 from kelly_core.config.loading import load_settings
 from kelly_core.runs.launch import start
+from kelly_core.runs.run import Run
 from kelly_tui.app import KellyApp
+from kelly_tui.screens.datasets import Datasets
+from kelly_tui.screens.train import Train
 from kelly_tui.session import Options
 from kelly_tui.widgets.bars import SCREENS
+from kelly_tui.widgets.panels import Drawing
 
 SIZES = ((60, 20), (80, 24), (120, 40), (200, 60))
 THEMES = ("kelly-dark", "kelly-light")
@@ -29,6 +43,38 @@ use_synthetic = true
 synthetic_examples = 256
 """
 
+README_PICTURES = Path(__file__).resolve().parents[1] / "docs"
+README_SIZE = (120, 36)
+README_MODELS = ("HarmonyPredictor", "DynamicsEngine")
+README_SETTINGS = """
+[training]
+epochs = 60
+"""
+FIRST = {"learning_rate": 0.0001, "output": "slow"}
+SECOND = {"batch_size": 8, "output": "small-batches"}
+"""Options of the two runs; small batches take long enough to be seen in training."""
+EPOCHS_SHOWN = 5
+"""Epochs of the second model in the picture of a training."""
+CORPUS = ("down", "down", "down")
+"""Keys to MAESTRO on the Datasets screen."""
+
+
+def save_picture(app: KellyApp, path: Path) -> None:
+    """Write the screen in front as SVG."""
+    path.write_text(app.export_screenshot(title="kelly-tui"), encoding="utf-8")
+
+
+async def until_ended(run: Run) -> None:
+    """Wait for the end of a run."""
+    while run.poll() or run.snapshot.live:
+        await asyncio.sleep(0.1)
+
+
+async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
+    """Let the screens work until a condition is true."""
+    while not true():
+        await pilot.pause(0.1)
+
 
 async def draw(folder: Path, size: tuple[int, int], theme: str) -> None:
     """Write ``<screen>-<theme>-<columns>x<rows>.svg`` for each screen."""
@@ -38,39 +84,89 @@ async def draw(folder: Path, size: tuple[int, int], theme: str) -> None:
             await pilot.press(str(number))
             # Screens fill from worker processes and threads, which have no common event to wait for.
             await pilot.pause(SECONDS_TO_SETTLE)
-            path = folder / f"{name}-{theme}-{size[0]}x{size[1]}.svg"
-            path.write_text(app.export_screenshot(title="kelly-tui"), encoding="utf-8")
-
-
-async def train() -> None:
-    """Run a training to its end."""
-    run = start(load_settings().settings, MODELS, command=("kelly-core", "train"))
-    while run.poll() or run.snapshot.live:
-        await asyncio.sleep(0.1)
+            save_picture(app, folder / f"{name}-{theme}-{size[0]}x{size[1]}.svg")
 
 
 async def draw_all(folder: Path) -> None:
     """Train, then draw the screens at all sizes, the usual one in all themes."""
-    await train()
+    await until_ended(start(load_settings().settings, MODELS, command=("kelly-core", "train")))
     for size in SIZES:
         for theme in THEMES if size == (120, 40) else THEMES[:1]:
             await draw(folder, size, theme)
 
 
+async def draw_readme() -> None:
+    """Start the trainings, watch them, and draw the pictures of the README."""
+    await until_ended(_start(FIRST))
+    app = KellyApp(Options(theme="kelly-dark"))
+    async with app.run_test(size=README_SIZE) as pilot:
+        await pilot.press("1", *CORPUS, "p")
+        await until(pilot, lambda: isinstance(app.screen, Datasets) and _shows_labels(app.screen))
+        await pilot.pause(1.0)
+        save_picture(app, README_PICTURES / "screen-datasets.svg")
+        second = _start(SECOND)
+        await until(pilot, lambda: second.id in [run.id for run in app.run_list.runs])
+        app.attached = second.id
+        await pilot.press("3")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view)
+        # The chart of the model in training.
+        await pilot.press("l", "down")
+        await until(pilot, lambda: isinstance(app.screen, Train) and app.screen.view and _far_enough(app.screen))
+        await pilot.pause(1.0)
+        save_picture(app, README_PICTURES / "screen-train.svg")
+        await pilot.press("6")
+        await until(pilot, lambda: not second.poll() and not second.snapshot.live)
+        await pilot.press("space", "down", "space")
+        await pilot.pause(3.0)
+        save_picture(app, README_PICTURES / "screen-runs.svg")
+
+
+def _start(options: Mapping[str, object]) -> Run:
+    """Start a run with options of ``kelly-core train``, as its command shows them."""
+    typed: dict[str, tuple[str, object]] = {"output.dir": ("--output", options["output"])}
+    typed |= {
+        f"models.{model}.{name}": (f"--{name}", value)
+        for model in README_MODELS
+        for name, value in options.items()
+        if name != "output"
+    }
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    models = [word for model in README_MODELS for word in ("--model", model)]
+    command = ("kelly-core", "train", *models, *words)
+    return start(load_settings(options=typed).settings, README_MODELS, command=command)
+
+
+def _far_enough(screen: Train) -> bool:
+    """Return True if the second model is in training, so that there is something to see."""
+    assert screen.view is not None
+    return screen.view.snapshot.models[1].epoch >= EPOCHS_SHOWN
+
+
+def _shows_labels(screen: Datasets) -> bool:
+    """Return True if a corpus was read."""
+    return "mean" in str(screen.query_one("#labels", Drawing).render())
+
+
 def main() -> int:
-    """Draw into the folder of the command line; return the exit status."""
-    if len(sys.argv) != 2:
+    """Draw what the command line asks for; return the exit status."""
+    if len(sys.argv) not in (2, 3) or (len(sys.argv) == 3) != (sys.argv[1] == "--readme"):
         print(__doc__)
         return 2
-    folder = Path(sys.argv[1]).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    readme, folder = len(sys.argv) == 3, Path(sys.argv[-1]).absolute()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= {"XDG_STATE_HOME": scratch, "XDG_CACHE_HOME": scratch, "COLORTERM": "truecolor"}
         os.chdir(scratch)
-        Path("config.toml").write_text(SETTINGS, encoding="utf-8")
-        asyncio.run(draw_all(folder))
+        Path("config.toml").write_text(README_SETTINGS if readme else SETTINGS, encoding="utf-8")
+        if readme:
+            # The pictures show this name and not the place of the corpora on this machine.
+            Path("datasets").symlink_to(folder)
+            asyncio.run(draw_readme())
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            asyncio.run(draw_all(folder))
         os.chdir("/")
-    print(f"wrote {len(list(folder.glob('*.svg')))} pictures to {folder}")
+    written = README_PICTURES if readme else folder
+    print(f"wrote {len(list(written.glob('*.svg')))} pictures to {written}")
     return 0
 
 
