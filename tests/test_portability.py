@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from kelly_core.data import create_dataset
 from kelly_core.export.reader import read_export
 from kelly_core.spec import DATASETS, model_spec
 from kelly_core.training.evaluation import evaluate_export
-from kelly_core.training.exporting import CheckpointEngine, export_network
+from kelly_core.training.exporting import export_network, run_checkpoint
 from kelly_core.validation.behavior import ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from tests.helpers import tiny
@@ -50,8 +51,8 @@ def faults(folder: Path) -> dict[str, dict[str, str]]:
     for path in sorted(folder.glob("*/*.json")):
         export = read_export(path)
         checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
-        engine = CheckpointEngine(checkpoint, export.metadata["checkpoint"])
-        report = validate_file(path, check_specs=True, references=[ReferenceEngine("checkpoint", engine.run)])
+        run = partial(run_checkpoint, checkpoint, export.metadata["checkpoint"])
+        report = validate_file(path, check_specs=True, references=[ReferenceEngine("checkpoint", run)])
         found[path.parent.name] = {check.name: check.detail for check in report.checks if not check.passed}
         spec = model_spec(export.metadata["model_name"])
         quality = evaluate_export(export, spec, Run(spec, path.parent).dataset, "validation")

@@ -214,10 +214,10 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
     recorded = read_provenance(path)
     if recorded is not None and recorded.checkpoint and checkpoint.is_file():
-        from kelly_core.training.exporting import CheckpointEngine
+        from kelly_core.training.exporting import run_checkpoint
 
-        weights = CheckpointEngine(checkpoint, recorded.checkpoint)
-        references.append(ReferenceEngine("its checkpoint in PyTorch", weights.run))
+        run = partial(run_checkpoint, checkpoint, recorded.checkpoint)
+        references.append(ReferenceEngine("its checkpoint in PyTorch", run))
     if engine is not None:
         references.append(ReferenceEngine("the plugin's engine", partial(engine.run, path)))
     return references

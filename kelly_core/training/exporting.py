@@ -226,31 +226,25 @@ def _forgetful(lstm: LstmWeights) -> LstmWeights:
     return LstmWeights(weight_ih, np.zeros_like(lstm.weight_hh), bias_ih, bias_hh)
 
 
-class CheckpointEngine:
-    """The checkpoint's own network in PyTorch with the plugin's raw inputs, to which an export must be equal.
+def run_checkpoint(path: Path, weights_hash: str, inputs: Array) -> Array:
+    """Return outputs [T, out] of a checkpoint's own network in PyTorch, to which those of its export must be equal.
 
     Args:
         path: the checkpoint.
-        weights_hash: hash that the export names; another one in the checkpoint is an error when it is run.
+        weights_hash: hash that the export names.
+        inputs: the plugin's raw inputs [T, in], in sequence from zero state; if stateless, each from zero state.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or holds other weights than the export.
     """
-
-    def __init__(self, path: Path, weights_hash: str) -> None:
-        self._path, self._weights_hash = path, weights_hash
-
-    def run(self, inputs: Array) -> Array:
-        """Return outputs [T, out] for raw inputs [T, in], from zero state; if stateless, each frame from zero state.
-
-        Raises:
-            CheckpointError: the checkpoint cannot be read, or holds other weights than the export.
-        """
-        checkpoint = load_checkpoint(self._path)
-        if checkpoint.weights_hash() != self._weights_hash:
-            raise CheckpointError("holds other weights than the export was made from", where=self._path)
-        # In double precision, so that only the rounding of the export's engine is left in a difference.
-        network = checkpoint.best().double()
-        standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
-        frames = standardized[:, None] if checkpoint.state == "stateless" else standardized[None]
-        with torch.inference_mode():
-            outputs, _ = network(frames)
-        result: Array = outputs.reshape(len(inputs), -1).float().numpy()
-        return result
+    checkpoint = load_checkpoint(path)
+    if checkpoint.weights_hash() != weights_hash:
+        raise CheckpointError("holds other weights than the export was made from", where=path)
+    # In double precision, so that only the rounding of the export's engine is left in a difference.
+    network = checkpoint.best().double()
+    standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
+    frames = standardized[:, None] if checkpoint.state == "stateless" else standardized[None]
+    with torch.inference_mode():
+        outputs, _ = network(frames)
+    result: Array = outputs.reshape(len(inputs), -1).float().numpy()
+    return result

@@ -18,7 +18,7 @@ from kelly_core.export.provenance import is_non_commercial, previous_of, provena
 from kelly_core.music.emotion import encode
 from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
-from kelly_core.training.exporting import CheckpointEngine, Replacement, export_network, exported_layers, replace_export
+from kelly_core.training.exporting import Replacement, export_network, exported_layers, replace_export, run_checkpoint
 from kelly_core.validation.checks import validate_file
 from tests.helpers.toy_training import Run, script_validation_losses
 from tests.seeds import seeded_rng, shifted
@@ -44,8 +44,8 @@ def test_the_export_takes_raw_inputs_where_the_network_took_standardized_ones(sp
         outputs, _ = checkpoint.best()(torch.from_numpy(run.dataset.normalizer.apply(raw))[None])
     exported = NumpyEngine(exported_layers(checkpoint)).process(raw)
     np.testing.assert_allclose(exported, outputs[0].numpy(), atol=1e-5)
-    engine = CheckpointEngine(run.checkpoint_path("best"), checkpoint.weights_hash())
-    np.testing.assert_allclose(engine.run(raw), exported, atol=1e-5)
+    own = run_checkpoint(run.checkpoint_path("best"), checkpoint.weights_hash(), raw)
+    np.testing.assert_allclose(own, exported, atol=1e-5)
 
 
 def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) ->
     with torch.inference_mode():
         outputs, _ = checkpoint.best()(alone)
     np.testing.assert_allclose(in_a_row, outputs[:, 0].numpy(), atol=1e-5)
-    engine = CheckpointEngine(run.checkpoint_path("best"), checkpoint.weights_hash())
-    np.testing.assert_allclose(engine.run(raw), in_a_row, atol=1e-5)
+    own = run_checkpoint(run.checkpoint_path("best"), checkpoint.weights_hash(), raw)
+    np.testing.assert_allclose(own, in_a_row, atol=1e-5)
 
 
 def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Pa
     former = trained(run).weights_hash()
     trained(run, seed=shifted(1))
     with pytest.raises(CheckpointError, match="other weights"):
-        CheckpointEngine(run.checkpoint_path("best"), former).run(np.zeros((1, GROOVE.input_size), np.float32))
+        run_checkpoint(run.checkpoint_path("best"), former, np.zeros((1, GROOVE.input_size), np.float32))
 
 
 @pytest.fixture
