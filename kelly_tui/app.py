@@ -53,6 +53,8 @@ _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 
 _IMPORT_PAUSE = 0.01
 _SHARED_MODULES = ("tomlkit", "kelly_core.config.editing", "kelly_core.benchmark.history")
 """Modules that take several milliseconds to import and that screens need."""
+_NUMPY_MODULE = "kelly_tui.charts.canvas"
+"""The one that imports NumPy, which takes longer than a key should wait."""
 
 T = TypeVar("T")
 
@@ -64,11 +66,11 @@ def _make_screen(name: str) -> BaseScreen:
 
 
 def screen_modules() -> list[str]:
-    """Return what the screens import, each module after those that it needs."""
+    """Return what the screens import without NumPy, each module after those that it needs."""
     parts = ("widgets", "charts", "dialogs", "screens")
     folders = {part: import_module(f"kelly_tui.{part}").__path__ for part in parts}
     own = [f"kelly_tui.{part}.{each.name}" for part in parts for each in iter_modules(folders[part])]
-    return [*_SHARED_MODULES, *own]
+    return [*_SHARED_MODULES, *(name for name in own if name != _NUMPY_MODULE)]
 
 
 class KellyApp(DisplayApp):
@@ -176,8 +178,7 @@ class KellyApp(DisplayApp):
         for name in screen_modules():
             await asyncio.sleep(_IMPORT_PAUSE)
             import_module(name)
-        # It imports NumPy, which takes longer than a key should wait.
-        await asyncio.to_thread(import_module, "kelly_tui.canvas")
+        await asyncio.to_thread(import_module, _NUMPY_MODULE)
         self._freeze_objects()
 
     def add_screen(self, screen: BaseScreen) -> None:

@@ -25,7 +25,7 @@ from kelly_tui.formatting import placeholder
 from kelly_tui.themes import ThemeColors
 
 if TYPE_CHECKING:
-    from kelly_tui.canvas import Canvas
+    from kelly_tui.charts.canvas import Canvas
 
 _LEAST_EPOCHS = 4.0
 """Epochs that stay in view, however far one zooms in."""

@@ -26,7 +26,7 @@ from kelly_tui.charts.chart_data import (
 from kelly_tui.themes import ThemeColors
 
 if TYPE_CHECKING:
-    from kelly_tui.canvas import Canvas
+    from kelly_tui.charts.canvas import Canvas
 
 TAIL_EPOCHS = 20
 LEAST_SIZE = Size(16, 4)
@@ -114,7 +114,7 @@ def draw(request: PlotRequest) -> Plot:
     if too_small(request.size) or not drawn:
         return Plot(None, legend)
     # It imports NumPy, for which the first screen does not wait.
-    from kelly_tui.canvas import Canvas
+    from kelly_tui.charts.canvas import Canvas
 
     frame = _frame(request, drawn)
     xs, ys = (frame.left, frame.right), (frame.low, frame.high)

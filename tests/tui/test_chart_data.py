@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.style import Style
 from textual.geometry import Size
 
-from kelly_tui.canvas import Canvas
+from kelly_tui.charts.canvas import Canvas
 from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, with_gaps_over, without_far_guides
 from kelly_tui.charts.forest_plot import ForestPlot, Gain
 from kelly_tui.charts.plotting import axis_labels
