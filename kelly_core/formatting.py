@@ -1,9 +1,18 @@
-"""Durations, bytes, losses, missing values and foreign text, shown alike by commands, reports and screens."""
+"""Durations, bytes, losses, missing values and foreign text, shown alike by commands, reports and screens.
+
+Terminals and pipes that cannot show every character get ASCII.
+"""
 
 from __future__ import annotations
 
+import codecs
 import re
+import string
+import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
+from io import TextIOWrapper
+from typing import TextIO
 
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # control characters: they move the cursor, clear the screen, or end a line
@@ -110,3 +119,73 @@ def format_interval(low: float, high: float) -> str:
 def format_metric(value: float | None) -> str:
     """Return a measure of quality with four significant digits."""
     return MISSING if value is None else f"{value:.4g}"
+
+
+_SAME_MEANING = {
+    "–—−·─╌┄▔": "-",
+    "━═▄": "=",
+    "│┃║▏▎▍▌▐▕": "|",
+    "╭╮╰╯┌┐└┘├┤┬┴┼╔╗╚╝▅✓✔": "+",
+    "…▂": ".",
+    "×✗✘": "x",
+    "●•◉▆▓": "*",
+    "◆◇": "@",
+    "★": "=",
+    "→▶▸❯≥": ">",
+    "←◀◂≤": "<",
+    "↑▲▀": "^",
+    "↓▼": "v",
+    "µ": "u",
+    "ε": "e",
+    "σ": "s",
+    "±≈": "~",
+    "♯": "#",
+    "▇": "%",
+    "█▉▊▋": "#",
+    "▒": ":",
+    "░": ".",
+    "▁": "_",
+    "▃": "-",
+    "“”„": '"',
+    "‘’": "'",
+    "\N{NO-BREAK SPACE}": " ",
+}
+_TABLE = {ord(sign): plain for signs, plain in _SAME_MEANING.items() for sign in signs}
+_UNKNOWN = "?"
+_HANDLER = "kelly_plain"
+
+
+@lru_cache(4096)
+def to_ascii(text: str) -> str:
+    """Return the text in ASCII, with the same width.
+
+    Signs become one of like shape or meaning, letters lose their accents, all others become question marks.
+    """
+    return text if text.isascii() else "".join(map(_plain, text.translate(_TABLE)))
+
+
+def _plain(sign: str) -> str:
+    # Escape characters begin the styles of a terminal. Those of foreign text have been escaped before.
+    if sign in string.printable or sign == "\x1b":
+        return sign
+    # Here, because most programs that format a number or an error need no table of widths.
+    from rich.cells import cell_len
+
+    letters = [part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)]
+    if len(letters) == 1 and letters[0] in string.printable:
+        return letters[0].ljust(cell_len(sign))
+    return _UNKNOWN * cell_len(sign)
+
+
+def replace_unencodable(*streams: TextIO) -> None:
+    """Make streams replace characters that their encoding lacks by ASCII, instead of failing."""
+    codecs.register_error(_HANDLER, _replaced)
+    for stream in streams:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return to_ascii(error.object[error.start : error.end]), error.end

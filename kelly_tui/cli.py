@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from kelly_core import __version__
-from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import option, use_help_classes
 from kelly_core.cli.options import ConfigOption
+from kelly_core.formatting import replace_unencodable
 from kelly_tui.session import Options
 
 _SESSION_PANEL = "Session"

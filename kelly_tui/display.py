@@ -27,8 +27,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.strip import Strip
 
-from kelly_core.ascii import to_ascii
-from kelly_core.formatting import printable
+from kelly_core.formatting import printable, to_ascii
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.shutdown import Driver
 from kelly_tui.themes import ANSI16_THEME, THEMES

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from kelly_core.ascii import replace_unencodable, to_ascii
 from kelly_core.formatting import (
     MISSING,
     format_bytes,
@@ -20,6 +19,8 @@ from kelly_core.formatting import (
     format_loss,
     printable,
     printable_lines,
+    replace_unencodable,
+    to_ascii,
 )
 
 

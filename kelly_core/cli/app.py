@@ -12,10 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from kelly_core import __version__
-from kelly_core.ascii import replace_unencodable
 from kelly_core.cli.help import HelpGroup, UsageError, use_help_classes
 from kelly_core.errors import KellyError, as_memory_error
-from kelly_core.formatting import printable_lines
+from kelly_core.formatting import printable_lines, replace_unencodable
 
 COMMANDS = {
     "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",

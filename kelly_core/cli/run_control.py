@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,11 @@ _STOP_PANEL = "When to stop (default after the current step)"
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_START = 30.0
 _POLL_SECONDS = 0.1
+
+
+def _model_option(action: str, **attributes: Any) -> Any:
+    text = f"Model to {action} (default the only one in training)."
+    return option(MODELS_PANEL, text, "--model", "-m", autocompletion=complete_model, **attributes)
 
 
 def stop(
@@ -69,17 +74,7 @@ def pause(context: typer.Context, run_id: RunIdArgument) -> None:
 def rollback(
     context: typer.Context,
     run_id: RunIdArgument,
-    model: Annotated[
-        str | None,
-        option(
-            MODELS_PANEL,
-            "Model to roll back (default the only one in training).",
-            "--model",
-            "-m",
-            metavar="NAME",
-            autocompletion=complete_model,
-        ),
-    ] = None,
+    model: Annotated[str | None, _model_option("roll back", metavar="NAME")] = None,
 ) -> None:
     """Roll a model in training back to its best weights, and halve its learning rate.
 
@@ -143,16 +138,7 @@ def set_settings(
             autocompletion=complete_changes,
         ),
     ],
-    model: Annotated[
-        str | None,
-        option(
-            MODELS_PANEL,
-            "Model to change (default the only one in training).",
-            "--model",
-            "-m",
-            autocompletion=complete_model,
-        ),
-    ] = None,
+    model: Annotated[str | None, _model_option("change")] = None,
 ) -> None:
     """Change settings of a model in training from its next epoch on; a resume keeps the changes.
 

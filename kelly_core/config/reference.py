@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from kelly_core.config.schema import ModelSettings, Settings
-from kelly_core.spec import MODELS
+from kelly_core.spec import MODELS, model_spec
 
 SCHEMA_FILE = "config.schema.json"
 """Name of the JSON Schema beside a settings file, as its ``#:schema`` line gives it."""
@@ -220,8 +220,7 @@ def _assignment(name: str, info: SettingInfo) -> str:
 def _inherited(key: str) -> object:
     """Return the value that holds where a model's section leaves a setting out."""
     _, model, name = key.split(".")
-    spec = next(spec for spec in MODELS if spec.name == model)
     if name == "loss":
-        return spec.loss
+        return model_spec(model).loss
     training = "training.early_stopping.patience" if name == "patience" else f"training.{name}"
     return setting(training).default
