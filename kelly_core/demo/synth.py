@@ -170,21 +170,8 @@ def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, 
 
 def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
     # No MIDI input, no shell, no reverb, no chorus; samples of 16 bits to the standard output.
-    command = [
-        _FLUIDSYNTH,
-        "-n",
-        "-i",
-        "-q",
-        "-r",
-        str(_FLUIDSYNTH_RATE),
-        "-g",
-        str(_FLUIDSYNTH_GAIN),
-        "-R",
-        "0",
-        "-C",
-        "0",
-    ]
-    command += ["-T", "raw", "-O", "s16", "-F", "-", str(soundfont), str(path.resolve())]
+    options = f"-n -i -q -r {_FLUIDSYNTH_RATE} -g {_FLUIDSYNTH_GAIN} -R 0 -C 0 -T raw -O s16 -F -"
+    command = [_FLUIDSYNTH, *options.split(), str(soundfont), str(path.resolve())]
     wanted = round(seconds * _FLUIDSYNTH_RATE) * _CHANNELS * _SAMPLE_BYTES
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
