@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.download.archives import read_member_list, unpack
+from kelly_core.data.download.archives import Unpacked, read_member_list, unpack
 from kelly_core.errors import DataError
 
 
@@ -40,6 +40,13 @@ def tar_member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> ta
 
 
 CONTENT = zip_of({f"tiny-v1/{year}/{n}.midi": bytes([n]) * 900 for year in (2004, 2006) for n in range(20)})
+
+
+def unpack_bytes(folder: Path, content: bytes, limit: int = 10**6) -> Unpacked:
+    """Unpack an archive with this content into ``out`` below a folder."""
+    (folder / "archive").write_bytes(content)
+    (folder / "out").mkdir()
+    return unpack(folder / "archive", folder / "out", limit)
 
 
 def link_in_zip(target: str) -> bytes:
@@ -93,31 +100,24 @@ def test_a_member_longer_than_it_says_is_refused(tmp_path: Path) -> None:
     # The size of the central directory's entry, which zipfile believes, becomes 5.
     at = content.rindex(b"PK\x01\x02") + 24
     content[at : at + 4] = (5).to_bytes(4, "little")
-    path = tmp_path / "bomb.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
     with contextlib.suppress(DataError):
-        unpack(path, tmp_path / "out", limit=1000)
+        unpack_bytes(tmp_path, bytes(content), limit=1000)
     assert sum(found.stat().st_size for found in (tmp_path / "out").rglob("*") if found.is_file()) <= 1000
 
 
 def test_links_between_members_and_files_of_macos_are_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar.gz"
-    path.write_bytes(
-        tar_of(
-            [
-                (tar_member("a/1.mid"), b"1"),
-                (tar_member("a/b/l", tarfile.SYMTYPE, "../1.mid"), b""),
-                (tar_member("a/h", tarfile.LNKTYPE, "a/1.mid"), b""),
-                (tar_member("__MACOSX/a/._1.mid"), b"fork"),
-                (tar_member("a/.DS_Store"), b"x"),
-                (tar_member("a/.kelly-members"), b"forged"),
-                (tar_member("a/caf\udce9.mid"), b"22"),
-            ]
-        )
+    content = tar_of(
+        [
+            (tar_member("a/1.mid"), b"1"),
+            (tar_member("a/b/l", tarfile.SYMTYPE, "../1.mid"), b""),
+            (tar_member("a/h", tarfile.LNKTYPE, "a/1.mid"), b""),
+            (tar_member("__MACOSX/a/._1.mid"), b"fork"),
+            (tar_member("a/.DS_Store"), b"x"),
+            (tar_member("a/.kelly-members"), b"forged"),
+            (tar_member("a/caf\udce9.mid"), b"22"),
+        ]
     )
-    (tmp_path / "out").mkdir()
-    unpacked = unpack(path, tmp_path / "out", limit=100)
+    unpacked = unpack_bytes(tmp_path, content, limit=100)
     assert (unpacked.files, unpacked.bytes, unpacked.links, unpacked.top) == (2, 3, 2, "a")
     assert list(read_member_list(tmp_path / "out")) == [(1, "a/1.mid"), (2, "a/caf\udce9.mid")]
 
@@ -128,19 +128,13 @@ def test_links_between_members_and_files_of_macos_are_left_out(tmp_path: Path) -
     ids=["truncated", "header only", "empty", "text"],
 )
 def test_a_damaged_archive_is_an_error_in_words(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match="damaged"):
-        unpack(path, tmp_path / "out", limit=10**6)
+        unpack_bytes(tmp_path, content)
 
 
 def test_an_encrypted_archive_is_an_error_in_words(tmp_path: Path) -> None:
     content = bytearray(zip_of({"a/1": b"x"}))
     for header, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(header) + flags] |= 1
-    path = tmp_path / "a.zip"
-    path.write_bytes(content)
-    (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match="encrypted"):
-        unpack(path, tmp_path / "out", limit=10**6)
+        unpack_bytes(tmp_path, bytes(content))

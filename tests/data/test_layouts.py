@@ -44,6 +44,12 @@ def assert_test_kept_out(dataset: CorpusDataset, test: str) -> None:
     assert not any(stem in str(group) or Path(test).name in str(group) for group in dataset.rows.groups)
 
 
+@pytest.fixture
+def maestro(tmp_path: Path) -> Path:
+    """MAESTRO with its table: two training files, one of each other split, and one that is not listed."""
+    return tiny.maestro(tmp_path / "maestro")
+
+
 class TestMaestro:
     @pytest.mark.parametrize("below", DEPTHS)
     def test_the_table_is_found_at_any_depth(self, load, tmp_path, below) -> None:
@@ -62,9 +68,8 @@ class TestMaestro:
         assert_test_kept_out(dataset, f"maestro-v3.0.0/{MAESTRO_TEST}")
         assert dataset.report.tables == ["maestro-v3.0.0/maestro-v3.0.0.csv", "maestro-v3.0.0/maestro-v3.0.0.json"]
 
-    def test_headers_splits_and_paths_in_other_spellings(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        table = root / "maestro-v3.0.0.csv"
+    def test_headers_splits_and_paths_in_other_spellings(self, load, maestro) -> None:
+        table = maestro / "maestro-v3.0.0.csv"
         words = {"train": "Training", "validation": "dev", "test": "TEST"}
         rows = [
             {key.upper(): value for key, value in row.items() if key != "midi_filename"}
@@ -72,7 +77,7 @@ class TestMaestro:
             for row in rows_of(table)
         ]
         write_rows(table, rows)
-        assert_test_kept_out(load("maestro", root), MAESTRO_TEST)
+        assert_test_kept_out(load("maestro", maestro), MAESTRO_TEST)
 
     def test_a_table_apart_from_the_files(self, load, tmp_path) -> None:
         root = tmp_path / "maestro"
@@ -81,89 +86,79 @@ class TestMaestro:
         (root / "midi" / "maestro-v3.0.0.csv").rename(root / "tables" / "maestro-v3.0.0.csv")
         assert_test_kept_out(load("maestro", root), f"midi/{MAESTRO_TEST}")
 
-    def test_resource_forks_are_no_tables(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        forks = root / "__MACOSX" / "maestro-v3.0.0"
+    def test_resource_forks_are_no_tables(self, load, maestro) -> None:
+        forks = maestro / "__MACOSX" / "maestro-v3.0.0"
         forks.mkdir(parents=True)
         for name in ("._maestro-v3.0.0.csv", "maestro-v3.0.0.csv"):
             (forks / name).write_bytes(b"\x00\x05\x16\x07")
-        assert_test_kept_out(load("maestro", root), MAESTRO_TEST)
+        assert_test_kept_out(load("maestro", maestro), MAESTRO_TEST)
 
-    def test_a_moved_file_is_not_matched_by_its_name(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        (root / MAESTRO_TEST).rename(root / "performance 3.midi")
-        skipped = load("maestro", root).report.skipped
+    def test_a_moved_file_is_not_matched_by_its_name(self, load, maestro) -> None:
+        (maestro / MAESTRO_TEST).rename(maestro / "performance 3.midi")
+        skipped = load("maestro", maestro).report.skipped
         assert "performance 3.midi" in skipped[UNLISTED]
         assert TEST_REASON not in skipped
 
-    def test_files_without_their_folders_are_refused_with_advice(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        for file in [*root.glob("*/*.midi")]:
-            file.rename(root / file.name)
+    def test_files_without_their_folders_are_refused_with_advice(self, load, maestro) -> None:
+        for file in [*maestro.glob("*/*.midi")]:
+            file.rename(maestro / file.name)
         with pytest.raises(DataError, match="not in the official table") as error:
-            load("maestro", root)
+            load("maestro", maestro)
         assert "with its folders" in str(error.value)
 
-    def test_on_conflict_the_most_held_out_split_wins(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        rows = [row | {"split": "train"} for row in rows_of(root / "maestro-v3.0.0.csv")]
-        write_rows(root / "maestro-v2.0.0.csv", rows)
-        dataset = load("maestro", root)
+    def test_on_conflict_the_most_held_out_split_wins(self, load, maestro) -> None:
+        rows = [row | {"split": "train"} for row in rows_of(maestro / "maestro-v3.0.0.csv")]
+        write_rows(maestro / "maestro-v2.0.0.csv", rows)
+        dataset = load("maestro", maestro)
         assert dataset.report.skipped[TEST_REASON] == [MAESTRO_TEST]
         assert dataset.report.tables == ["maestro-v2.0.0.csv", "maestro-v3.0.0.csv"]
         (warning,) = dataset.report.warnings
         assert "tables give 2 files different splits" in warning
 
-    def test_a_damaged_table_beside_a_good_one_is_a_warning(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        (root / "maestro-v3.0.0.json").write_text("{")
-        dataset = load("maestro", root)
+    def test_a_damaged_table_beside_a_good_one_is_a_warning(self, load, maestro) -> None:
+        (maestro / "maestro-v3.0.0.json").write_text("{")
+        dataset = load("maestro", maestro)
         assert dataset.report.skipped[TEST_REASON] == [MAESTRO_TEST]
         (warning,) = dataset.report.warnings
         assert "damaged table" in warning
         assert "maestro-v3.0.0.json" in warning
 
     @pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b"[1, 2]", b'{"split": 1, "midi_filename": 2}'])
-    def test_a_damaged_table_alone_is_an_error(self, load, tmp_path, content) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        (root / "maestro-v3.0.0.csv").unlink()
-        (root / "maestro-v3.0.0.json").write_bytes(content)
+    def test_a_damaged_table_alone_is_an_error(self, load, maestro, content) -> None:
+        (maestro / "maestro-v3.0.0.csv").unlink()
+        (maestro / "maestro-v3.0.0.json").write_bytes(content)
         with pytest.raises(DataError, match=r"maestro-v3\.0\.0\.json"):
-            load("maestro", root)
+            load("maestro", maestro)
 
     @pytest.mark.parametrize("damage", [{"split": "tset"}, {"midi_filename": ""}, {"split": None}])
-    def test_a_damaged_row_costs_its_file(self, tmp_path, damage) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        *others, test = rows_of(root / "maestro-v3.0.0.csv")
-        write_rows(root / "maestro-v3.0.0.csv", [*others, test | damage])
-        chosen = select_files(root, advice="Copy the table")
+    def test_a_damaged_row_costs_its_file(self, maestro, damage) -> None:
+        *others, test = rows_of(maestro / "maestro-v3.0.0.csv")
+        write_rows(maestro / "maestro-v3.0.0.csv", [*others, test | damage])
+        chosen = select_files(maestro, advice="Copy the table")
         assert len(chosen.files) == 3
         assert MAESTRO_TEST not in chosen.files
         assert any("1 rows" in warning and "row 5" in warning for warning in chosen.warnings)
 
-    def test_the_named_table_is_the_only_one(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        rows = [row | {"split": "train"} for row in rows_of(root / "maestro-v3.0.0.csv")]
-        write_rows(root / "own" / "table.csv", [row | {"midi_filename": "x" + row["midi_filename"]} for row in rows])
+    def test_the_named_table_is_the_only_one(self, load, maestro) -> None:
+        rows = [row | {"split": "train"} for row in rows_of(maestro / "maestro-v3.0.0.csv")]
+        write_rows(maestro / "own" / "table.csv", [row | {"midi_filename": "x" + row["midi_filename"]} for row in rows])
         with pytest.raises(DataError, match="not in the official table"):
-            load("maestro", root, annotations_file="own/table.csv")
+            load("maestro", maestro, annotations_file="own/table.csv")
         with pytest.raises(DataError, match="not there"):
-            load("maestro", root, annotations_file="elsewhere.csv")
+            load("maestro", maestro, annotations_file="elsewhere.csv")
 
-    def test_without_a_table_it_warns(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        (root / "maestro-v3.0.0.csv").unlink()
-        dataset = load("maestro", root)
+    def test_without_a_table_it_warns(self, load, maestro) -> None:
+        (maestro / "maestro-v3.0.0.csv").unlink()
+        dataset = load("maestro", maestro)
         (warning,) = dataset.report.warnings
         assert "no table of official splits" in warning
         assert dataset.warnings == (f"maestro: {warning}",)
         assert (dataset.report.split_source, dataset.report.tables) == ("by seed", [])
 
-    def test_validation_is_drawn_from_train_where_the_table_has_none(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
-        table = root / "maestro-v3.0.0.csv"
+    def test_validation_is_drawn_from_train_where_the_table_has_none(self, load, maestro) -> None:
+        table = maestro / "maestro-v3.0.0.csv"
         write_rows(table, [row | {"split": row["split"].replace("validation", "train")} for row in rows_of(table)])
-        dataset = load("maestro", root)
+        dataset = load("maestro", maestro)
         assert dataset.report.skipped[TEST_REASON] == [MAESTRO_TEST]
         assert dataset.report.split_source == "official and by seed"
         assert set(dataset.rows.splits) == {"train", "validation"}
@@ -174,12 +169,11 @@ class TestMaestro:
         assert dataset.report.split_source == "official"
         assert set(dataset.rows.groups[dataset.validation]) == {"Composer: Piece 2"}
 
-    def test_validation_alone_is_never_trained_on(self, load, tmp_path) -> None:
-        root = tiny.maestro(tmp_path / "maestro")
+    def test_validation_alone_is_never_trained_on(self, load, maestro) -> None:
         for number in (0, 1):
-            (root / f"200{number}" / f"performance {number}.midi").unlink()
+            (maestro / f"200{number}" / f"performance {number}.midi").unlink()
         with pytest.raises(DataError, match="no file to train on"):
-            load("maestro", root)
+            load("maestro", maestro)
 
 
 class TestGroove:
