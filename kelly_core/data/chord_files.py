@@ -134,11 +134,7 @@ def _is_skipped(folder: str) -> bool:
 
 
 def _by_folder(
-    kind: str,
-    root: Path,
-    names: Sequence[str],
-    wanted: Sequence[str],
-    read: Callable[[Path, str], Entry],
+    kind: str, root: Path, names: Sequence[str], wanted: Sequence[str], read: Callable[[Path, str], Entry]
 ) -> ChordFile:
     """Take from each folder the first of the wanted files that exists."""
     best: dict[str, tuple[int, str]] = {}

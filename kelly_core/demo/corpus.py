@@ -289,11 +289,7 @@ def _lakh(songs: Sequence[Song]) -> Files:
 
 def _chords(songs: Sequence[Song]) -> Files:
     entries = [
-        {
-            "source": song.name,
-            "chords": [CHORD_NAMES[index] for index in song.score.chords],
-            "emotion": song.emotion,
-        }
+        {"source": song.name, "chords": [CHORD_NAMES[index] for index in song.score.chords], "emotion": song.emotion}
         for song in songs
     ]
     return {"chord_progressions.json": _json(entries)}

@@ -18,11 +18,7 @@ from kelly_core.spec import model_spec
 from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
 
-KNOWN = {
-    "lakh_midi": list(NAMES),
-    "chords": ["mode"],
-    "groove_midi": ["tempo"],
-}
+KNOWN = {"lakh_midi": list(NAMES), "chords": ["mode"], "groove_midi": ["tempo"]}
 """Descriptors that the examples of a corpus may hold."""
 
 

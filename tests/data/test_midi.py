@@ -202,10 +202,7 @@ def test_the_name_of_a_file_of_one_track_is_its_title() -> None:
     assert parse(name(b"Lead me home") + NOTE).track_names == ("",)
 
 
-@pytest.mark.parametrize(
-    ("late", "bpm"),
-    [(b"\x00", 60), (b"\x01", 60), (b"\x83\x60", 60), (b"\x8f\x00", 120)],
-)
+@pytest.mark.parametrize(("late", "bpm"), [(b"\x00", 60), (b"\x01", 60), (b"\x83\x60", 60), (b"\x8f\x00", 120)])
 def test_the_first_tempo_may_be_set_within_the_first_beat_of_the_music(late: bytes, bpm: float) -> None:
     assert parse(late + b"\xff\x51\x03\x0f\x42\x40", NOTE).bpm == bpm
 

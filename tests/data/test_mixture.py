@@ -119,10 +119,7 @@ class TestMixing:
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         dataset = open_dataset("lakh_midi", settings(datasets__emotion_midi__weight=3.0))
         order = seeded_rng(0).permutation(len(dataset))
-        batch, again = (
-            dataset.train_batch(order, seeded_rng(1)),
-            dataset.train_batch(order, seeded_rng(1)),
-        )
+        batch, again = (dataset.train_batch(order, seeded_rng(1)), dataset.train_batch(order, seeded_rng(1)))
         np.testing.assert_array_equal(batch.inputs, again.inputs)
         for place, index in enumerate(order):
             example = dataset[int(index)]

@@ -281,10 +281,7 @@ def test_chords_are_single_and_notes_are_on_or_off() -> None:
     chords = synthetic("chords").train_batch(np.arange(2000), rng).targets
     assert ((chords == 0) | (chords == 1)).all()
     assert (chords.sum(axis=-1) == 1).all()
-    assert set(np.unique(synthetic("lakh_midi").train_batch(np.arange(8), rng).targets)) == {
-        0,
-        1,
-    }
+    assert set(np.unique(synthetic("lakh_midi").train_batch(np.arange(8), rng).targets)) == {0, 1}
 
 
 class Highest:

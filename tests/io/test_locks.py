@@ -29,10 +29,7 @@ sys.stdin.read()
 def owner(tmp_path: Path):
     """Another process that holds the lock of ``out``."""
     process = subprocess.Popen(
-        [sys.executable, "-c", KEEPER, str(tmp_path / "out")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", KEEPER, str(tmp_path / "out")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"

@@ -31,13 +31,7 @@ from kelly_core.data.tables import finite_number, is_large_list, read_json, stre
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
-from kelly_core.music.chords import (
-    CHORD_NAMES,
-    chord_distribution,
-    minor_share,
-    progression_key,
-    transpose,
-)
+from kelly_core.music.chords import CHORD_NAMES, chord_distribution, minor_share, progression_key, transpose
 from kelly_core.music.context import encode_context
 from kelly_core.music.emotion import (
     CODE_SIZE,
@@ -160,12 +154,7 @@ class HarmonyDataset(CorpusDataset):
     sequence_length = 1
 
     def __init__(
-        self,
-        report: CorpusReport,
-        rows: ExampleMetadata,
-        songs: _Songs,
-        affect: Floats,
-        context: AudioContext | None,
+        self, report: CorpusReport, rows: ExampleMetadata, songs: _Songs, affect: Floats, context: AudioContext | None
     ) -> None:
         self._songs = songs
         self._audio = None if context is None else _Neighborhood(context)

@@ -21,10 +21,7 @@ from kelly_core.arrays import Doubles, Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, no_usable_example, spread
-from kelly_core.data.label_tables import (
-    read_artists,
-    song_key,
-)
+from kelly_core.data.label_tables import read_artists, song_key
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, decode_audio
@@ -35,13 +32,7 @@ from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTa
 from kelly_core.formatting import first_names
 from kelly_core.music.context import HEARD, encode_context, heard_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
-from kelly_core.music.key import (
-    AffectFeatures,
-    affect_features,
-    nearest_transposition,
-    semitones_to_c,
-    tonality_of,
-)
+from kelly_core.music.key import AffectFeatures, affect_features, nearest_transposition, semitones_to_c, tonality_of
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
 from kelly_core.music.melody import find_melody
 from kelly_core.music.recordings import audio_measures

@@ -84,14 +84,7 @@ def _state_file(target: Path) -> Path:
     return target.with_name(target.name + ".part.json")
 
 
-def download(
-    url: str,
-    target: Path,
-    *,
-    limit: int,
-    trust_any: bool,
-    progress: ByteProgress,
-) -> Downloaded:
+def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: ByteProgress) -> Downloaded:
     """Download a file to ``part_of(target)``, continuing a partial download.
 
     Args:
