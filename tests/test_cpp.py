@@ -13,7 +13,7 @@ import pytest
 
 from kelly_core.chain import NEUTRAL_INPUT
 from kelly_core.cpp import cpp_files, golden_signal, write_cpp
-from kelly_core.engines.layers import Layer
+from kelly_core.engines.layers import Array, Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
@@ -58,6 +58,13 @@ def frames_only(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return build(generated, tmp_path_factory.mktemp("bin") / "check", *WARNINGS, "-DKELLY_WITHOUT_NETWORKS")
 
 
+def features(check: Path, rate: int, samples: Array) -> Array:
+    """Frames that the generated code computes."""
+    command = [check, "--features", str(rate)]
+    done = subprocess.run(command, input=samples.tobytes(), capture_output=True, check=True)
+    return np.array([line.split() for line in done.stdout.decode().splitlines()], np.float32)
+
+
 def test_every_file_is_there(generated: Path) -> None:
     assert all((generated / name).is_file() for name in cpp_files(juce=True))
     chain = (generated / "kelly_chain.h").read_text()
@@ -81,10 +88,7 @@ def test_frames_of_noise_between_loud_and_silent(frames_only: Path, rate: int) -
     rng = seeded_rng(5)
     count = int(1.2 * rate)
     samples = (rng.standard_normal(count) * np.geomspace(1e-6, 0.5, count)).astype(np.float32)
-    done = subprocess.run(
-        [frames_only, "--features", str(rate)], input=samples.tobytes(), capture_output=True, check=True
-    )
-    frames = np.array([line.split() for line in done.stdout.decode().splitlines()], np.float32)
+    frames = features(frames_only, rate, samples)
     expected = mel_frames(samples, rate)
     assert frames.shape == expected.shape
     assert np.abs(frames - expected)[expected > -90].max() < 0.01
@@ -95,10 +99,7 @@ def test_samples_that_are_not_finite_make_silence_and_pass(frames_only: Path) ->
     samples = golden_signal(22_050, 3 * 22_050)
     samples[:100] = np.nan
     samples[200] = np.inf
-    done = subprocess.run(
-        [frames_only, "--features", "22050"], input=samples.tobytes(), capture_output=True, check=True
-    )
-    frames = np.array([line.split() for line in done.stdout.decode().splitlines()], np.float32)
+    frames = features(frames_only, 22_050, samples)
     assert (frames[0] == -100.0).all()
     np.testing.assert_allclose(frames[1:], mel_frames(np.nan_to_num(samples, posinf=0.0), 22_050)[1:], atol=0.01)
 

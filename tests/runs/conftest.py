@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
+from kelly_core.events import ModelStarted
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
+from kelly_core.runs.event_log import RunEvent
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.cli.conftest import run as kelly_core
@@ -74,6 +77,20 @@ def until_epoch(run: Run, epoch: int) -> None:
         if run.snapshot.models[0].epoch >= epoch:
             return
     raise AssertionError((run.snapshot, run.folder.console.read_text()))
+
+
+def next_event(run: Run, kind: type[RunEvent], /, **values: object) -> Any:
+    """Follow a run until an event of a type is logged with these values, and return it."""
+    return next(
+        record.event
+        for record in run.follow()
+        if isinstance(record.event, kind) and vars(record.event) == vars(record.event) | values
+    )
+
+
+def first_epochs(run: Run) -> list[int]:
+    """First epoch of each start of a model in the log."""
+    return [record.event.first_epoch for record in run.records() if isinstance(record.event, ModelStarted)]
 
 
 def stop(run: Run) -> None:

@@ -22,7 +22,7 @@ from tests.cli.test_signals import COMMAND
 from tests.helpers import tiny
 from tests.helpers.dask_cluster import cluster
 
-from .conftest import Start, small_settings, until
+from .conftest import Start, next_event, small_settings, stop
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +46,8 @@ def test_a_training_that_waits_for_workers_states_it_and_stops_when_asked(
         datasets__cache_dir="cache",
         **on_cluster,
     )
-    for record in run.follow():
-        if isinstance(record.event, FeaturesRead):
-            assert "has no workers; waiting for one" in record.event.note
-            run.request_stop()
-            break
-    until(run, "stopped")
+    assert "has no workers; waiting for one" in next_event(run, FeaturesRead).note
+    stop(run)
     assert "features of groove_midi: tcp://" in run.folder.console.read_text()
 
 

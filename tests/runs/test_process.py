@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import KellyError, RunError
-from kelly_core.events import ModelStarted
 from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, load_features
 from kelly_core.io.atomic import atomic_write, guard_folder
 from kelly_core.io.locks import is_held
@@ -27,7 +26,7 @@ from kelly_core.runs.run import Run, describe_exit
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers import tiny
-from tests.runs.conftest import Start, hold, pause, small_settings, stop, until, until_epoch
+from tests.runs.conftest import Start, first_epochs, hold, pause, small_settings, stop, until, until_epoch
 from tests.runs.test_registry import make_run
 
 
@@ -105,8 +104,7 @@ class TestRealTrainings:
             done = load_checkpoint(folder / "out" / "checkpoints" / "dynamicsengine_latest.pt").epoch
             run = launch.resume(run)
             until_epoch(run, done + 1)
-            first = [record.event.first_epoch for record in run.records() if isinstance(record.event, ModelStarted)]
-            assert first == [1, done + 1]
+            assert first_epochs(run) == [1, done + 1]
             stop(run)
         finally:
             run.kill()

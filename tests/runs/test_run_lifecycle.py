@@ -21,7 +21,7 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.state import read_summary
 from kelly_core.training.checkpoint import load_checkpoint
 
-from .conftest import Start, pause, stop, until, until_epoch
+from .conftest import Start, first_epochs, next_event, pause, stop, until, until_epoch
 
 LONG = 100_000
 """Epochs that no test waits for."""
@@ -97,16 +97,14 @@ def test_models_that_train_at_once_are_steered_alone_and_together(start: Start, 
     with pytest.raises(RunError, match="2 models are in training"):
         run.request_rollback()
     run.request_rollback("GroovePredictor")
-    reported = (record.event for record in run.follow())
-    alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
-    assert alarm.model == "GroovePredictor"
+    assert next_event(run, events.TrainingWarning, kind="rollback").model == "GroovePredictor"
     pause(run)
     for record in run.follow():
         # The load of the machine is reported after seconds of holding; pending steps have long been finished.
         if isinstance(record.event, HostLoad) and run.snapshot.state == "paused":
             break
     before = [path.stat().st_mtime_ns for path in (folder / "out/checkpoints").iterdir()]
-    next(record for record in run.follow() if isinstance(record.event, HostLoad))
+    next_event(run, HostLoad)
     assert [path.stat().st_mtime_ns for path in (folder / "out/checkpoints").iterdir()] == before
     run.request_stop(at_once=True)
     until(run, "stopped")
@@ -122,21 +120,17 @@ def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path
     run = start(epochs=LONG)
     until_epoch(run, 2)
     assert run.request_rollback() == "DynamicsEngine"
-    reported = (record.event for record in run.follow())
-    alarm = next(event for event in reported if isinstance(event, events.TrainingWarning) and event.kind == "rollback")
-    assert "as requested: back to epoch" in alarm.message
-    assert next(event for event in reported if isinstance(event, events.EpochDone)).learning_rate == rates(run)[0] / 2
+    assert "as requested: back to epoch" in next_event(run, events.TrainingWarning, kind="rollback").message
+    assert next_event(run, events.EpochDone).learning_rate == rates(run)[0] / 2
     pause(run)
     run.request_rollback("DynamicsEngine")
     run.request_resume()
-    assert next(event for event in reported if isinstance(event, events.TrainingWarning)).kind == "rollback"
+    next_event(run, events.TrainingWarning, kind="rollback")
     stop(run)
     assert run.folder.console.read_text().count("as requested: back to epoch") == 2
     assert exported(folder)
     resumed = resume(run)
-    later = (record.event for record in resumed.follow() if record.attempt == 2)
-    epoch = next(event for event in later if isinstance(event, events.EpochDone))
-    assert epoch.learning_rate == rates(resumed)[0] / 4
+    assert next_event(resumed, events.EpochDone).learning_rate == rates(resumed)[0] / 4
 
 
 def test_only_a_model_in_training_with_a_best_epoch_can_go_back(start: Start) -> None:
@@ -212,8 +206,7 @@ def test_after_any_signal_it_is_resumed_behind_its_last_checkpoint(
     assert done >= 2
     again = resume(run)
     until_epoch(again, done + 2)
-    first = [record.event.first_epoch for record in again.records() if isinstance(record.event, events.ModelStarted)]
-    assert first == [1, done + 1]
+    assert first_epochs(again) == [1, done + 1]
 
 
 def test_a_hang_up_changes_nothing(start: Start) -> None:
@@ -228,9 +221,7 @@ def test_a_hang_up_changes_nothing(start: Start) -> None:
 def test_stopped_in_its_first_epoch_it_still_exports(start: Start, folder: Path) -> None:
     run = start(epochs=LONG, examples=200_000)
     until(run, "running")
-    for record in run.follow():
-        if isinstance(record.event, events.ModelStarted):
-            break
+    next_event(run, events.ModelStarted)
     stop(run)
     assert run.snapshot.models[0].epoch == 0
     assert exported(folder)
@@ -343,14 +334,11 @@ def test_what_another_training_left_in_the_folder_is_not_taken_for_ones_own(star
     until(start(epochs=2), "finished")
     os.utime(folder / "out/checkpoints/dynamicsengine_latest.pt", (1e9, 1e9))
     run = start(epochs=LONG, examples=200_000)
-    for record in run.follow():
-        if isinstance(record.event, events.ModelStarted):
-            break
+    next_event(run, events.ModelStarted)
     os.kill(run.snapshot.pid, signal.SIGKILL)
     until(run, "died")
     again = resume(run)
-    started = next(record.event for record in again.follow() if isinstance(record.event, events.ModelStarted))
-    assert started.first_epoch == 1
+    assert next_event(again, events.ModelStarted).first_epoch == 1
 
 
 def test_a_failure_says_why(start: Start, folder: Path) -> None:

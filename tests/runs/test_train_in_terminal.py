@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -72,22 +73,20 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
 @pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
 def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str]) -> None:
-    detached = subprocess.run(
-        [*COMMAND, *LONG, "--detach"], env=environment, capture_output=True, text=True, timeout=60
-    )
+    kelly = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=60)
+    detached = kelly([*COMMAND, *LONG, "--detach"])
     assert detached.returncode == 0, detached.stderr
     run = Run(find_run(folder / "runs", detached.stdout.removesuffix("\n")))
     assert run.snapshot.live
     assert run.id in detached.stderr
-    refused = subprocess.run(COMMAND + LONG, env=environment, capture_output=True, text=True, timeout=60)
+    refused = kelly(COMMAND + LONG)
     assert refused.returncode == 1
     assert run.id in refused.stderr
     assert "Traceback" not in refused.stderr
     until_epoch(run, 1)
     os.kill(run.snapshot.pid, signal.SIGKILL)
     until(run, "died")
-    listed = subprocess.run([*COMMAND, "runs", "--json"], env=environment, capture_output=True, text=True, timeout=60)
-    (row,) = json.loads(listed.stdout)["runs"]
+    (row,) = json.loads(kelly([*COMMAND, "runs", "--json"]).stdout)["runs"]
     assert (row["id"], row["state"], row["models"]) == (run.id, "died", ["DynamicsEngine"])
     assert row["output"] == str(folder / "out")
 
