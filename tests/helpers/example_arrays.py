@@ -55,10 +55,10 @@ class ArrayDataset(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Example:
-        raise NotImplementedError("quality asks for batches")
+        raise NotImplementedError("training and evaluation ask for batches")
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        raise NotImplementedError("quality never draws")
+        raise NotImplementedError("evaluation draws nothing")
 
     def eval_batch(self, indices: Indices) -> Batch:
         pooled = None if self.pooled is None else self.pooled[indices]

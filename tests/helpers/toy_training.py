@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from kelly_core.arrays import Floats, Indices
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer
-from kelly_core.data.splits import TRAIN, VALIDATION
+from kelly_core.arrays import Indices
+from kelly_core.data.dataset import Batch, Dataset, Normalizer
 from kelly_core.events import Event
 from kelly_core.export.reader import Export, read_export
 from kelly_core.spec import ModelSpec, model_spec
@@ -22,6 +21,7 @@ from kelly_core.training.exporting import export_network
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
+from tests.helpers.example_arrays import ArrayDataset
 from tests.seeds import seeded_rng, shifted
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
@@ -29,7 +29,7 @@ STEPS = 4
 """Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
 
 
-class ToyDataset(Dataset):
+class ToyDataset(ArrayDataset):
     """Random inputs, targets that depend on them, and fresh noise on every training example."""
 
     name = "toy"
@@ -37,40 +37,19 @@ class ToyDataset(Dataset):
 
     def __init__(self, spec: ModelSpec, examples: int = 24, frames: int = 1) -> None:
         rng = seeded_rng(1)
-        self.input_size, self.output_size, self.sequence_length = spec.input_size, spec.output_size, frames
-        self.normalizer = Normalizer(rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size))
-        self.validation, self.train = np.arange(examples // 3), np.arange(examples // 3, examples)
-        self.test = np.arange(0)
-        self.rows = ExampleMetadata(
-            corpora=np.full(examples, "toy"),
-            groups=np.array([f"song {index // 2}" for index in range(examples)]),
-            sources=np.full(examples, "sidecar"),
-            splits=np.where(np.arange(examples) < examples // 3, VALIDATION, TRAIN),
-        )
-        self.metadata: dict[str, Any] = {"kind": "toy"}
-        self.inputs: Floats = rng.normal(size=(examples, frames, spec.input_size)).astype(np.float32)
+        normalizer = Normalizer(rng.normal(size=spec.input_size), rng.uniform(0.5, 2.0, size=spec.input_size))
+        inputs = rng.normal(size=(examples, frames, spec.input_size)).astype(np.float32)
         mixing = rng.normal(size=(spec.input_size, spec.output_size)) / np.sqrt(spec.input_size)
-        scores = np.exp(self.inputs @ mixing)
-        self.targets: Floats = scores / (1 + scores)
-        if spec.output_activation == "softmax":
-            self.targets = scores / scores.sum(axis=-1, keepdims=True)
-        self.targets = self.targets.astype(np.float32)
-        self.weights: Floats = np.ones((examples, frames, 1), np.float32)
-        self.noise = 0.1
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> Example:
-        raise NotImplementedError("the trainer asks for batches")
+        scores = np.exp(inputs @ mixing)
+        total = scores.sum(axis=-1, keepdims=True) if spec.output_activation == "softmax" else 1 + scores
+        groups = [f"song {index // 2}" for index in range(examples)]
+        super().__init__(scores / total, examples // 3, inputs=inputs, groups=groups)
+        self.normalizer, self.metadata, self.noise = normalizer, {"kind": "toy"}, 0.1
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
         batch = self.eval_batch(indices)
         noise = self.noise * rng.standard_normal(batch.inputs.shape, dtype=np.float32)
         return Batch(batch.inputs + noise, batch.targets, batch.weights, batch.pooled)
-
-    def eval_batch(self, indices: Indices) -> Batch:
-        return Batch(self.inputs[indices], self.targets[indices], self.weights[indices])
 
 
 def settings(spec: ModelSpec, **changes: Any) -> Hyperparameters:

@@ -150,21 +150,23 @@ def test_scale_is_the_distance_from_the_median_in_standard_deviations() -> None:
     np.testing.assert_array_equal(Scale.fit([2.0, 2.0])([2.0, 9.0]), [0.0, 0.0])
 
 
-def test_ranks_become_normal_quantiles() -> None:
-    ranks = RankGaussian.fit([30.0, 10.0, 20.0])
-    low, high = NormalDist().inv_cdf(1 / 6), NormalDist().inv_cdf(5 / 6)
-    np.testing.assert_allclose(ranks([10.0, 20.0, 25.0, 30.0]), [low, 0.0, high / 2, high], atol=1e-12)
-    np.testing.assert_allclose(ranks([-1e9, 1e9]), [low, high])
+@pytest.mark.parametrize(
+    ("fitted", "values", "shares"),
+    [
+        ([30.0, 10.0, 20.0], [10.0, 20.0, 30.0, -1e9, 1e9], [1 / 6, 1 / 2, 5 / 6, 1 / 6, 5 / 6]),
+        ([1.0, 2.0, 1.0, 1.0], [1.0, 2.0], [3 / 8, 7 / 8]),
+        ([7.0], [7.0, 100.0], [1 / 2, 1 / 2]),
+    ],
+    ids=["distinct", "ties", "one file"],
+)
+def test_mid_ranks_become_normal_quantiles(fitted: list[float], values: list[float], shares: list[float]) -> None:
+    ranks = RankGaussian.fit(fitted)
+    np.testing.assert_allclose(ranks(values), [NormalDist().inv_cdf(share) for share in shares], atol=1e-12)
 
 
-def test_equal_values_get_equal_scores() -> None:
-    """Mid-ranks of 1, 1, 1, 2 are 3/8 and 7/8."""
-    scores = RankGaussian.fit([1.0, 2.0, 1.0, 1.0])([1.0, 2.0])
-    np.testing.assert_allclose(scores, [NormalDist().inv_cdf(3 / 8), NormalDist().inv_cdf(7 / 8)])
-
-
-def test_a_corpus_of_one_file_is_neutral() -> None:
-    np.testing.assert_array_equal(RankGaussian.fit([7.0])([7.0, 100.0]), [0.0, 0.0])
+def test_scores_are_interpolated_between_fitted_values() -> None:
+    middle_of_three, between, highest = RankGaussian.fit([10.0, 20.0, 30.0])([20.0, 25.0, 30.0])
+    assert between == pytest.approx((middle_of_three + highest) / 2)
 
 
 def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
