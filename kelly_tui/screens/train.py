@@ -118,35 +118,33 @@ class Train(RunScreen):
             self.table.show([])
         else:
             run = view.snapshot
-            title = f"{short_id(run.id)} · {self._state_line()}"
+            title = " · ".join([short_id(run.id), *self._state_parts(run)])
             set_border_title(self.table, title, host_text(run) if run.live else "")
             self.table.show(self._row(model) for model in run.models)
         self._draw_alarm()
         self._draw_curves()
-        self.query_one("#log", RunLog).show(view.lines if view else ())
+        self.query_one(RunLog).show(view.lines if view else ())
 
-    def _state_line(self) -> str:
-        assert self.view is not None
-        run = self.view.snapshot
-        parts = [state_text(run.state, run.silent_seconds, self.theme_colors).plain]
+    def _state_parts(self, run: RunSnapshot) -> Iterator[str]:
+        """Yield what is known of the run as a whole, as far as there is room for it."""
+        wide = self.size.width >= _LEAST_WIDE
+        yield state_text(run.state, run.silent_seconds, self.theme_colors).plain
         if len(run.models) > 1 and run.live:
-            parts.append(_progress_text(run, _PROGRESS_WIDTH if self._is_wide else _NARROW_PROGRESS_WIDTH))
-            left = _seconds_left(run)
-            parts += [] if left is None else [f"ETA {format_duration(left)}"]
-        row = self.kelly.run_list.overviews.get(run.id)
-        parts += [] if row is None or row.gain is None else [f"gain {format_change(row.gain)}"]
+            yield _progress_text(run, _PROGRESS_WIDTH if wide else _NARROW_PROGRESS_WIDTH)
+            if (left := _seconds_left(run)) is not None:
+                yield f"ETA {format_duration(left)}"
+        overview = self.kelly.run_list.overviews.get(run.id)
+        if overview is not None and overview.gain is not None:
+            yield f"gain {format_change(overview.gain)}"
         if run.attempt > 1:
-            parts.append(f"attempt {run.attempt}")
+            yield f"attempt {run.attempt}"
         if run.epochs_left is not None and run.live:
-            parts.append(f"stops after {run.epochs_left} more epoch{'s' * (run.epochs_left != 1)}")
+            yield f"stops after {run.epochs_left} more epoch{'s' * (run.epochs_left != 1)}"
         if run.features is not None:
-            parts.append(f"reading {run.features.dataset} {run.features.done:,}/{run.features.total:,}")
+            yield f"reading {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
         device = next((model.device for model in run.models if model.device), "")
-        return " · ".join([*parts, device] if device and self._is_wide else parts)
-
-    @property
-    def _is_wide(self) -> bool:
-        return self.size.width >= _LEAST_WIDE
+        if device and wide:
+            yield device
 
     def _row(self, model: ModelSnapshot) -> Row:
         colors = self.theme_colors
@@ -203,7 +201,7 @@ class Train(RunScreen):
         large = _KINDS[self._kind]
         for place in _KINDS:
             # The chart that is large leaves its place at the side to the one that is there otherwise.
-            kind = {"loss": large, large: "loss"}.get(place, place) if large != "loss" else place
+            kind = {"loss": large, large: "loss"}.get(place, place)
             chart = self.query_one(f"#{place}", CurveChart)
             chart.show(*self._chart(kind), self._activity() if place == "loss" else None)
             if place != "loss":
@@ -270,11 +268,11 @@ class Train(RunScreen):
         """Ask what to search the log for."""
         about = "A text; n and N go to the next match and to the one before. A time such as 14:05 goes to that time."
         prompt = TextPrompt("Search the log", about, message.text)
-        self.kelly.ask(prompt, self.query_one("#log", RunLog).search)
+        self.kelly.ask(prompt, self.query_one(RunLog).search)
 
     def cursor_moved(self, epoch: float | None) -> None:
         """Point at the same epoch in the log."""
-        self.query_one("#log", RunLog).show_epoch(epoch)
+        self.query_one(RunLog).show_epoch(epoch)
 
     def action_overlay(self) -> None:
         """Toggle between all models and the selected one."""
@@ -321,7 +319,7 @@ class Train(RunScreen):
 
     def action_search_log(self) -> None:
         """Show the log, give it the focus, so that n and N go from match to match, and ask what to search for."""
-        log = self.query_one("#log", RunLog)
+        log = self.query_one(RunLog)
         self.set_class(self.has_class("-log") or not log.display, "-log")
         log.focus()
         log.action_search()
