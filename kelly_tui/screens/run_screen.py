@@ -21,7 +21,7 @@ from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.state import RunSnapshot
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import ResumeDialog, StopDialog, StopRequest
-from kelly_tui.jobs import KELLY_CORE
+from kelly_tui.jobs import KELLY_CORE, post_unless_replaced
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 
@@ -131,11 +131,9 @@ class RunScreen(ChartScreen):
                     views[folder.id] = followers[folder.id].poll()
                 except (RunError, OSError) as error:
                     folders.remove(folder)
-                    if not worker.is_cancelled:
-                        self.post_message(self.RunLost(folder.id, str(error)))
-            # A cancelled thread ends a moment later, when another one may follow other runs.
-            if views != last and not worker.is_cancelled:
-                self.post_message(self.RunRead(views))
+                    post_unless_replaced(self, self.RunLost(folder.id, str(error)))
+            if views != last:
+                post_unless_replaced(self, self.RunRead(views))
             last = views
             # Each poll reads a part of a long log: the next part follows at once.
             if not any(followers[folder.id].has_more for folder in folders):
@@ -183,10 +181,8 @@ class RunScreen(ChartScreen):
         """Ask how to stop the run, then stop it."""
         run_id = self.run_id
 
-        def stop(request: StopRequest) -> None:
-            self.kelly.steer(
-                run_id, partial(Run.request_stop, at_once=request.at_once, after_epochs=request.after_epochs)
-            )
+        def stop(how: StopRequest) -> None:
+            self.kelly.steer(run_id, partial(Run.request_stop, at_once=how.at_once, after_epochs=how.after_epochs))
 
         self.kelly.ask(StopDialog(short_id(run_id)), stop)
 
