@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from kelly_core.formatting import (
     format_change,
     format_duration,
     format_loss,
+    format_micros,
     printable,
     printable_lines,
     replace_unencodable,
@@ -25,37 +27,33 @@ from kelly_core.formatting import (
 
 
 @pytest.mark.parametrize(
-    ("count", "text"),
+    ("show", "value", "text"),
     [
-        (0, "0 B"),
-        (812, "812 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (21_340, "21.3 kB"),
-        (99_940, "99.9 kB"),
-        (99_960, "100 kB"),
-        (999_400, "999 kB"),
-        (999_600, "1.0 MB"),
-        (640_000_000, "640 MB"),
-        (137_438_953_472, "137.4 GB"),
-        (None, MISSING),
+        (format_bytes, 0, "0 B"),
+        (format_bytes, 812, "812 B"),
+        (format_bytes, 999, "999 B"),
+        (format_bytes, 1000, "1.0 kB"),
+        (format_bytes, 21_340, "21.3 kB"),
+        (format_bytes, 99_940, "99.9 kB"),
+        (format_bytes, 99_960, "100 kB"),
+        (format_bytes, 999_400, "999 kB"),
+        (format_bytes, 999_600, "1.0 MB"),
+        (format_bytes, 640_000_000, "640 MB"),
+        (format_bytes, 137_438_953_472, "137.4 GB"),
+        (format_duration, 0.4, "0 s"),
+        (format_duration, 59.4, "59 s"),
+        (format_duration, 59.6, "1:00"),
+        (format_duration, 200, "3:20"),
+        (format_duration, 3723, "1:02:03"),
+        (format_micros, 99.94, "99.9"),
+        (format_micros, 4321.4, "4,321"),
+        (format_loss, 0.12345, "0.1235"),
+        (format_loss, 0.00012345, "0.0001234"),
+        *((show, None, MISSING) for show in (format_bytes, format_duration, format_micros, format_loss)),
     ],
 )
-def test_bytes_have_decimal_units(count: float | None, text: str) -> None:
-    assert format_bytes(count) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1:00"), (200, "3:20"), (3723, "1:02:03"), (None, MISSING)],
-)
-def test_durations_are_seconds_minutes_or_hours(seconds: float | None, text: str) -> None:
-    assert format_duration(seconds) == text
-
-
-@pytest.mark.parametrize(("loss", "text"), [(0.12345, "0.1235"), (0.00012345, "0.0001234"), (None, MISSING)])
-def test_a_small_loss_keeps_its_digits(loss: float | None, text: str) -> None:
-    assert format_loss(loss) == text
+def test_numbers_have_units_and_few_digits(show: Callable[[float | None], str], value: float | None, text: str) -> None:
+    assert show(value) == text
 
 
 @pytest.mark.parametrize(

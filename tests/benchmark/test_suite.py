@@ -184,8 +184,20 @@ def test_calls_that_all_take_alike_have_one_bin() -> None:
 CORES = {"user": 0.0, "nice": 0.0, "system": 0.0, "idle": 0.0, "iowait": 0.0, "steal": 0.0, "guest": 0.0}
 
 
-def let_pass(monkeypatch: pytest.MonkeyPatch, own: float, **seconds: float) -> MachineLoad:
-    """The reading of a meter after these seconds of processor time of the machine, ``own`` by this process."""
+@pytest.mark.parametrize(
+    ("own", "seconds", "load", "busy"),
+    [
+        # Own work and waiting are no load.
+        (10.0, {"user": 9.5, "system": 0.5, "idle": 8.0, "iowait": 2.0}, MachineLoad(0.0, 0.0), False),
+        # The time of guests is within that of users and counts once.
+        (10.0, {"user": 13.0, "nice": 1.0, "system": 1.0, "idle": 5.0, "guest": 3.0}, MachineLoad(0.25, 0.0), True),
+        (10.0, {"user": 10.0, "idle": 9.0, "steal": 1.0}, MachineLoad(0.0, 0.05), True),
+        (0.0, {}, MachineLoad(0.0, 0.0), False),
+    ],
+)
+def test_time_of_others_is_load_by_its_share_of_all_cores(
+    monkeypatch: pytest.MonkeyPatch, own: float, seconds: dict[str, float], load: MachineLoad, busy: bool
+) -> None:
     times, used = dict(CORES), [0.0]
     cores = SimpleNamespace(_asdict=lambda: dict(times))
     monkeypatch.setattr(psutil, "cpu_times", lambda: cores)
@@ -193,29 +205,13 @@ def let_pass(monkeypatch: pytest.MonkeyPatch, own: float, **seconds: float) -> M
     meter = LoadMeter()
     times.update(seconds)
     used[0] = own
-    return meter.read()
+    found = meter.read()
+    assert (found, found.busy) == (load, busy)
 
 
-def test_own_work_and_waiting_are_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = let_pass(monkeypatch, 10.0, user=9.5, system=0.5, idle=8.0, iowait=2.0)
-    assert (load.other, load.stolen, load.busy) == (0.0, 0.0, False)
-
-
-def test_other_programs_are_counted_by_their_share_of_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    # The time of guests is within that of users and counts once.
-    load = let_pass(monkeypatch, 10.0, user=13.0, nice=1.0, system=1.0, idle=5.0, guest=3.0)
-    assert (load.other, load.stolen, load.busy) == (0.25, 0.0, True)
-    assert load.description == "other programs used 25 % of the processor"
-
-
-def test_time_stolen_by_other_guests_disturbs_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = let_pass(monkeypatch, 10.0, user=10.0, idle=9.0, steal=1.0)
-    assert (load.other, load.stolen, load.busy) == (0.0, 0.05, True)
-    assert load.description.endswith("other guests of the host 5 %")
-
-
-def test_no_time_is_no_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert let_pass(monkeypatch, 0.0) == MachineLoad(0.0, 0.0)
+def test_a_load_is_described_in_words() -> None:
+    assert MachineLoad(0.25, 0.0).description == "other programs used 25 % of the processor"
+    assert MachineLoad(0.0, 0.05).description.endswith("other guests of the host 5 %")
 
 
 def test_another_process_is_noticed() -> None:
