@@ -12,22 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from kelly_core.cli import generate
+from kelly_core.cli import generate, run_control
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.foreground import print_resume_command, watch
 from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, JsonOption, MkdirOption, RunIdArgument, complete_runs, settings_from
-from kelly_core.cli.run_control import (
-    config_of,
-    edit_queue,
-    open_run,
-    pause,
-    resume_run,
-    rollback,
-    set_settings,
-    stop,
-    wait_until_stopped,
-)
+from kelly_core.cli.run_control import config_of, open_run, wait_until_stopped
 from kelly_core.cli.run_tables import comparison_table, curves_by_model, model_table, plot_losses, run_header, run_table
 from kelly_core.errors import RunError
 from kelly_core.io.json import LineTail, to_json
@@ -168,12 +158,12 @@ def attach(context: typer.Context, run_id: RunIdArgument) -> None:
     raise typer.Exit(0 if run.snapshot.state in ("finished", "stopped") else 1)
 
 
-app.command()(stop)
-app.command()(pause)
-app.command()(rollback)
-app.command("queue")(edit_queue)
-app.command("set")(set_settings)
-app.command("resume")(resume_run)
+app.command()(run_control.stop)
+app.command()(run_control.pause)
+app.command()(run_control.rollback)
+app.command("queue")(run_control.edit_queue)
+app.command("set")(run_control.set_settings)
+app.command("resume")(run_control.resume_run)
 
 
 @app.command()

@@ -7,22 +7,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from kelly_core.report.document import (
-    Attachment,
-    Component,
-    DetailsTable,
-    Document,
-    EmbeddedImage,
-    Forest,
-    Heading,
-    LossCurves,
-    NumberCell,
-    ReportCell,
-    Section,
-    Table,
-    TextCell,
-    shown,
-)
+from kelly_core.report import document as doc
+from kelly_core.report.document import shown
 
 # Without a meaning are an underscore within a word, an ampersand that begins no entity, and a colon without //.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
@@ -30,7 +16,7 @@ _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 
-def render(document: Document, folder: str) -> str:
+def render(document: doc.Document, folder: str) -> str:
     """Return the report as Markdown, with columns of numbers aligned to the right.
 
     Args:
@@ -47,57 +33,57 @@ def escape(text: str) -> str:
     return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", shown(text)))
 
 
-def _section(section: Section, folder: str) -> Iterator[str]:
+def _section(section: doc.Section, folder: str) -> Iterator[str]:
     yield f"## {escape(section.title)}"
     yield " · ".join(map(_words, section.badges))
     for block in section.blocks:
         yield from _block(block, folder)
 
 
-def _block(block: Component, folder: str) -> Iterator[str]:
+def _block(block: doc.Component, folder: str) -> Iterator[str]:
     match block:
-        case Heading(text):
+        case doc.Heading(text):
             yield f"### {escape(text)}"
-        case TextCell():
+        case doc.TextCell():
             yield _words(block)
-        case DetailsTable(entries):
+        case doc.DetailsTable(entries):
             yield "\n".join(f"- {escape(name)}: {_words(value)}" for name, value in entries)
-        case Table():
+        case doc.Table():
             yield from _table(block)
-        case LossCurves():
+        case doc.LossCurves():
             yield from _curves(block, folder)
-        case EmbeddedImage():
+        case doc.EmbeddedImage():
             yield f"![{escape(block.title)}]({_link(folder, block.file)})"
-        case Attachment():
+        case doc.Attachment():
             yield f"[{escape(block.file)}]({_link(folder, block.file)})"
-        case Forest():  # the same numbers are in the table before it
+        case doc.Forest():  # the same numbers are in the table before it
             return
 
 
-def _table(table: Table) -> Iterator[str]:
+def _table(table: doc.Table) -> Iterator[str]:
     for part in table.parts():
         if part.title:
             yield f"**{escape(part.title)}**"
         yield _grid(part)
 
 
-def _grid(table: Table) -> str:
+def _grid(table: doc.Table) -> str:
     lines = [[escape(title) for title in table.columns], ["---:" if number else "---" for number in table.numeric()]]
     lines += [[_cell(cell) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(cell: ReportCell) -> str:
-    return escape(cell.text) if isinstance(cell, NumberCell) else _words(cell)
+def _cell(cell: doc.ReportCell) -> str:
+    return escape(cell.text) if isinstance(cell, doc.NumberCell) else _words(cell)
 
 
-def _words(words: TextCell) -> str:
+def _words(words: doc.TextCell) -> str:
     """Return words in bold if they are important."""
     text = escape(words.text.strip())
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 
 
-def _curves(curves: LossCurves, folder: str) -> Iterator[str]:
+def _curves(curves: doc.LossCurves, folder: str) -> Iterator[str]:
     yield escape(curves.summary())
     if curves.plot is not None:
         yield f"![Losses of {escape(curves.model)} by epoch]({_link(folder, curves.plot)})"

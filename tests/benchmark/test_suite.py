@@ -187,7 +187,7 @@ CORES = {"user": 0.0, "nice": 0.0, "system": 0.0, "idle": 0.0, "iowait": 0.0, "s
 @pytest.mark.parametrize(
     ("own", "seconds", "load", "busy"),
     [
-        # Own work and waiting are no load.
+        # Own work and waiting count as idle.
         (10.0, {"user": 9.5, "system": 0.5, "idle": 8.0, "iowait": 2.0}, MachineLoad(0.0, 0.0), False),
         # The time of guests is within that of users and counts once.
         (10.0, {"user": 13.0, "nice": 1.0, "system": 1.0, "idle": 5.0, "guest": 3.0}, MachineLoad(0.25, 0.0), True),
