@@ -223,7 +223,7 @@ def _beside_a_training(folder: Path) -> list[Measurement]:
         terminal.wait(10.0)
     finally:
         run.kill()
-    note = f"median of {len(took)}, worst {1000 * max(took):.0f} ms, beside a training on both cores"
+    note = f"median of {len(took)}, worst {1000 * max(took):.0f} ms, during a training on both cores"
     through = "Train screen at 120×40 through a terminal"
     return [
         Measurement.at_most("from key to screen", 1000 * statistics.median(took), "ms", KEY_MS, note),

@@ -1,4 +1,4 @@
-"""Speed of the training loop beside a plain DataLoader loop, Lightning's Trainer and bare matrix products, in one run.
+"""Speed of the training loop compared with a plain DataLoader loop, Lightning's Trainer and bare matrix products.
 
 All train the same networks on the same kind of random numbers: forward, loss, backward, gradient clipping, Adam. The
 plain loop and Lightning take 64 single frames a step, as a textbook does; ours takes 64 examples a step, which are
@@ -325,7 +325,7 @@ def measurements_of(spec: ModelSpec, rounds: Rounds) -> list[Measurement]:
     wanted = {"a plain loop": 3.0, "Lightning": 4.0}
     measurements = [
         median_at_least(
-            f"{spec.name}: frames/s beside {name}",
+            f"{spec.name}: frames/s relative to {name}",
             [ours / other for ours, other in zip(rounds.ours, speeds, strict=True)],
             "×",
             wanted[name],
@@ -334,7 +334,7 @@ def measurements_of(spec: ModelSpec, rounds: Rounds) -> list[Measurement]:
         for name, speeds in rounds.others.items()
     ]
     overhead = 100 * median(rounds.overheads)
-    beside = Measurement.at_most(f"{spec.name}: time beside gradient and step", overhead, "%", 25)
+    beside = Measurement.at_most(f"{spec.name}: time outside gradient and step", overhead, "%", 25)
     return [*measurements, share_of_limit(spec, rounds), beside]
 
 

@@ -62,7 +62,7 @@ def features(
     --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce, and the
     mean musical context that the emotion model estimates.
 
-    A MIDI file is measured as music, beside POP909: chord tones, steps, leaps, repetition, range and ending.
+    A MIDI file is measured as music and compared with POP909: chord tones, steps, leaps, repetition, range and ending.
     """
     from kelly_core.chain import ModelChain
     from kelly_core.data.readers.midi import SUFFIXES
@@ -101,7 +101,7 @@ def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
 
 
 def _print_measures(midi: Path, as_json: bool) -> None:
-    """Print the measures of a MIDI file beside the middle 80 % of POP909."""
+    """Print the measures of a MIDI file and the middle 80 % of POP909."""
     from kelly_core.data.readers.midi import read_notes
     from kelly_core.music.measures import POP909, measure_piece
 

@@ -52,7 +52,7 @@ def report(
 ) -> None:
     """Check exports and write report.html, a single self-contained file, and report.md.
 
-    The report shows data, losses, quality beside every baseline, parity, latency and size of each model, and names
+    The report shows data, losses, quality and baselines, parity, latency and size of each model, and names
     what is missing. Exports that were trained on generated data are refused without --allow-synthetic. The exit status
     is 1 only if a check fails or exports are refused.
 

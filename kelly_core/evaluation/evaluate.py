@@ -45,7 +45,7 @@ MODEL = ""
 
 
 def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split = "validation") -> QualityRecord:
-    """Measure a model on examples that no training has seen, beside baselines fitted to the training examples.
+    """Measure a model on examples that no training has seen, and compare it with baselines fitted to the others.
 
     The musical context is unknown to the model, because that of an example is measured from the notes that are scored.
     On generated examples the best possible loss is known, and the verdict is the share of what can be learned that is

@@ -1,4 +1,4 @@
-"""Musical context: what music is like beside its emotion, as the last eight numbers of the emotion code.
+"""Musical context: what music is like apart from its emotion, the last eight numbers of the emotion code.
 
 Each descriptor has one scale for all corpora and all models: its quantiles over real music are constants of this
 module. Constants instead of quantiles of each training corpus, because one code drives four networks that are trained

@@ -141,7 +141,7 @@ def _map_in_chunks(
     """Yield results in order; a bounded number of chunks is in flight.
 
     Chunks grow while they take less than ``_CHUNK_SECONDS``, so that the cost of passing a chunk to another
-    process stays small beside that of its calls, and long calls spread over all workers.
+    process stays small compared with that of its calls, and long calls spread over all workers.
     """
     pending: deque[Future[_TimedResults]] = deque()
     start, size = 0, 1

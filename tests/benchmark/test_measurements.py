@@ -22,7 +22,7 @@ def test_rounds_that_differ_too_much_are_not_judged() -> None:
     assert "differ too much" in measurement.doubt
 
 
-def test_measurements_beside_other_programs_are_not_judged() -> None:
+def test_measurements_next_to_other_programs_are_not_judged() -> None:
     measurements = [Measurement.at_least("speed", 332.0, "×", 3.0, "note"), Measurement("size", 3.0, "MB")]
     assert marked(measurements, MachineLoad(0.01, 0.0)) == measurements
     busy = marked(measurements, MachineLoad(0.5, 0.0))
@@ -31,7 +31,7 @@ def test_measurements_beside_other_programs_are_not_judged() -> None:
     assert busy[0].note == "note"
 
 
-def test_what_is_measured_beside_other_programs_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_measured_next_to_other_programs_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     measurement = Measurement.at_least("speed", 4.0, "×", 3.0)
     for load, met in ((MachineLoad(0.5, 0.0), None), (MachineLoad(0.0, 0.0), True)):
         monkeypatch.setattr(LoadMeter, "read", lambda _meter, load=load: load)

@@ -1,4 +1,4 @@
-"""A score follows the chain's outputs one by one, and finished pieces are beside real music by the same measures."""
+"""A score follows the chain's outputs one by one, and finished pieces are compared with real music."""
 
 from __future__ import annotations
 
