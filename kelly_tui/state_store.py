@@ -124,10 +124,8 @@ class StateSchema(Generic[T]):
         """Return the entries that fit."""
         found = {}
         for key, entry in content.items():
-            try:
+            with suppress(ValidationError):
                 found[key] = cast(dict[str, Any], self._adapter.validate_python(entry, strict=True))
-            except ValidationError:
-                continue
         return found
 
 

@@ -76,10 +76,10 @@ class ExamplePreview(ModalScreen[None]):
 
     @on(Read)
     def _on_read(self, message: Read) -> None:
-        title, picture = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
+        title, image = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
         if message.example is None:
             title.update(f"{self._corpus} · cannot be read")
-            picture.update(message.problem)
+            image.update(message.problem)
             return
         example = message.example
         source = "synthetic" if example["synthetic"] else f"{example['group']} · {example['label_source']}"
@@ -87,7 +87,7 @@ class ExamplePreview(ModalScreen[None]):
         muted = ThemeColors.of(self.app.theme_variables).muted
         self.query_one("#source", Static).update(Text(f"{source} · {example['split']}", muted))
         inputs, targets = (_titled(name, example[f"{name}s"]) for name in ("input", "target"))
-        picture.update(Text.assemble("\n", *inputs, "\n", *targets))
+        image.update(Text.assemble("\n", *inputs, "\n", *targets))
 
 
 def _titled(title: str, frames: Sequence[Sequence[float]]) -> list[str | tuple[str, str]]:
