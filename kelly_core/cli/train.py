@@ -136,7 +136,7 @@ def _show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: boo
     """Train each model for a few seconds in this process, and print time and memory for the requested epochs."""
     from kelly_core.data.catalog import open_dataset
     from kelly_core.training.estimate import estimate
-    from kelly_core.training.session import training_settings
+    from kelly_core.training.hyperparameters import training_settings
 
     estimates = []
     for spec in specs:

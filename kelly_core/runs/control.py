@@ -245,7 +245,7 @@ class RunController:
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None] | signal.Handlers] = {
             signal.SIGTERM: self._on_signal,
             signal.SIGINT: self._on_signal,
-            signal.SIGUSR1: self._on_interrupt,
+            signal.SIGUSR1: lambda _number, _frame: self.interrupt(),
             signal.SIGHUP: signal.SIG_IGN,
         }
         former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -287,9 +287,6 @@ class RunController:
         self._stop = True
         if again:
             self.interrupt()
-
-    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self.interrupt()
 
     def _working_state(self) -> LiveState:
         return "stopping" if self._stop or self._epochs_left is not None else "running"

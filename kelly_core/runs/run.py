@@ -201,7 +201,7 @@ class Run:
         Raises:
             RunError: no process is working on it.
         """
-        self._send(control.Request(self._attempt(), "stop", at_once, after_epochs))
+        self._send("stop", at_once=at_once, after_epochs=after_epochs)
 
     def request_pause(self) -> None:
         """Request a pause after the current step.
@@ -209,7 +209,7 @@ class Run:
         Raises:
             RunError: no process is working on it.
         """
-        self._send(control.Request(self._attempt(), "pause"))
+        self._send("pause")
 
     def request_resume(self) -> None:
         """Request to continue after a pause.
@@ -217,7 +217,7 @@ class Run:
         Raises:
             RunError: no process is working on it.
         """
-        self._send(control.Request(self._attempt(), "resume"))
+        self._send("resume")
 
     def request_rollback(self, model: str = "") -> str:
         """Request that a model in training return to its best weights and continue at half the learning rate.
@@ -245,7 +245,7 @@ class Run:
         if len(wanted) > 1:
             hint = f"Name one with --model: {', '.join(wanted)}"
             raise RunError(f"{len(wanted)} models are in training", where=self.id, hint=hint)
-        self._send(control.Request(self._attempt(), "rollback", model=wanted[0]))
+        self._send("rollback", model=wanted[0])
         return wanted[0]
 
     def requested(self) -> Literal["stop", "pause", ""]:
@@ -288,13 +288,7 @@ class Run:
         if unknown:
             hint = f"Settings that can be changed are {', '.join(control.CHANGEABLE)}"
             raise RunError(f"{unknown[0]} cannot be changed while it trains", where=self.id, hint=hint)
-        try:
-            values = {"attempt": self._attempt(), "kind": "set", "model": wanted[0], **changes}
-            request = TypeAdapter(control.Request).validate_python(values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise RunError(f"{first['loc'][0]} = {first['input']}: {first['msg']}", where=self.id) from error
-        self._send(request)
+        self._send("set", model=wanted[0], **changes)
         return wanted[0]
 
     def changes_of(self, model: str) -> tuple[dict[str, float], float | None]:
@@ -386,8 +380,14 @@ class Run:
     def _attempt(self) -> int:
         return read_manifest(self.folder).attempts
 
-    def _send(self, request: control.Request) -> None:
+    def _send(self, kind: str, **values: object) -> None:
         self._check_live()
+        try:
+            content = {"attempt": self._attempt(), "kind": kind, **values}
+            request = TypeAdapter(control.Request).validate_python(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise RunError(f"{first['loc'][0]} = {first['input']}: {first['msg']}", where=self.id) from error
         control.send(self.folder.control, request)
 
     def _check_live(self) -> None:

@@ -6,6 +6,7 @@ import faulthandler
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,24 +158,32 @@ class _Training:
 
     def _train(self, settings: Settings) -> bool:
         """Train the models. Return True if none was stopped or left out."""
-        # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
-        from kelly_core.training.session import train_model
-        from kelly_core.training.trainer import Requests
-
         if settings.output.tensorboard:
             from kelly_core.training.history import TensorBoardWriter
 
             self._board = TensorBoardWriter(settings.output.dir / "tensorboard")
-        if settings.training.jobs > 1 and len(self._manifest.models) > 1:
-            return self._train_side_by_side(settings)
+        models = self._manifest.models
+        at_once = settings.training.jobs > 1 and len(models) > 1
+        reasons = []
+        for result in self._train_at_once(settings) if at_once else self._train_in_turn(settings):
+            self._end_model(result)
+            reasons.append(result.reason)
+        return "stopped" not in reasons and len(reasons) == len(models)
+
+    def _train_in_turn(self, settings: Settings) -> Iterator[events.ModelResult]:
+        """Train the models one after the other, until a stop is requested."""
+        # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
+        from kelly_core.training.session import train_model
+        from kelly_core.training.trainer import Requests
+
         controller = self._controller
         requests = Requests(controller.should_stop, controller.should_roll_back, controller.take_changes)
         for name in self._manifest.models:
-            if self._controller.stopping:
-                return False
+            if controller.stopping:
+                return
             self._model_began = time.monotonic()
             spec = model_spec(name)
-            result = train_model(
+            yield train_model(
                 settings,
                 spec,
                 resume=self._continues(spec, settings),
@@ -184,20 +193,16 @@ class _Training:
                 requests=requests,
                 progress=self._progress,
             )
-            self._end_model(result)
-            if result.reason == "stopped":
-                return False
-        return True
 
-    def _train_side_by_side(self, settings: Settings) -> bool:
-        """Train the models in parallel. Return True if none was stopped."""
+    def _train_at_once(self, settings: Settings) -> Iterator[events.ModelResult]:
+        """Train the models in parallel, each in a process of its own."""
         from kelly_core.training.multiprocess import train_side_by_side
         from kelly_core.training.trainer import Requests
 
         controller = self._controller
         specs = [model_spec(name) for name in self._manifest.models]
         self._model_began = time.monotonic()
-        results = train_side_by_side(
+        return train_side_by_side(
             settings,
             [(spec, self._continues(spec, settings)) for spec in specs],
             settings.training.jobs,
@@ -208,11 +213,6 @@ class _Training:
             is_paused=controller.is_paused,
             unsaved_rates=self._unsaved_rates,
         )
-        complete = True
-        for result in results:
-            self._end_model(result)
-            complete = complete and result.reason != "stopped"
-        return complete
 
     def _continues(self, spec: ModelSpec, settings: Settings) -> bool:
         """Return True to continue from the latest checkpoint: on request, or if this run has saved it.

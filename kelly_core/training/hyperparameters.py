@@ -1,11 +1,12 @@
-"""Hyperparameters of a training."""
+"""Hyperparameters of a training, from the settings."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kelly_core.spec import State
+from kelly_core.config.schema import Settings
+from kelly_core.spec import ModelSpec, State
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,27 @@ class Hyperparameters:
         """Return the settings that must not change when a training is resumed."""
         names = ("batch_size", "learning_rate", "loss", "state", "gradient_clip", "seed")
         return {name: value for name, value in asdict(self).items() if name in names}
+
+
+def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
+    """Return the hyperparameters of one model; its own section overrides [training]."""
+    common, own = settings.training, settings.models[spec.name]
+    stopping, checkpointing = common.early_stopping, common.checkpointing
+    return Hyperparameters(
+        epochs=own.epochs or common.epochs,
+        batch_size=own.batch_size or common.batch_size,
+        learning_rate=own.learning_rate or common.learning_rate,
+        loss=own.loss or spec.loss,
+        state=own.state,
+        gradient_clip=common.gradient_clip,
+        patience=stopping.patience if own.patience is None else own.patience,
+        min_delta=stopping.min_delta,
+        save_best=checkpointing.save_best,
+        save_latest=checkpointing.save_latest,
+        save_interval=checkpointing.save_interval,
+        seed=common.seed,
+        device=common.device,
+        threads=common.threads,
+        save_history=settings.output.history,
+        save_plots=settings.output.plots,
+    )

@@ -19,32 +19,8 @@ from kelly_core.features.extraction import Progress
 from kelly_core.spec import CHAIN_MODELS, ModelSpec
 from kelly_core.training.checkpoint import Checkpoint
 from kelly_core.training.exporting import replace_export
-from kelly_core.training.hyperparameters import Hyperparameters
+from kelly_core.training.hyperparameters import training_settings
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
-
-
-def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
-    """Return the hyperparameters of one model; its own section overrides [training]."""
-    common, own = settings.training, settings.models[spec.name]
-    stopping, checkpointing = common.early_stopping, common.checkpointing
-    return Hyperparameters(
-        epochs=own.epochs or common.epochs,
-        batch_size=own.batch_size or common.batch_size,
-        learning_rate=own.learning_rate or common.learning_rate,
-        loss=own.loss or spec.loss,
-        state=own.state,
-        gradient_clip=common.gradient_clip,
-        patience=stopping.patience if own.patience is None else own.patience,
-        min_delta=stopping.min_delta,
-        save_best=checkpointing.save_best,
-        save_latest=checkpointing.save_latest,
-        save_interval=checkpointing.save_interval,
-        seed=common.seed,
-        device=common.device,
-        threads=common.threads,
-        save_history=settings.output.history,
-        save_plots=settings.output.plots,
-    )
 
 
 def train_model(
