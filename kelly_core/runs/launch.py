@@ -78,6 +78,7 @@ def new_manifest(
     Raises:
         RunError: the settings ask for messages by a package that is not installed.
     """
+    # Imported late: it loads a client of HTTP, which the help of a command and a start without messages do not need.
     from kelly_core.runs.notify import require_apprise
 
     require_apprise(settings.notify)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kelly_core.engines.layers import Array, Layer
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
-from kelly_core.engines.torch_engine import FrameSequential
+from kelly_core.engines.torch_engine import build_module
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
 from kelly_core.rtneural import NumpyEngine, from_rtneural, to_rtneural
@@ -38,6 +38,11 @@ def exported(folder: Path, module: nn.Module, size: int, frames: Array) -> Array
     return NumpyEngine(folder / "x.json").process(frames)
 
 
+def outputs_of(module: nn.Module, inputs: Array) -> Array:
+    with torch.inference_mode():
+        return module.eval()(torch.from_numpy(inputs)).numpy()
+
+
 class Amp(nn.Module):
     """A guitar amplifier as people train it: recurrent layer, linear layer, state thrown away."""
 
@@ -55,10 +60,7 @@ class Amp(nn.Module):
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
 def test_an_amplifier_with_its_own_forward(tmp_path: Path, kind: type[nn.Module]) -> None:
     module, frames = Amp(kind), frames_for(1)
-    outputs = exported(tmp_path, module, 1, frames)
-    with torch.inference_mode():
-        expected = module.eval()(torch.from_numpy(frames)[None])[0].numpy()
-    assert np.abs(outputs - expected).max() < TOLERANCE
+    assert np.abs(exported(tmp_path, module, 1, frames) - outputs_of(module, frames[None])[0]).max() < TOLERANCE
     assert validate_file(tmp_path / "x.json").passed
 
 
@@ -68,9 +70,7 @@ def test_a_nested_dense_network_drops_what_changes_nothing(tmp_path: Path) -> No
         nn.Sequential(nn.Sequential(nn.BatchNorm1d(6, affine=False), nn.Linear(6, 4)), nn.Softmax(dim=-1)),
     )  # fmt: skip
     frames = frames_for(3)
-    outputs = exported(tmp_path, module, 3, frames)
-    with torch.inference_mode():
-        assert np.abs(outputs - module.eval()(torch.from_numpy(frames)).numpy()).max() < TOLERANCE
+    assert np.abs(exported(tmp_path, module, 3, frames) - outputs_of(module, frames)).max() < TOLERANCE
     kinds = [layer["type"] for layer in json.loads((tmp_path / "x.json").read_text())["layers"]]
     assert kinds == ["dense", "prelu", "batchnorm", "dense"]
 
@@ -80,8 +80,7 @@ def test_causal_convolutions_with_and_without_padding(tmp_path: Path) -> None:
     first, act, second = bare
     padded = nn.Sequential(nn.ConstantPad1d((4, 0), 0.0), first, act, nn.ConstantPad1d((3, 0), 0.0), second)
     frames = frames_for(2)
-    with torch.inference_mode():
-        expected = padded(torch.from_numpy(frames.T)[None])[0].T.numpy()
+    expected = outputs_of(padded, frames.T[None])[0].T
     for module in (bare, padded):
         assert np.abs(exported(tmp_path, module, 2, frames) - expected).max() < TOLERANCE
 
@@ -103,9 +102,7 @@ class ChannelFirst(nn.Module):
 
 def test_a_forward_in_another_layout_is_tried_out(tmp_path: Path) -> None:
     module, frames = ChannelFirst(), frames_for(1)
-    outputs = exported(tmp_path, module, 1, frames)
-    with torch.inference_mode():
-        expected = module(torch.from_numpy(frames)[None])[0].numpy()
+    outputs, expected = exported(tmp_path, module, 1, frames), outputs_of(module, frames[None])[0]
     assert np.abs(outputs[-len(expected) :] - expected).max() < TOLERANCE
 
 
@@ -148,9 +145,7 @@ def with_hook() -> nn.Module:
 def test_weights_that_are_computed_are_exported_as_they_are_used(tmp_path: Path) -> None:
     module = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)))
     frames = frames_for(3)
-    outputs = exported(tmp_path, module, 3, frames)
-    with torch.inference_mode():
-        assert np.abs(outputs - module(torch.from_numpy(frames)).numpy()).max() < TOLERANCE
+    assert np.abs(exported(tmp_path, module, 3, frames) - outputs_of(module, frames)).max() < TOLERANCE
 
 
 def without_statistics() -> nn.Module:
@@ -235,21 +230,16 @@ def test_there_and_back_is_the_identity(tmp_path: Path, shared_vectors: Path) ->
 @pytest.mark.parametrize("case", range(16))
 def test_engines_agree_on_what_random_modules_become(tmp_path: Path, case: int) -> None:
     """From layers to a module, to a file, to each engine and back to a module with the same weights."""
-    from kelly_core.engines.torch_engine import build_module
-
     layers: list[Layer] = random_network(seeded_rng(300 + case), depth=1 + case % 4)
     module, size = build_module(layers), layers[0].in_size
     frames = frames_for(size)
     outputs = exported(tmp_path, module, size, frames)
     back = from_rtneural(tmp_path / "x.json")
-    assert isinstance(back, FrameSequential)
     assert [type(child) for child in back] == [type(child) for child in module]
     for ours, theirs in zip(module.state_dict().values(), back.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-    with torch.inference_mode():
-        by_torch = back(torch.from_numpy(frames)).numpy()
     by_onnx = OnnxEngine(build_onnx(read_export(tmp_path / "x.json").layers, {})).process(frames)
-    for others in (by_torch, by_onnx):
+    for others in (outputs_of(back, frames), by_onnx):
         np.testing.assert_allclose(others, outputs, rtol=1e-5, atol=2e-6)
 
 
