@@ -274,8 +274,8 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     if run is None:
         there = f"{FILE} holds no run that can be read" if (folder / FILE).exists() else f"there is no {FILE}"
         return Benchmarks(None, BUDGET_MS, f"Not measured, {there}: {measure}")
-    latest_store = max(path.stat().st_mtime for path in files if path.is_file())
-    if _time(run) < latest_store:
+    latest_change = max(path.stat().st_mtime for path in files if path.is_file())
+    if _time(run) < latest_change:
         return Benchmarks(run, BUDGET_MS, f"Measured before the files became what they are: {measure}")
     if run.load is not None and run.load.busy:
         return Benchmarks(run, BUDGET_MS, f"{run.load.description.capitalize()} while this was measured: {measure}")
