@@ -37,9 +37,9 @@ class Progress(Protocol):
         """Called every second, from any thread, with the numbers of finished and of all files, and a message."""
 
 
-_PART_BYTES = 4 * 2**20
+_SEGMENT_BYTES = 4 * 2**20
 """Maximum bytes of features in memory before they are written; independent of the size of the corpus."""
-_PART_SECONDS = 10.0
+_SEGMENT_SECONDS = 10.0
 """Maximum seconds of work that is lost when the process is killed."""
 
 _Place = tuple[int, int]
@@ -223,7 +223,7 @@ def _compute_missing(
     index: FileIndex,
 ) -> ArrayStore:
     """Compute what no store contains, segment by segment, and write the store of all files."""
-    stores = [*([store] if store else []), *cache.parts()]
+    stores = [*([store] if store else []), *cache.segments()]
     plan = MergePlan(index, stores, lambda row: _content_hash(root / index.paths[row]))
     pending = plan.missing()
     files = [index.paths[row] for row in pending]
@@ -249,7 +249,7 @@ def _compute_missing(
         segment.append(result)
         size += sum(array.nbytes for array in result.features.values())
         # Small enough for memory, and short enough to lose.
-        if size >= _PART_BYTES or time.monotonic() - began >= _PART_SECONDS or done == len(files):
+        if size >= _SEGMENT_BYTES or time.monotonic() - began >= _SEGMENT_SECONDS or done == len(files):
             rows = pending[done - len(segment) : done]
             plan.add(rows, _add_segment(cache, index, rows, segment))
             segment, size, began = [], 0, time.monotonic()
@@ -287,17 +287,17 @@ def _add_segment(
     cache: FeatureCache, index: FileIndex, rows: NDArray[np.intp], segment: Sequence[ExtractionResult]
 ) -> ArrayStore:
     arrays: dict[str, list[NDArray[Any]]] = {}
-    for outcome in segment:
-        for name, array in outcome.features.items():
+    for result in segment:
+        for name, array in result.features.items():
             arrays.setdefault(name, []).append(np.ascontiguousarray(array))
     manifest = Manifest(
         paths=[index.paths[row] for row in rows],
         sizes=index.sizes[rows],
         times=index.times[rows],
-        hashes=[outcome.hash for outcome in segment],
-        reasons=[outcome.reason for outcome in segment],
+        hashes=[result.hash for result in segment],
+        reasons=[result.reason for result in segment],
         counts={
-            name: np.array([len(outcome.features.get(name, ())) for outcome in segment], np.int64) for name in arrays
+            name: np.array([len(result.features.get(name, ())) for result in segment], np.int64) for name in arrays
         },
     )
     layouts = {name: ArrayLayout.of(pieces[0]) for name, pieces in arrays.items()}

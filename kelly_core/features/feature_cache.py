@@ -30,7 +30,7 @@ _MAX_BYTES = 2**20
 
 _LOCK = "lock"
 _COMPLETE = "features"
-_PART = "part"
+_SEGMENT = "part"
 
 FORMER = "of a former version"
 SUPERSEDED = "computed again since"
@@ -110,9 +110,9 @@ class FeatureCache:
         folders = _numbered(self.folder, _COMPLETE)
         return open_store(folders[-1]) if folders else None
 
-    def parts(self) -> list[ArrayStore]:
+    def segments(self) -> list[ArrayStore]:
         """Return the segments that were computed after the complete store, the oldest first."""
-        return [store for folder in _numbered(self.folder, _PART) if (store := open_store(folder))]
+        return [store for folder in _numbered(self.folder, _SEGMENT) if (store := open_store(folder))]
 
     @contextmanager
     def write_lock(self, while_waiting: Callable[[], object]) -> Iterator[None]:
@@ -152,7 +152,7 @@ class FeatureCache:
 
     def add_segment(self, content: StoreContent) -> ArrayStore:
         """Add a segment of the next store; errors are those of ``replace``."""
-        return self._write(_PART, content)
+        return self._write(_SEGMENT, content)
 
     def replace(self, content: StoreContent) -> ArrayStore:
         """Replace the store and all segments by a new complete store.
@@ -160,14 +160,14 @@ class FeatureCache:
         Raises:
             DataError: no space, no permission, or another fault of the file system.
         """
-        former = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _PART)]
+        former = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _SEGMENT)]
         store = self._write(_COMPLETE, content)
         _remove(former)
         return store
 
     def _write(self, kind: str, content: StoreContent) -> ArrayStore:
         others = _numbered(self.folder, kind)
-        # A number is never used twice: another process may have mapped the store that had it.
+        # A name of its own beside the store that it replaces, which another process may have mapped.
         number = 1 + (_number(others[-1]) if others else 0)
         target = self.folder / f"{kind}-{number:06d}"
         temporary = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -191,7 +191,7 @@ def verify_folder(folder: Path) -> list[str]:
     A store that another process replaces meanwhile is left out.
     """
     # Both kinds: segments of a process that was killed are used by the next one.
-    stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _PART)]
+    stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _SEGMENT)]
     problems = [(store, problem) for store in stores for problem in verify_store(store)]
     return [f"{store.name}/{problem}" for store, problem in problems if store.exists()]
 

@@ -271,7 +271,7 @@ def test_arrays_are_mapped_not_read(read) -> None:
 
 
 def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
-    monkeypatch.setattr(extraction, "_PART_BYTES", 2**21)
+    monkeypatch.setattr(extraction, "_SEGMENT_BYTES", 2**21)
     for number in range(64):
         (read.root / f"{number:02}.txt").write_text(str(number))
     read(extract=lambda _path: {"letters": np.zeros(1, np.uint8)}, version=2)
@@ -312,7 +312,7 @@ def test_a_cache_that_cannot_be_written_is_reported_in_words(read, tmp_path) -> 
 
 
 def test_what_a_killed_process_had_computed_is_kept(read, lengths, monkeypatch) -> None:
-    monkeypatch.setattr(extraction, "_PART_SECONDS", 0.0)
+    monkeypatch.setattr(extraction, "_SEGMENT_SECONDS", 0.0)
 
     def killed(path: Path) -> dict[str, np.ndarray]:
         if path.name == "c.txt":
@@ -365,7 +365,7 @@ def _load(root: Path, extract: Lengths, folder: Path) -> None:
 
 
 def test_rows_follow_the_files_whatever_the_stores_they_come_from(read, monkeypatch) -> None:
-    monkeypatch.setattr(extraction, "_PART_BYTES", 8)
+    monkeypatch.setattr(extraction, "_SEGMENT_BYTES", 8)
     rng = seeded_rng(0)
     for _ in range(12):
         for name in rng.choice(list("abcdefghij"), 3):
