@@ -74,6 +74,7 @@ class EngineResult:
 
     models: dict[str, Latency]
     chain: Latency | None = None
+    # null in JSON if there is none, see ``to_json``.
     error: Annotated[str, BeforeValidator(lambda error: "" if error is None else error)] = ""
 
     @property

@@ -80,6 +80,7 @@ def report(
     exports = export_files(source)
     _refuse_synthetic(exports, allow_synthetic=allow_synthetic)
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
+    # Networks of other names have no specification to be compared with.
     reports = check_files(
         exports,
         check_specs=all(path.name in plugin_files for path in exports),

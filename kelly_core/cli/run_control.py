@@ -81,6 +81,7 @@ def rollback(
     A learning rate that was raised since, with `runs set`, is undone: the new one is at most that of the best epoch.
     """
     run = open_run(context, run_id)
+    # A run that still reads its corpora has no best weights yet, and no model that could be the only one.
     _wait_until_training(run)
     chosen = run.request_rollback(find_model(model).name if model else "")
     message = _next_rollback(run, chosen)

@@ -215,6 +215,7 @@ def _print_results(run: Run, results: Sequence[ModelResult], as_json: bool) -> N
 def _exit_code(run: Run, results: Sequence[ModelResult], signals: Signals) -> int:
     """Return the exit code of an ended run; print its error if no model's result states one."""
     ended = run.snapshot
+    # A run that the third Ctrl-C killed has died as a person wanted.
     if ended.state == "died" and not signals.killed:
         print_error(f"run {run.id} died", f"{ended.error}. Its log: kelly-core runs logs {run.id}")
     if ended.state == "failed" and not any(result.error for result in results):

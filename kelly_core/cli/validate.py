@@ -213,6 +213,7 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
     references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
     recorded = read_provenance(path)
+    # Without a recorded hash, the checkpoint there may be that of another training.
     if recorded is not None and recorded.checkpoint and checkpoint.is_file():
         from kelly_core.training.exporting import run_checkpoint
 
