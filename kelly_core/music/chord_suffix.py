@@ -59,8 +59,14 @@ _ALTERED = {
 }  # fmt: skip
 _EXTENSIONS = (9, 11, 13)
 _SIGNS = {"#": 1, "s": 1, "+": 1, "b": -1, "-": -1, "": 0}
-
-
+_QUALITIES: dict[str, tuple[tuple[int, ...], int | None]] = {
+    "minor": ((0, 3, 7), None),
+    "dim": ((0, 3, 6), None),
+    "half": ((0, 3, 6), 10),
+    "dom": ((0, 4, 7), 10),
+    "power": ((0, 7), None),
+}
+"""Tones and seventh of the qualities that only come first; major and augmented may follow other items."""
 _FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major", "add", "sus", "omit"), "noun": ()}
 """Kinds of token that may follow some kinds; any may follow the others."""
 
@@ -191,7 +197,10 @@ class _Chord:
             raise NotAChordError(f"{token.text!r} is not allowed there")
         if self._wants_number and kind != "run":
             raise NotAChordError(f"{token.text!r} stands where a number is expected")
-        getattr(self, f"_take_{kind}")(token)
+        if kind in _QUALITIES:
+            self._take_quality(token)
+        else:
+            getattr(self, f"_take_{kind}")(token)
         self._previous = kind
 
     def finish(self) -> frozenset[int]:
@@ -205,27 +214,12 @@ class _Chord:
         seventh = set() if self._seventh is None else {self._seventh}
         return frozenset(self._tones | seventh)
 
-    def _name(self, token: _Token, tones: set[int]) -> None:
+    def _take_quality(self, token: _Token) -> None:
         if self._previous:
             raise NotAChordError(f"{token.text!r} is not allowed there")
-        self._named, self._tones = token.kind, tones
-
-    def _take_minor(self, token: _Token) -> None:
-        self._name(token, {0, 3, 7})
-
-    def _take_dim(self, token: _Token) -> None:
-        self._name(token, {0, 3, 6})
-
-    def _take_half(self, token: _Token) -> None:
-        self._name(token, {0, 3, 6})
-        self._seventh = 10
-
-    def _take_dom(self, token: _Token) -> None:
-        self._name(token, {0, 4, 7})
-        self._seventh = 10
-
-    def _take_power(self, token: _Token) -> None:
-        self._name(token, {0, 7})
+        self._named = token.kind
+        tones, self._seventh = _QUALITIES[token.kind]
+        self._tones = set(tones)
 
     def _take_noun(self, _token: _Token) -> None:
         if not self._previous:
