@@ -102,9 +102,9 @@ async def test_a_letter_jumps_to_a_part_of_the_screen_and_of_a_dialog(shown: Sho
     async with shown("2", size=(80, 24)) as (app, pilot):
         await until(pilot, lambda: len(jump_targets(app.screen)) > 2)
         await pilot.press("ctrl+o")
-        shown = "\n".join(lines(app))
-        assert " a " in shown
-        assert " s " in shown
+        text = "\n".join(lines(app))
+        assert " a " in text
+        assert " s " in text
         await pilot.press("s")
         assert app.focused is app.screen.query_one("#field-epochs")
         await pilot.press("ctrl+o", "ctrl+o", "ctrl+o", "exclamation_mark")

@@ -111,11 +111,11 @@ async def test_the_large_chart_shows_any_kind(shown: Shown) -> None:
     async with shown("3") as (app, pilot):
         chart = app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: chart.series)
-        shown = []
+        kinds = []
         for _ in range(4):
             await pilot.press("v")
-            shown.append([series.name for series in chart.series])
-        assert shown == [["baseline", "val"], ["of Adam"], ["frames/s"], ["baseline", "train", "validation"]]
+            kinds.append([series.name for series in chart.series])
+        assert kinds == [["baseline", "val"], ["of Adam"], ["frames/s"], ["baseline", "train", "validation"]]
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
@@ -238,9 +238,9 @@ async def test_the_cursor_of_the_charts_shows_values_and_the_line_of_the_log(sho
         assert "epoch 6/" in log.lines[log._pointed]
         await pilot.press("plus")
         await until(pilot, lambda: chart.window is not None and chart.up_to_date)
-        shown = [int(epoch) for epoch in str(chart.border_subtitle).rpartition(" ")[2].split("-")]
+        epochs = [int(epoch) for epoch in str(chart.border_subtitle).rpartition(" ")[2].split("-")]
         assert chart.window is not None
-        assert chart.window[0] <= shown[0] < shown[1] <= chart.window[1]
+        assert chart.window[0] <= epochs[0] < epochs[1] <= chart.window[1]
         await pilot.press("0")
         await until(pilot, lambda: chart.window is None and chart.cursor is None)
 
