@@ -9,9 +9,10 @@ import numpy as np
 
 from kelly_core.arrays import Doubles
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, PHRASE_BARS, PPQ, Tone
+from kelly_core.composition.score import BAR, PHRASE_BARS, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.groove import POSITIONS, apply_groove
+from kelly_core.music.notes import PPQ
 
 _EIGHTH = PPQ // 2
 _SLOTS = BAR // _EIGHTH

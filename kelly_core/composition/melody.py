@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, PHRASE_BARS, PPQ, Tone
+from kelly_core.composition.score import BAR, PHRASE_BARS, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.key import MAJOR_SCALE
-from kelly_core.music.notes import BEATS_PER_BAR
+from kelly_core.music.notes import BEATS_PER_BAR, PPQ
 
 LINE_SPAN = 20
 """Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""

@@ -12,10 +12,8 @@ from typing import NamedTuple
 import mido
 
 from kelly_core.music.chords import CHORD_NAMES, NO_CHORD
-from kelly_core.music.notes import BEATS_PER_BAR
+from kelly_core.music.notes import BEATS_PER_BAR, PPQ
 
-PPQ = 480
-"""Ticks a quarter note."""
 BAR = BEATS_PER_BAR * PPQ
 PHRASE_BARS = 4
 DRUM_CHANNEL = 9

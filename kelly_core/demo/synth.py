@@ -15,11 +15,11 @@ from threading import Timer
 import numpy as np
 
 from kelly_core.arrays import Doubles, Floats
-from kelly_core.composition.score import DRUM_CHANNEL, PPQ, Score
+from kelly_core.composition.score import DRUM_CHANNEL, Score
 from kelly_core.composition.synthesizer import find_soundfont
 from kelly_core.data.readers import midi
 from kelly_core.errors import DataError
-from kelly_core.music.notes import Notes
+from kelly_core.music.notes import PPQ, Notes
 
 SAMPLE_RATE = 16_000
 

@@ -23,11 +23,11 @@ from kelly_core.music.chords import chord_distribution, estimate_chords
 from kelly_core.music.context import NAMES, encode_context, note_measures
 from kelly_core.music.dynamics import WINDOW_SECONDS, expression_windows
 from kelly_core.music.emotion import CODE_SIZE
-from kelly_core.music.groove import PPQ, groove_windows
+from kelly_core.music.groove import groove_windows
 from kelly_core.music.key import semitones_to_c, tonality_of
 from kelly_core.music.mel import FRAME_SECONDS, mel_frames
 from kelly_core.music.melody import Melody, find_melody, melody_piano_roll
-from kelly_core.music.notes import BEATS_PER_BAR, DEFAULT_BPM, Notes
+from kelly_core.music.notes import BEATS_PER_BAR, DEFAULT_BPM, PPQ, Notes
 from kelly_core.spec import CHAIN_MODELS, ModelSpec, model_spec
 
 MAX_SECONDS = 600.0

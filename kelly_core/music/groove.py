@@ -9,8 +9,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from kelly_core.arrays import Doubles, Indices
+from kelly_core.music.notes import PPQ
 
-PPQ = 480
 POSITIONS = 16
 WINDOW_BARS = 8
 HOP_BARS = 4
@@ -37,7 +37,7 @@ class GrooveWindows(NamedTuple):
     mask: NDArray[np.bool_]
 
 
-def groove_windows(onset_ticks_at_480: ArrayLike, velocity: ArrayLike) -> GrooveWindows:
+def groove_windows(tick: ArrayLike, velocity: ArrayLike) -> GrooveWindows:
     """Return timing and accent of each sixteenth in windows of eight 4/4 bars, every four bars.
 
     A hit belongs to the nearest sixteenth p, at position p mod 16 of its bar, and is (tick - 120 p) / 60 late. The
@@ -50,16 +50,16 @@ def groove_windows(onset_ticks_at_480: ArrayLike, velocity: ArrayLike) -> Groove
     not fill a window are left out, and so are windows in which nothing is known.
 
     Args:
-        onset_ticks_at_480: [hits], 480 ticks a quarter note.
+        tick: [hits], onsets, ``PPQ`` a quarter note.
         velocity: [hits], 1..127.
     """
-    tick, loudness = np.asarray(onset_ticks_at_480, np.float64), np.asarray(velocity, np.float64)
-    nearest = _nearest_sixteenth(tick)
+    onset, loudness = np.asarray(tick, np.float64), np.asarray(velocity, np.float64)
+    nearest = _nearest_sixteenth(onset)
     bar = nearest // POSITIONS
     if len(bar) == 0 or np.ptp(bar) + 1 < MIN_BARS:
         return GrooveWindows(np.empty((0, 2 * POSITIONS), np.float32), np.empty((0, 2 * POSITIONS), np.bool_))
     sixteenth = nearest - POSITIONS * bar.min()
-    late = (tick - _POSITION_TICKS * nearest) / SHIFT_TICKS
+    late = (onset - _POSITION_TICKS * nearest) / SHIFT_TICKS
     hits = _window_sums(np.bincount(sixteenth))
     values = np.concatenate([_timings(sixteenth, late, loudness, hits), _accents(sixteenth, loudness, hits)], axis=1)
     known = np.tile(hits >= MIN_HITS, 2)
@@ -72,7 +72,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
     """Apply a groove to notes as the plugin does: later by timing · 60 ticks, velocity times .8 + .4 · accent.
 
     Args:
-        tick: [notes], 480 a quarter note.
+        tick: [notes], ``PPQ`` a quarter note.
         velocity: [notes].
         groove: [32], -1..1: timing, then accent, of the sixteen positions.
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 BEATS_PER_BAR = 4
 """Quarter notes in a bar of 4/4, the only meter that grooves, pieces and the pulse of recordings know."""
+PPQ = 480
+"""Ticks a quarter note (pulses per quarter) of grooves and of MIDI files that are written."""
 DEFAULT_BPM = 120.0
 """MIDI's tempo for a file without one."""
 

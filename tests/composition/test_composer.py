@@ -13,14 +13,14 @@ from kelly_core.composition.accompaniment import voicing
 from kelly_core.composition.composer import compose
 from kelly_core.composition.melody import INSTRUMENTS
 from kelly_core.composition.plan import make_plan, tempo
-from kelly_core.composition.score import BAR, PPQ, Part, Score, midi_bytes
+from kelly_core.composition.score import BAR, Part, Score, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.demo.corpus import ideal_output
 from kelly_core.music.chords import CHORD_TONES, CLASSES, minor_share
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.key import AffectFeatures, Tonality, affect_features, semitones_to_c
 from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
-from kelly_core.music.notes import Notes
+from kelly_core.music.notes import PPQ, Notes
 from tests.helpers.chain import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, composed, joined, output
 from tests.seeds import seeded_rng, shifted
 

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from kelly_core.data.readers.midi import read_notes
-from kelly_core.music.groove import PPQ, apply_groove, groove_windows
+from kelly_core.music.groove import apply_groove, groove_windows
+from kelly_core.music.notes import PPQ
 from tests.seeds import seeded_rng
 
 

@@ -36,8 +36,8 @@ from kelly_core.music.emotion import (
     imputed_valence,
     noisy_codes,
 )
-from kelly_core.music.groove import POSITIONS, PPQ, groove_windows
-from kelly_core.music.notes import BEATS_PER_BAR
+from kelly_core.music.groove import POSITIONS, groove_windows
+from kelly_core.music.notes import BEATS_PER_BAR, PPQ
 
 _INDEX = "info.csv"
 _ADVICE = "Put info.csv of the archive beside its drummer folders"

@@ -27,7 +27,8 @@ from kelly_core.evaluation.metrics.base import (
     mean_of,
 )
 from kelly_core.export.quality_record import PublishedResult
-from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, PPQ, SHIFT_TICKS
+from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, SHIFT_TICKS
+from kelly_core.music.notes import PPQ
 
 _MS_A_MINUTE = 60_000.0
 _TIMING_MARGIN = 0.01
