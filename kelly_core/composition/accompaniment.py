@@ -9,13 +9,11 @@ import numpy as np
 
 from kelly_core.arrays import Doubles
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, PHRASE_BARS, Tone
+from kelly_core.composition.score import BAR, EIGHTH, EIGHTHS, PHRASE_BARS, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.groove import POSITIONS, apply_groove
 from kelly_core.music.notes import PPQ
 
-_EIGHTH = PPQ // 2
-_SLOTS = BAR // _EIGHTH
 _CHORD_SHARE = 0.5
 """Share of all notes that the chords play."""
 _STRUCK = ((0,), (0, 4), (0, 3, 6), (0, 2, 4, 6), (0, 2, 3, 4, 6), (0, 2, 3, 4, 6, 7))
@@ -35,7 +33,7 @@ _LEAST_PEDAL = 0.05
 
 def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     """Write chords in close position with minimal movement between them; silence for no chord."""
-    noise = rng.standard_normal((len(plan.bars), _SLOTS))
+    noise = rng.standard_normal((len(plan.bars), EIGHTHS))
     tones: list[Tone] = []
     center = _MIDDLE
     for bar in plan.bars:
@@ -66,7 +64,7 @@ def voicing(chord: int, center: float) -> list[int]:
 
 def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     """Write a bass line of root, fifth and octave that gets busier with arousal."""
-    noise = rng.standard_normal((len(plan.bars), _SLOTS))
+    noise = rng.standard_normal((len(plan.bars), EIGHTHS))
     tones: list[Tone] = []
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
@@ -104,9 +102,9 @@ def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray
     # Up and down, without striking the outer tones twice in a row.
     wave = [*pitches, *pitches[-2:0:-1]]
     for number in range(count):
-        slot = number * _SLOTS // count
-        length = (number + 1) * _SLOTS // count - slot
-        yield _tone(bar, slot * _EIGHTH, length * _EIGHTH, wave[number % len(wave)], float(noise[slot]))
+        slot = number * EIGHTHS // count
+        length = (number + 1) * EIGHTHS // count - slot
+        yield _tone(bar, slot * EIGHTH, length * EIGHTH, wave[number % len(wave)], float(noise[slot]))
 
 
 def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
@@ -116,10 +114,10 @@ def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray)
     # The spread is a standard deviation; that of n onsets at a distance d is d √((n² - 1) / 12).
     roll_seconds = bar.expression.spread_seconds * np.sqrt(12 / (len(pitches) ** 2 - 1))
     roll = min(round(roll_seconds / bar.beat_seconds * PPQ), _ROLL_TICKS)
-    for slot, end in zip(slots, [*slots[1:], _SLOTS], strict=True):
+    for slot, end in zip(slots, [*slots[1:], EIGHTHS], strict=True):
         for number, pitch in enumerate(pitches):
-            tick = slot * _EIGHTH + number * roll
-            yield _tone(bar, tick, end * _EIGHTH - tick, pitch, float(noise[slot]))
+            tick = slot * EIGHTH + number * roll
+            yield _tone(bar, tick, end * EIGHTH - tick, pitch, float(noise[slot]))
 
 
 def _tone(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Tone:

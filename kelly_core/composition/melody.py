@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, PHRASE_BARS, Tone
+from kelly_core.composition.score import EIGHTH, EIGHTHS, PHRASE_BARS, Tone
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.key import MAJOR_SCALE
-from kelly_core.music.notes import BEATS_PER_BAR, PPQ
+from kelly_core.music.measures import LEAP, STEP
+from kelly_core.music.notes import BEATS_PER_BAR
 
 LINE_SPAN = 20
 """Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""
 
-_STEP, _LEAP = 2, 5
 _INTERVALS = np.array([0.7, 1.0, 1.0, 0.45, 0.4, 0.3, 0.05, 0.25, 0.1, 0.06, 0.05, 0.03, 0.08] + 7 * [0.005])
 """Weight by semitones."""
 _FOREIGN_BY_LEAP = 0.55
@@ -37,14 +37,14 @@ def _transitions() -> tuple[Doubles, NDArray[np.intp]]:
     interval = pitch - pitch[:, np.newaxis]
     direction = np.array(_DIRECTIONS)[:, np.newaxis, np.newaxis]
     weights = np.where(direction * interval > 0, _UNRESOLVED, 1.0) * _INTERVALS[np.abs(interval)]
-    leap = np.select([interval >= _LEAP, interval <= -_LEAP], [1, 2], 0)
+    leap = np.select([interval >= LEAP, interval <= -LEAP], [1, 2], 0)
     # A repeated note keeps the state: the leap before it is still to be resolved.
     states = np.where(interval == 0, np.arange(len(_DIRECTIONS))[:, np.newaxis, np.newaxis], leap)
     return weights, states
 
 
 _WEIGHTS, _STATES = _transitions()
-_BY_STEP = np.abs(np.arange(LINE_SPAN) - np.arange(LINE_SPAN)[:, np.newaxis]) <= _STEP
+_BY_STEP = np.abs(np.arange(LINE_SPAN) - np.arange(LINE_SPAN)[:, np.newaxis]) <= STEP
 
 
 def draw_line(
@@ -91,8 +91,6 @@ def draw_line(
 TEMPERATURE = 1.6
 """Exponent 1 / 1.6 on the probabilities; the weights of small intervals and chord tones narrow the range again."""
 
-_EIGHTH = PPQ // 2
-_SLOTS = BAR // _EIGHTH
 _MOTIF_BARS = 2
 _ONSETS = (1.03, 0.19, 0.58, 0.26, 0.84, 0.19, 0.58, 0.33)
 """Relative onset rate by eighth of a bar; the values sum to 4, so that a density of one note per beat is kept."""
@@ -146,9 +144,9 @@ class _Draws(NamedTuple):
 
     @classmethod
     def of(cls, plan: Plan, rng: np.random.Generator) -> _Draws:
-        eighths = len(plan.bars) * _SLOTS
+        eighths = len(plan.bars) * EIGHTHS
         sounding = rng.random((len(plan.phrases), _MOTIF_BARS * BEATS_PER_BAR))
-        rhythm = rng.random((len(plan.phrases), _MOTIF_BARS * _SLOTS))
+        rhythm = rng.random((len(plan.phrases), _MOTIF_BARS * EIGHTHS))
         for number, phrase in enumerate(plan.phrases):
             if phrase.source is not None:
                 sounding[number], rhythm[number] = sounding[phrase.source], rhythm[phrase.source]
@@ -192,7 +190,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
             notes = np.stack([_note_weights(plan, phrase, slot, proposed[slot // 2], low, model) for slot in onsets])
             if phrase.last in bars:
                 _apply_cadence(notes[-1], plan, phrase, mode, low)
-            chords = CHORD_TONES[[plan.bars[slot // _SLOTS].chord for slot in onsets]]
+            chords = CHORD_TONES[[plan.bars[slot // EIGHTHS].chord for slot in onsets]]
             foreign = (chords.any(axis=1, keepdims=True) & (chords == 0))[:, _pitch_classes(low)]
             line = draw_line(notes, foreign, draws.pitch[onsets], before)
             before = line[-1]
@@ -202,14 +200,14 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
 
 def _tones(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[Tone]:
     """Return the notes that begin at some eighths, each until the next one or until a silent beat."""
-    for slot, end in pairwise([*pitches, len(plan.bars) * _SLOTS]):
-        bar, pitch = plan.bars[slot // _SLOTS], pitches[slot]
+    for slot, end in pairwise([*pitches, len(plan.bars) * EIGHTHS]):
+        bar, pitch = plan.bars[slot // EIGHTHS], pitches[slot]
         silent = np.flatnonzero(~sounding[slot // 2 : -(-end // 2)])
         length = (min(end, 2 * (slot // 2 + int(silent[0]))) if len(silent) else end) - slot
-        ticks = round(length * _EIGHTH * _ratio(bar, float(draws.length[slot])))
+        ticks = round(length * EIGHTH * _ratio(bar, float(draws.length[slot])))
         velocity = bar.expression.top + _stress(slot) * bar.expression.accent
-        velocity += bar.expression.velocity_of(bar.position(slot * _EIGHTH), pitch, float(draws.loudness[slot]))
-        yield Tone(slot * _EIGHTH, ticks, pitch, limited(velocity))
+        velocity += bar.expression.velocity_of(bar.position(slot * EIGHTH), pitch, float(draws.loudness[slot]))
+        yield Tone(slot * EIGHTH, ticks, pitch, limited(velocity))
 
 
 def _lowest(plan: Plan, instrument: Instrument) -> int:
@@ -231,12 +229,12 @@ def _onsets(
     plan: Plan, phrase: Phrase, number: int, chance: Doubles, sounding: NDArray[np.bool_], draws: _Draws
 ) -> Iterator[int]:
     """Return the eighths of the piece at which a note starts in a bar."""
-    bar, first = plan.bars[number], number * _SLOTS
+    bar, first = plan.bars[number], number * EIGHTHS
     notes_per_second = bar.expression.notes_per_second * _MELODY_SHARE * 2 ** (bar.arousal / 2)
     per_beat = _MIDDLE_DENSITY * (notes_per_second * bar.beat_seconds) ** _DENSITY_EXPONENT
     per_beat = float(np.clip(per_beat, *_NOTES_PER_BEAT))
     rhythm = draws.rhythm[number // PHRASE_BARS]
-    slots = 1 if bar.last else _CADENCE_SLOTS if number == phrase.last else _SLOTS
+    slots = 1 if bar.last else _CADENCE_SLOTS if number == phrase.last else EIGHTHS
     for slot in range(first, first + slots):
         beat = slot // 2
         begins = bar.last or rhythm[slot % len(rhythm)] * chance[beat] < per_beat * _ONSETS[slot - first]
@@ -256,8 +254,8 @@ def _model_pitches(plan: Plan, phrase: Phrase, bars: range, pitches: Mapping[int
         moved, factor = _MOTIF_BARS, _ECHOED
     else:
         return {}
-    moved *= _SLOTS
-    slots = range(bars.start * _SLOTS, bars.stop * _SLOTS)
+    moved *= EIGHTHS
+    slots = range(bars.start * EIGHTHS, bars.stop * EIGHTHS)
     return {slot: (pitches[slot - moved], factor) for slot in slots if slot - moved in pitches}
 
 
@@ -266,7 +264,7 @@ def _note_weights(
 ) -> Doubles:
     """Return the weight of each pitch of the span for a note that begins at an eighth."""
     classes = _pitch_classes(low)
-    bar = plan.bars[slot // _SLOTS]
+    bar = plan.bars[slot // EIGHTHS]
     weights: Doubles = proposed * np.where(np.isin(classes, MAJOR_SCALE), 1.0, _OUTSIDE_SCALE)
     if bar.chord != NO_CHORD:
         foreign = _FOREIGN_ON_STRESS if _stress(slot) else _FOREIGN
@@ -299,7 +297,7 @@ def _pitch_classes(low: int) -> NDArray[np.intp]:
 
 def _stress(slot: int) -> float:
     """Return the stress of a beat: 1 on the first of a bar, ½ on the third, else 0."""
-    return {0: 1.0, _SLOTS // 2: 0.5}.get(slot % _SLOTS, 0.0)
+    return {0: 1.0, EIGHTHS // 2: 0.5}.get(slot % EIGHTHS, 0.0)
 
 
 def _ratio(bar: Bar, draw: float) -> float:

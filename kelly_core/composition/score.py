@@ -15,6 +15,9 @@ from kelly_core.music.chords import CHORD_NAMES, NO_CHORD
 from kelly_core.music.notes import BEATS_PER_BAR, PPQ
 
 BAR = BEATS_PER_BAR * PPQ
+EIGHTH = PPQ // 2
+EIGHTHS = BAR // EIGHTH
+"""Eighths in a bar, the grid of melody, chords and bass."""
 PHRASE_BARS = 4
 DRUM_CHANNEL = 9
 """Channel 10 of General MIDI, counted from 0."""

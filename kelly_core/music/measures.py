@@ -22,7 +22,8 @@ EXCERPT_BARS = 32
 
 _ON_BEAT = 1 / 8
 _LEAST_BEATS, _LONGEST_BEATS = 1 / 16, 16.0
-_STEP, _LEAP = 2, 5
+STEP, LEAP = 2, 5
+"""Largest step and smallest leap, in semitones."""
 _MOTIF = 4
 _BLOCK_BARS = 4
 _CHORDS_PER_BAR = 2
@@ -114,8 +115,8 @@ def measure_piece(notes: Notes) -> PieceMeasures:
     has_chord, in_chord = chord != NO_CHORD, CHORD_TONES[chord, pitch % 12] > 0
     return PieceMeasures(
         chord_tones_on_beat=_share(in_chord[_is_stressed(onset) & has_chord]),
-        steps=_share(np.abs(moving) <= _STEP),
-        leaps=_share(np.abs(moving) >= _LEAP),
+        steps=_share(np.abs(moving) <= STEP),
+        leaps=_share(np.abs(moving) >= LEAP),
         leaps_resolved=_leaps_resolved(moving),
         non_chord_by_step=_non_chord_by_step(in_chord, has_chord, interval),
         motifs_repeated=_motifs_repeated(onset, interval),
@@ -175,12 +176,12 @@ def _is_stressed(beats: Doubles) -> NDArray[np.bool_]:
 
 def _non_chord_by_step(in_chord: NDArray[np.bool_], has_chord: NDArray[np.bool_], interval: Chords) -> float:
     foreign = (has_chord & ~in_chord)[:-1]
-    return _share(np.abs(interval[foreign]) <= _STEP)
+    return _share(np.abs(interval[foreign]) <= STEP)
 
 
 def _leaps_resolved(moving: Chords) -> float:
     before, after = moving[:-1], moving[1:]
-    return _share((np.sign(after) != np.sign(before))[np.abs(before) >= _LEAP])
+    return _share((np.sign(after) != np.sign(before))[np.abs(before) >= LEAP])
 
 
 def _motifs_repeated(onset: Doubles, interval: Chords) -> float:
