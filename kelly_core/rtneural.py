@@ -154,6 +154,7 @@ def make_module(source: str) -> nn.Module:
     from torch import nn
 
     module, _, name = source.partition(":")
+    # Python puts the folder of a script on the path, but not that from which a command is typed.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:

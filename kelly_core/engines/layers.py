@@ -55,6 +55,7 @@ class DenseWeights(_Weighted):
     ``use_bias`` is False if the layer has no bias; ``bias`` is then zero. The same holds for the other layers.
     """
 
+    kind: ClassVar[str] = Dense.kind
     weight: Array
     bias: Array
     activation: str
@@ -73,6 +74,7 @@ class RecurrentWeights:
     ``weight_ih`` [GH, in], ``weight_hh`` [GH, H], ``bias_ih`` and ``bias_hh`` [GH].
     """
 
+    kind: ClassVar[str]
     weight_ih: Array
     weight_hh: Array
     bias_ih: Array
@@ -100,9 +102,13 @@ class RecurrentWeights:
 class LstmWeights(RecurrentWeights):
     """An LSTM, its gates in ``GATE_ORDER``."""
 
+    kind = Lstm.kind
+
 
 class GruWeights(RecurrentWeights):
     """A GRU, its gates in ``GRU_GATE_ORDER``; the reset gate multiplies U·h + bias_hh, as in PyTorch."""
+
+    kind = Gru.kind
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ class Conv1dWeights(_Weighted):
     Frames before the first are zero.
     """
 
+    kind: ClassVar[str] = Conv1d.kind
     weight: Array
     bias: Array
     activation: str
@@ -143,6 +150,7 @@ class BatchNormWeights:
     ``affine`` is False if the layer has no gamma and beta; they are then one and zero.
     """
 
+    kind: ClassVar[str] = BatchNorm1d.kind
     gamma: Array
     beta: Array
     mean: Array
@@ -171,6 +179,7 @@ class BatchNormWeights:
 class PreluWeights(SameSize):
     """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
 
+    kind: ClassVar[str] = Prelu.kind
     slope: Array
     size: int
     activation: ClassVar[str] = ""
@@ -185,6 +194,7 @@ class PreluWeights(SameSize):
 class ActivationLayer(SameSize):
     """An activation in a layer of its own, over ``size`` values."""
 
+    kind: ClassVar[str] = ActivationOnly.kind
     activation: str
     size: int
 
@@ -194,7 +204,8 @@ class ActivationLayer(SameSize):
         return 0
 
 
-# Each has ``activation``, which follows it or, in a layer of its own, is all that it computes; "" for none.
+# Each has a ``kind``, as RTNeural names its type, and an ``activation``, "" for none: it follows the layer, or is all
+# that a layer of its own computes.
 Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
 
 
@@ -251,6 +262,8 @@ class Engine(Protocol):
 
     def step(self, frame: Array) -> Array:
         """Compute one frame, shape [in] → [out], and update the state."""
+        outputs: Array = self.process(frame[np.newaxis])[0]
+        return outputs
 
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""

@@ -21,6 +21,7 @@ from kelly_core.engines.layers import (
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
+    Engine,
     GruWeights,
     Layer,
     LstmWeights,
@@ -69,6 +70,7 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
         values = graph.add(layer, values)
     # The output has the same name whatever the last layer is.
     graph.node("Identity", [values], ["output"])
+    # The layers have added the outputs for their state; hosts look for the network's own at the first place.
     graph.outputs.insert(0, graph.port("output", ["frames", layers[-1].out_size]))
     model = helper.make_model(
         helper.make_graph(graph.nodes, "kelly", graph.inputs, graph.outputs, graph.weights),
@@ -82,7 +84,7 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
     return content
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """A network in ONNX Runtime, on one thread, that keeps its state from frame to frame, starting from zero.
 
     Args:
@@ -107,11 +109,6 @@ class OnnxEngine:
     def reset(self) -> None:
         """Set all state to zero."""
         self._state = dict(self._zeros)
-
-    def step(self, frame: Array) -> Array:
-        """Compute one frame, shape [in] → [out], and update the state."""
-        output: Array = self.process(frame[np.newaxis])[0]
-        return output
 
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""

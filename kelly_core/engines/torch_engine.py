@@ -15,6 +15,7 @@ from kelly_core.engines.layers import (
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
+    Engine,
     GruWeights,
     Layer,
     LstmWeights,
@@ -60,7 +61,7 @@ def build_module(layers: Sequence[Layer]) -> FrameSequential:
     return FrameSequential(*(module for layer in layers for module in _modules(layer))).eval()
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """A network in PyTorch that keeps its state from frame to frame, starting from zero."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
@@ -71,11 +72,6 @@ class TorchEngine:
     def reset(self) -> None:
         """Set all state to zero."""
         self._state = None
-
-    def step(self, frame: Array) -> Array:
-        """Compute one frame, shape [in] → [out], and update the state."""
-        outputs: Array = self.process(frame[np.newaxis])[0]
-        return outputs
 
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""

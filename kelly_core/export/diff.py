@@ -73,6 +73,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
     """
     _require_same_model(old, new)
     metrics = _pairs(_metrics(old.metadata), _metrics(new.metadata))
+    # Metrics, quality and golden vectors are compared apart from the rest.
     before, after = ({**export.metadata, "metrics": None, "quality": None, "golden": None} for export in (old, new))
     return ExportDiff(
         model=str(new.metadata.get("model_name", new.path.stem)),

@@ -311,6 +311,7 @@ def strongest_baseline(baselines: Iterable[Baseline], measure: str) -> Baseline 
 
     def rank(baseline: Baseline) -> tuple[bool, float]:
         difference = baseline.difference(measure)
+        # Those that are not beaten come first, and among them the lowest metric.
         return difference is not None and difference.beaten, baseline.metrics[measure] or 0.0
 
     return min(known, key=rank, default=None)

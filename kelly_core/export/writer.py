@@ -21,7 +21,6 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
-    layer_spec,
 )
 from kelly_core.engines.numpy_engine import TOLERANCE, NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
@@ -133,7 +132,7 @@ def build_metadata(
 
 def _rtneural_layer(layer: Layer) -> dict[str, Any]:
     entry: dict[str, Any] = {
-        "type": layer_spec(layer).kind,
+        "type": layer.kind,
         "activation": layer.activation,
         "shape": [None, None, layer.out_size],
         "in_size": layer.in_size,
@@ -184,7 +183,7 @@ def _update_first(stacked: Array) -> Array:
 
 
 def _legacy_layer(layer: Layer) -> dict[str, Any]:
-    entry: dict[str, Any] = {"type": layer_spec(layer).kind, "in_size": layer.in_size, "out_size": layer.out_size}
+    entry: dict[str, Any] = {"type": layer.kind, "in_size": layer.in_size, "out_size": layer.out_size}
     match layer:
         case LstmWeights():
             entry |= _gates(layer)

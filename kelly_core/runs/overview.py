@@ -251,7 +251,8 @@ class Curves:
         if self.epochs and self.epochs[-1] >= event.epoch:
             self._cut(bisect_left(self.epochs, event.epoch))
         self.epochs.append(event.epoch)
-        for values, value in zip(self._values(), _figures(event), strict=True):
+        new = (event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second)
+        for values, value in zip(self._values(), new, strict=True):
             values.append(value)
         self.note_best(len(self.epochs) - 1)
 
@@ -274,10 +275,6 @@ class Curves:
 
     def _values(self) -> tuple[array[float], ...]:
         return self.train_loss, self.val_loss, self.learning_rate, self.frames_per_second
-
-
-def _figures(event: events.EpochDone) -> tuple[float, ...]:
-    return event.train_loss, event.val_loss, event.learning_rate, event.frames_per_second
 
 
 def thinned(

@@ -389,6 +389,7 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
         learning_rate=event.learning_rate,
         steps_per_second=pace,
         frames_per_second=event.frames_per_second,
+        # Until an epoch is complete, its duration is estimated from batches; the first measured one replaces that.
         epoch_seconds=took if first else expected + _SHARE_OF_LAST_EPOCH * (took - expected),
         epoch_began=busy,
         measured_at=busy,

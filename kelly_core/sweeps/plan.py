@@ -89,6 +89,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     trials = {}
     for seed, spec, point in itertools.product(seeds, specs, points):
         trial = _trial(base, spec, seed, _of_model(point, spec))
+        # Points that differ in the settings of other models are one trial of this model.
         trials[trial.id] = trial
     return list(trials.values())
 

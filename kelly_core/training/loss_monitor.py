@@ -36,13 +36,13 @@ class EarlyStopping:
     @classmethod
     def from_state(cls, state: dict[str, Any], patience: int, min_delta: float) -> EarlyStopping:
         """Continue from a state of ``state_dict`` with other settings."""
-        values = {_NAMES.get(key, key): value for key, value in state.items()}
-        return cls(**values | {"patience": patience, "min_delta": min_delta})
+        values = state | {"patience": patience, "min_delta": min_delta}
+        return cls(num_bad_epochs=values.pop("waited"), **values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all values under the keys of the checkpoint format."""
-        keys = {name: key for key, name in _NAMES.items()}
-        return {keys.get(name, name): value for name, value in asdict(self).items()}
+        values = asdict(self)
+        return values | {"waited": values.pop("num_bad_epochs")}
 
     def update(self, loss: float, epoch: int) -> bool:
         """Record an epoch's loss. Return True if it is the lowest so far; NaN never is."""
@@ -71,10 +71,6 @@ class EarlyStopping:
     def exhausted(self) -> bool:
         """True if training should stop."""
         return self.patience > 0 and self.num_bad_epochs >= self.patience
-
-
-_NAMES = {"waited": "num_bad_epochs"}
-"""Attribute name for a key of the checkpoint format, if they differ."""
 
 
 SEVERAL = 5
