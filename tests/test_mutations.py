@@ -35,8 +35,8 @@ from kelly_tui import state_store
 from tests.helpers import tiny
 from tests.helpers.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
 from tests.helpers.toy_training import Run as Training
+from tests.runs.conftest import make_run
 from tests.runs.test_damaged_files import SAMPLES
-from tests.runs.test_registry import make_run
 
 T = TypeVar("T")
 _CHECKPOINTS = COUNT // 5

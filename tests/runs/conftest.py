@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
-from kelly_core.events import ModelStarted
+from kelly_core.events import EpochDone, ModelStarted
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
-from kelly_core.runs.event_log import RunEvent
+from kelly_core.runs.event_log import LogRecord, RunEvent, encode
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
+from kelly_core.training.checkpoint import load_checkpoint
 from tests.cli.conftest import run as kelly_core
 from tests.helpers.forked_workers import Forker
 
 __all__ = ["kelly_core"]
 
 Start = Callable[..., Run]
+MODEL = "DynamicsEngine"
 
 
 @pytest.fixture
@@ -116,3 +119,28 @@ def _snapshots(run: Run) -> Iterator[None]:
     yield
     for _ in run.follow():
         yield
+
+
+def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: object) -> RunDirectory:
+    """A run of one model that ended, with a log of one's own making."""
+    path.mkdir(parents=True)
+    folder = RunDirectory(path)
+    settings = small_settings(**options).model_dump(mode="json")
+    write_manifest(
+        folder, RunManifest(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1)
+    )
+    written = [LogRecord(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
+    folder.events.write_bytes(b"".join(map(encode, written)))
+    return folder
+
+
+def epoch(number: int, loss: float) -> EpochDone:
+    return EpochDone(MODEL, number, 9, loss, loss, loss, number, 7, 0.001, 0.5, 2000.0)
+
+
+def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
+    """True if two trainings ended with the same networks, to the bit."""
+    first, second = (load_checkpoint(path / "checkpoints" / f"{stem}_latest.pt") for path in (one, other))
+    pairs = [(first.network, second.network), (first.best_network, second.best_network)]
+    losses = [[(row["train_loss"], row["val_loss"]) for row in one.history] for one in (first, second)]
+    return losses[0] == losses[1] and all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)

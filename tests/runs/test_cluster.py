@@ -21,8 +21,7 @@ from kelly_core.sweeps.sweep import Sweep
 from tests.cli.test_signals import COMMAND
 from tests.helpers import tiny
 from tests.helpers.dask_cluster import cluster
-
-from .conftest import Start, next_event, small_settings, stop
+from tests.runs.conftest import Start, next_event, small_settings, stop
 
 pytestmark = pytest.mark.slow
 

@@ -20,9 +20,7 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.state import ModelSnapshot
 from tests.cli.conftest import Run as Command
-from tests.runs.test_registry import MODEL, epoch, make_run
-
-from .conftest import Start, until, until_epoch
+from tests.runs.conftest import MODEL, Start, epoch, make_run, until, until_epoch
 
 ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25), RunEnded("stopped")]
 

@@ -23,8 +23,8 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest
 from kelly_core.runs.state import write_summary
 from kelly_core.training.history import read_history
+from tests.runs.conftest import make_run
 from tests.runs.test_event_log import EXAMPLES
-from tests.runs.test_registry import make_run
 
 SAMPLES = {name: next(one for one in EXAMPLES if type(one) is kind) for name, kind in KINDS_OF_EVENTS.items()}
 

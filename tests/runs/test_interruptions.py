@@ -16,9 +16,7 @@ from kelly_core.runs.launch import resume
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers.forked_workers import Forker
-from tests.runs.test_run_lifecycle import same_weights
-
-from .conftest import Start, pause, stop, until, until_epoch
+from tests.runs.conftest import Start, pause, same_weights, stop, until, until_epoch
 
 
 def checkpoints(folder: Path) -> dict[str, bytes]:

@@ -22,8 +22,7 @@ from kelly_core.runs.launch import new_manifest, observed
 from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
-from tests.runs.conftest import small_settings
-from tests.runs.test_registry import MODEL, epoch, make_run
+from tests.runs.conftest import MODEL, epoch, make_run, small_settings
 
 SAVES = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read() + chr(10) + sys.argv[-1])"
 

@@ -26,8 +26,7 @@ from kelly_core.runs.run import Run, describe_exit
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers import tiny
-from tests.runs.conftest import Start, first_epochs, hold, pause, small_settings, stop, until, until_epoch
-from tests.runs.test_registry import make_run
+from tests.runs.conftest import Start, first_epochs, hold, make_run, pause, small_settings, stop, until, until_epoch
 
 
 def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:

@@ -14,8 +14,7 @@ from kelly_core.runs import queue
 from kelly_core.runs.event_log import StateChanged
 from kelly_core.runs.queue import drop, enqueue, move, start_due, waiting_runs
 from kelly_core.runs.run_dir import RunManifest
-from tests.runs.conftest import hold, small_settings
-from tests.runs.test_registry import MODEL, make_run
+from tests.runs.conftest import MODEL, hold, make_run, small_settings
 
 
 class Started:

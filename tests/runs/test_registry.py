@@ -20,34 +20,14 @@ from kelly_core.config.loading import for_every_model
 from kelly_core.errors import RunError
 from kelly_core.io.locks import LockOwner
 from kelly_core.runs import launch
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode
 from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
-from kelly_core.runs.run_dir import RunDirectory, RunManifest, new_run_id, read_manifest, write_manifest
+from kelly_core.runs.run_dir import RunDirectory, new_run_id, read_manifest, write_manifest
 from kelly_core.runs.state import read_summary
 from kelly_core.spec import model_spec
-
-from .conftest import hold, small_settings
-
-MODEL = "DynamicsEngine"
-
-
-def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: object) -> RunDirectory:
-    """A run of one model that ended, with a log of one's own making."""
-    path.mkdir(parents=True)
-    folder = RunDirectory(path)
-    settings = small_settings(**options).model_dump(mode="json")
-    write_manifest(
-        folder, RunManifest(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1)
-    )
-    written = [LogRecord(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
-    folder.events.write_bytes(b"".join(map(encode, written)))
-    return folder
-
-
-def epoch(number: int, loss: float) -> events.EpochDone:
-    return events.EpochDone(MODEL, number, 9, loss, loss, loss, number, 7, 0.001, 0.5, 2000.0)
+from tests.runs.conftest import MODEL, epoch, hold, make_run
 
 
 def test_ids_are_readable_and_sort_by_time() -> None:

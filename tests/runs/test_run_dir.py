@@ -12,8 +12,7 @@ from kelly_core.errors import RunError
 from kelly_core.runs.event_log import RunEnded, StateChanged
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import change_tags, read_labels
-from tests.runs.conftest import hold
-from tests.runs.test_registry import MODEL, epoch, make_run
+from tests.runs.conftest import MODEL, epoch, hold, make_run
 
 
 def test_runs_are_tagged_noted_filtered_and_compared(kelly_core, tmp_path: Path) -> None:

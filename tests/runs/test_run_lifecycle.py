@@ -20,8 +20,7 @@ from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.state import read_summary
 from kelly_core.training.checkpoint import load_checkpoint
-
-from .conftest import Start, first_epochs, next_event, pause, stop, until, until_epoch
+from tests.runs.conftest import Start, first_epochs, next_event, pause, same_weights, stop, until, until_epoch
 
 LONG = 100_000
 """Epochs that no test waits for."""
@@ -308,16 +307,6 @@ def test_an_extension_up_to_the_planned_end_continues_after_early_stopping(start
     again = resume(run, 9 - done)
     until(again, "finished")
     assert done < again.snapshot.models[0].epoch <= 9
-
-
-def same_weights(one: Path, other: Path, stem: str = "dynamicsengine") -> bool:
-    """True if two trainings ended with the same networks, to the bit."""
-    import torch
-
-    first, second = (load_checkpoint(path / "checkpoints" / f"{stem}_latest.pt") for path in (one, other))
-    pairs = [(first.network, second.network), (first.best_network, second.best_network)]
-    losses = [[(row["train_loss"], row["val_loss"]) for row in one.history] for one in (first, second)]
-    return losses[0] == losses[1] and all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
 
 
 def test_a_later_attempt_ignores_requests_to_an_earlier_one(start: Start) -> None:

@@ -21,9 +21,7 @@ from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_manifest, write_manifest
 from kelly_core.validation.checks import validate_file
-from tests.runs.test_registry import make_run
-
-from .conftest import stop, until, until_epoch
+from tests.runs.conftest import make_run, stop, until, until_epoch
 
 COMMAND = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
 LONG = ["train", "-m", "DynamicsEngine", "-e", "100000", "--early-stopping-patience", "0", "-o", "out", "--no-plots"]

@@ -19,7 +19,7 @@ from kelly_core.runs.event_log import AttemptBegun, EventLogger, GpuLoad, HostLo
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor, describe_environment
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
-from tests.runs.test_registry import make_run
+from tests.runs.conftest import make_run
 
 
 @pytest.fixture
