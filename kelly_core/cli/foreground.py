@@ -18,7 +18,7 @@ from kelly_core.formatting import format_duration
 from kelly_core.interrupts import INTERRUPTED
 from kelly_core.runs import event_log
 from kelly_core.runs.event_log import describe
-from kelly_core.runs.notify import ENDED, message_text, terminal_sequence
+from kelly_core.runs.notify import ENDED, message, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 
@@ -95,7 +95,7 @@ def watch(run: Run) -> list[ModelResult]:
     # From here, because the process of the run has no terminal.
     if sys.stderr.isatty():
         notify = NotifySettings.model_validate(run.manifest.settings.get("notify", {}))
-        sys.stderr.write(terminal_sequence(notify, message_text(run, ENDED)))
+        sys.stderr.write(terminal_sequence(notify, message(run, ENDED)["text"]))
         sys.stderr.flush()
     return results
 

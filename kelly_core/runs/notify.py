@@ -56,9 +56,15 @@ def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model
 
 
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
-    """Return the content of a message about a run, as JSON types; without a model it is about all of them."""
+    """Return the content of a message about a run, as JSON types; ``text`` is one line.
+
+    Without a model it is about all of them.
+    """
     snapshot = run.snapshot
     row = overview(snapshot, run.manifest, read_labels(run.folder))
+    what = snapshot.state if event == ENDED else f"{model} {event}"
+    gain = "" if row.gain is None else f", {format_change(row.gain)} on the baseline"
+    text = f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}"
     return {
         "event": snapshot.state if event == ENDED else event,
         "run": run.id,
@@ -71,17 +77,8 @@ def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
         "epoch": row.epoch,
         "seconds": row.duration,
         "error": snapshot.error,
-        "text": message_text(run, event, model),
+        "text": printable(text),
     }
-
-
-def message_text(run: Run, event: str, model: str = "") -> str:
-    """Return a message in one line."""
-    snapshot = run.snapshot
-    row = overview(snapshot, run.manifest, read_labels(run.folder))
-    what = snapshot.state if event == ENDED else f"{model} {event}"
-    gain = "" if row.gain is None else f", {format_change(row.gain)} on the baseline"
-    return printable(f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}")
 
 
 def terminal_sequence(notify: NotifySettings, text: str) -> str:
