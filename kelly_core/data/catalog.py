@@ -222,29 +222,23 @@ def inspect_corpus(
         visit: called with each dataset that is opened, one for each training that the corpus joins.
     """
     from kelly_core.data.dataset import CorpusReport
+    from kelly_core.data.leakage import find_leakage
 
     corpus, folder = CORPORA[name], settings.datasets.folder(name)
+    reports = []
     if not is_present(name, folder):
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice} {folder}")
     else:
         try:
-            report = _inspect_present(corpus, settings, progress, visit)
+            # An additional corpus is opened once for each training that it joins.
+            for main in corpus.joins or (None,):
+                dataset = open_corpus(name, settings, progress, main)
+                visit(dataset)
+                reports.append(replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)]))
+            report = _merge_reports(reports, corpus.joins) if corpus.joins else reports[0]
         except DataError as error:
             report = CorpusReport(name, str(folder), found=True, problem=str(error))
     return replace(report, license=corpus.license, weight=settings.datasets.weight(name))
-
-
-def _inspect_present(
-    corpus: Corpus, settings: Settings, progress: Progress | None, visit: Callable[[CorpusDataset], None]
-) -> CorpusReport:
-    from kelly_core.data.leakage import find_leakage
-
-    reports = []
-    for main in corpus.joins or (None,):
-        dataset = open_corpus(corpus.name, settings, progress, main)
-        visit(dataset)
-        reports.append(replace(dataset.report, warnings=[*dataset.report.warnings, *find_leakage(dataset)]))
-    return _merge_reports(reports, corpus.joins) if corpus.joins else reports[0]
 
 
 def _merge_reports(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
