@@ -95,7 +95,7 @@ def find_files(
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
     unusable: LeftOut = {}
     found = list(_walk(root, tuple(suffixes), is_skipped, also, unusable))
-    # Files of linked folders come last. With a 0 for its slashes, a path takes the place that its parts give it.
+    # Files of linked folders come last. With NUL in place of their slashes, paths sort by their parts.
     found.sort(key=lambda name: name.replace("/", "\0"))
     for reason, names in unusable.items():
         warn_left_out(root, reason, names)
