@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -46,11 +45,6 @@ class Deployment:
     def passed(self) -> bool:
         """True if all five files passed every check, so that they were copied."""
         return all(file.report.passed for file in self.files)
-
-    @property
-    def reports(self) -> Sequence[FileReport]:
-        """Check reports of all files."""
-        return [file.report for file in self.files]
 
 
 def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Deployment:

@@ -85,7 +85,7 @@ def test_one_unfit_file_keeps_all_from_being_copied(tmp_path: Path) -> None:
     done = deploy(source, plugin)
     assert not done.passed
     assert statuses(done) == ["changed", "new", "new", "refused", "refused"]
-    failed = [[check.name for check in report.checks if not check.passed] for report in done.reports]
+    failed = [[check.name for check in file.report.failed] for file in done.files]
     assert failed[:3] == [[], [], []]
     assert "specification" in failed[3]
     assert failed[4] == ["readable"]

@@ -53,7 +53,7 @@ def faults(folder: Path) -> dict[str, dict[str, str]]:
         checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         run = partial(run_checkpoint, checkpoint, export.metadata["checkpoint"])
         report = validate_file(path, check_specs=True, references=[ReferenceEngine("checkpoint", run)])
-        found[path.parent.name] = {check.name: check.detail for check in report.checks if not check.passed}
+        found[path.parent.name] = {check.name: check.detail for check in report.failed}
         spec = model_spec(export.metadata["model_name"])
         quality = evaluate_export(export, spec, Run(spec, path.parent).dataset, "validation")
         for name, value in export.metadata["quality"]["metrics"].items():

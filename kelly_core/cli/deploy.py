@@ -45,7 +45,7 @@ def deploy(
     else:
         print_result(_table(deployment))
         if not deployment.passed:
-            console(stderr=True).print(render_reports([report for report in deployment.reports if not report.passed]))
+            console(stderr=True).print(render_reports([file.report for file in deployment.files if file.report.failed]))
             print_status(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
         for file in deployment.files:
             if file.non_commercial:
@@ -69,7 +69,7 @@ def _as_json(deployment: Deployment) -> dict[str, Any]:
             "target": str(file.target),
             "status": file.status,
             "non_commercial": list(file.non_commercial),
-            "failed": {check.name: check.detail for check in file.report.checks if not check.passed},
+            "failed": {check.name: check.detail for check in file.report.failed},
         }
         for file in deployment.files
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -241,38 +242,31 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metr
         count = f"{passed}/{sum(check.applicable for check in report.checks)}"
         table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
     parts: list[RenderableType] = [table]
-    measured = [report for report in reports if report.quality is not None]
-    parts += [Text(), *map(_verdict, measured)] if measured else []
-    heard = [report for report in reports if report.chain is not None]
-    parts += [Text(), *map(_chain_verdict, heard)] if heard else []
+    measured = [(report.model, report.quality) for report in reports if report.quality is not None]
+    parts += [Text(), *starmap(_verdict, measured)] if measured else []
+    heard = [(report.model, report.chain) for report in reports if report.chain is not None]
+    parts += [Text(), *starmap(_chain_verdict, heard)] if heard else []
     noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
     parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
-    for report in measured if metrics else ():
-        assert report.quality is not None
-        parts += [Text(f"\n{report.model}", style="bold"), render_blocks(build_quality_section(report.quality))]
+    for model, quality in measured if metrics else ():
+        parts += [Text(f"\n{model}", style="bold"), render_blocks(build_quality_section(quality))]
     return Group(*parts)
 
 
-def _verdict(report: FileReport) -> Text:
-    assert report.quality is not None
-    style = "green" if report.quality.trained else "yellow"
-    return Text.assemble((report.model, "bold"), ": ", (report.quality.summary(), style))
+def _verdict(model: str, quality: QualityRecord) -> Text:
+    return Text.assemble((model, "bold"), ": ", (quality.summary(), "green" if quality.trained else "yellow"))
 
 
-def _chain_verdict(report: FileReport) -> Text:
-    assert report.chain is not None
-    style = "green" if report.chain.marginal.beaten else "yellow"
-    text = Text.assemble((report.model, "bold"), ": ", (report.chain.summary(), style))
-    if report.chain.control is not None:
-        text.append(f"; {_control(report.chain)}", style="dim")
-    return text
-
-
-def _control(chain: ChainQuality) -> str:
+def _chain_verdict(model: str, chain: ChainQuality) -> Text:
     from kelly_core.export.quality_record import words
 
-    metrics = (f"{words(name)} {format_metric((chain.control or {}).get(name))}" for name in chain.primary)
-    return f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
+    style = "green" if chain.marginal.beaten else "yellow"
+    text = Text.assemble((model, "bold"), ": ", (chain.summary(), style))
+    if chain.control is not None:
+        metrics = (f"{words(name)} {format_metric(chain.control.get(name))}" for name in chain.primary)
+        control = f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
+        text.append(f"; {control}", style="dim")
+    return text
 
 
 def _details(report: FileReport, verbose: bool) -> Text:

@@ -57,7 +57,7 @@ def build_document(content: ReportData) -> Document:
 
 
 def _badges(content: ReportData) -> Iterator[TextCell]:
-    failed = sum(len(model.failed) for model in content.models)
+    failed = sum(len(model.checked.failed) for model in content.models)
     yield _checks(failed, sum(len(model.checked.checks) for model in content.models))
     trained = [model for model in content.models if model.checked.quality and model.checked.quality.trained]
     text = f"{len(trained)} of {len(content.models)} trained"
@@ -235,7 +235,7 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
         badges.append(TextCell("SYNTHETIC data", "bad"))
     if model.trained_on and model.trained_on.non_commercial:
         badges.append(TextCell("trained on non-commercial data", "warn"))
-    badges.append(_checks(len(model.failed), len(model.checked.checks)))
+    badges.append(_checks(len(model.checked.failed), len(model.checked.checks)))
     blocks = (
         *_failures(model),
         *_training(model),
@@ -249,8 +249,8 @@ def _model(model: ModelData, benchmarks: Benchmarks) -> Section:
 
 
 def _failures(model: ModelData) -> Iterator[Component]:
-    if model.failed:
-        rows = tuple((TextCell(check.name, "bad"), TextCell(check.detail)) for check in model.failed)
+    if model.checked.failed:
+        rows = tuple((TextCell(check.name, "bad"), TextCell(check.detail)) for check in model.checked.failed)
         yield Heading("Failed checks")
         yield Table(("check", "what was seen"), rows)
 

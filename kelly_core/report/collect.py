@@ -98,11 +98,6 @@ class ModelData:
         """Checks against other engines."""
         return [check for check in self.checked.checks if check.name.startswith(PARITY)]
 
-    @property
-    def failed(self) -> list[Check]:
-        """Failed checks."""
-        return [check for check in self.checked.checks if not check.passed]
-
 
 @dataclass(frozen=True)
 class Benchmarks:

@@ -50,9 +50,14 @@ class FileReport:
     chain: ChainQuality | None = None
 
     @property
+    def failed(self) -> list[Check]:
+        """Failed checks."""
+        return [check for check in self.checks if not check.passed]
+
+    @property
     def passed(self) -> bool:
         """True if every check passed."""
-        return all(check.passed for check in self.checks)
+        return not self.failed
 
 
 def to_json(reports: Sequence[FileReport]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from tests.helpers.json_files import edited
 from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import shifted
 
-from .conftest import Finished, Run
+from .conftest import Run
 
 QUIET = MachineLoad(0.0, 0.0)
 GROOVE, DYNAMICS = model_spec("GroovePredictor"), model_spec("DynamicsEngine")
@@ -94,10 +94,10 @@ def change(path: Path, **entries: Any) -> None:
         document["metadata"] |= entries
 
 
-def page_of(run: Run, *options: object, code: int = 0) -> tuple[Page, Finished]:
+def page_of(run: Run, *options: object, code: int = 0) -> Page:
     shown = run("report", "out", "--allow-synthetic", *options)
     assert shown.code == code, shown.err
-    return Page(Path("out/report.html").read_text()), shown
+    return Page(Path("out/report.html").read_text())
 
 
 def write_tune(folder: Path, bars: int = 8) -> Score:
@@ -109,8 +109,9 @@ def write_tune(folder: Path, bars: int = 8) -> Score:
 
 def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
     write_tune(trained)
-    page, shown = page_of(run)
+    shown = run.ok("report", "out", "--allow-synthetic")
     assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
+    page = Page(Path("out/report.html").read_text())
     assert not {"script", "link", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
     for tag, attributes in page.tags:
         for name, value in attributes.items():
@@ -126,7 +127,7 @@ def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
 
 def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     remember(trained, 321.0)
-    page, _ = page_of(run)
+    page = page_of(run)
     metadata = read_export(trained / "groovepredictor.json").metadata
     quality = QualityRecord.from_json(metadata["quality"])
     assert len(quality.baselines) == 4
@@ -164,7 +165,7 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
 
 
 def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run, trained: Path) -> None:
-    page, _ = page_of(run)
+    page = page_of(run)
     groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
     quality = QualityRecord.from_json(read_export(trained / "dynamicsengine.json").metadata["quality"])
     assert groove[1] == "groove_midi"
@@ -185,7 +186,7 @@ def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run:
     assert not list(trained.glob("report.*"))
     assert "--allow-synthetic" in run.json("report", "out", code=1)["error"]
     run.ok("report", "out/groovepredictor.json", "--text")
-    page, _ = page_of(run)
+    page = page_of(run)
     assert page.text.index("DynamicsEngine: trained on SYNTHETIC data") < page.text.index("verdict")
     assert "SYNTHETIC data: 1 of 2 models" in page.text
     assert "trained on SYNTHETIC data" in (trained / "report.md").read_text()
@@ -193,7 +194,7 @@ def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run:
 
 def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     remember(trained, 99_000.0)
-    page, _ = page_of(run)
+    page = page_of(run)
     twin = Page(rendered((trained / "report.md").read_text()))
     assert {tuple(row) for row in page.rows if len(row) < 12} <= {tuple(row) for row in twin.rows}
     assert "TOO SLOW" in page.text
@@ -209,7 +210,7 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
 
 def test_generated_music_is_in_the_report_with_its_chords(run: Run, trained: Path) -> None:
     score = write_tune(trained, bars=6)
-    page, _ = page_of(run)
+    page = page_of(run)
     names = [CHORD_NAMES[chord] for chord in score.chords]
     assert page.row("1 to 4") == ["1 to 4", *names[:4]]
     assert page.row("5 to 6") == ["5 to 6", *names[4:], "", ""]
@@ -233,7 +234,7 @@ def test_music_that_cannot_be_shown_is_named(run: Run, trained: Path) -> None:
     (trained / "broken.png").write_bytes(b"GIF89a")
     plain = midi_bytes(score).replace(CHORD_NAMES[score.chords[0]].encode(), b"?", 1)
     (trained / "verse.mid").write_bytes(plain)
-    page, _ = page_of(run)
+    page = page_of(run)
     assert page.text.count("The music cannot be shown") == 1
     assert page.text.count("The picture cannot be shown") == 2
     assert "larger than 2.0 MB" in page.text
@@ -246,7 +247,7 @@ def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
     quality["sources"][0]["corpus"] = HOSTILE
     reported = {"dataset": HOSTILE, "synthetic": False, "train_examples": HOSTILE, "dataset_hash": "x" * 5000}
     change(trained / "groovepredictor.json", quality=quality, trained_on=reported, model_name=HOSTILE)
-    page, _ = page_of(run, code=1)
+    page = page_of(run, code=1)
     twin = Page(rendered((trained / "report.md").read_text()))
     shown = printable(HOSTILE)
     for reader in (page, twin):
@@ -269,7 +270,7 @@ def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> No
 def test_what_is_missing_is_reported_in_its_place(run: Run, tmp_path: Path) -> None:
     for spec in (GROOVE, DYNAMICS):
         write_bare(tmp_path / "out", spec)
-    page, _ = page_of(run, code=1)
+    page = page_of(run, code=1)
     assert page.row("metadata")[1] == '"trained_on" is not an object'
     assert page.text.count("The file has no quality record") == 2
     assert page.text.count("The file does not tell what it was trained on") == 2
@@ -287,7 +288,7 @@ def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
     (trained / FILE).write_text("no run\n")
     (trained / "checkpoints" / "dynamicsengine_best.pt").write_bytes(b"no checkpoint")
     change(trained / "groovepredictor.json", quality={"verdict": "trained"})
-    page, _ = page_of(run, code=1)
+    page = page_of(run, code=1)
     assert "The losses cannot be shown" in page.text
     assert "is not a history" in page.text
     assert "losses are of another training" in page.text
@@ -300,7 +301,7 @@ def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
 
 def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: Path) -> None:
     (trained / "groovepredictor.json").write_text('{"layers": [')
-    page, _ = page_of(run, code=1)
+    page = page_of(run, code=1)
     assert page.row("readable")[1].startswith("is not JSON")
     assert page.row("GroovePredictor")[3] == "1 of 1 FAILED"
     assert page.row("DynamicsEngine")[3] == "20 of 20"
@@ -308,7 +309,7 @@ def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: 
 
 def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
     write_bare(tmp_path / "out", GROOVE, "legacy")
-    page, _ = page_of(run)
+    page = page_of(run)
     assert "layout legacy" in page.text
     assert "not compared with those of any other engine" in page.text
 
@@ -322,7 +323,7 @@ def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
 )
 def test_a_benchmark_of_limited_use_says_so(run: Run, trained: Path, when: dict[str, Any], problem: str) -> None:
     remember(trained, 50.0, **when)
-    page, _ = page_of(run)
+    page = page_of(run)
     assert f"{problem}: run kelly-core bench out" in page.text
     assert page.row("numpy")[3] == "50.0"
 
@@ -346,11 +347,11 @@ def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, mon
 def test_engine_and_split_are_evaluated_again(run: Run, trained: Path, tmp_path: Path) -> None:
     (trained / "dynamicsengine.json").unlink()
     options = ("--engine", engine(tmp_path, GOOD), "--split", "test", "--datasets-dir", "data")
-    page, _ = page_of(run, *options)
+    page = page_of(run, *options)
     assert page.row("parity with the plugin's engine")[1] == "agrees"
     assert "test examples in" in page.text
     assert page.row("GroovePredictor")[8] == "3 of 3"
-    page, _ = page_of(run, "--engine", engine(tmp_path, "raise SystemExit('out of tune')"), code=1)
+    page = page_of(run, "--engine", engine(tmp_path, "raise SystemExit('out of tune')"), code=1)
     assert "out of tune" in page.row("parity with the plugin's engine")[1]
     assert page.row("parity with the plugin's engine", "FAILED")
     assert page.row("GroovePredictor")[8] == "1 of 3 FAILED"

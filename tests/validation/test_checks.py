@@ -39,7 +39,7 @@ Edit = Callable[[dict[str, Any]], object]
 
 
 def failed(report: FileReport) -> dict[str, str]:
-    return {check.name: check.detail for check in report.checks if not check.passed}
+    return {check.name: check.detail for check in report.failed}
 
 
 def passed(report: FileReport) -> dict[str, str]:
