@@ -225,7 +225,7 @@ def _commit() -> str | None:
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_FOR_GIT)
+        described = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_FOR_GIT)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return asked.stdout.strip() if asked.returncode == 0 else None
+    return described.stdout.strip() if described.returncode == 0 else None

@@ -249,7 +249,7 @@ class Run:
         return wanted[0]
 
     def requested(self) -> Literal["stop", "pause", ""]:
-        """Return what the latest attempt has been asked to do and not been released from, "" for nothing.
+        """Return the request to the latest attempt that still holds, "" for none.
 
         A process that is still starting shows no answer to a request in its state. Nothing revokes a stop.
         """

@@ -165,7 +165,7 @@ class _Training:
         models = self._manifest.models
         at_once = settings.training.jobs > 1 and len(models) > 1
         reasons = []
-        for result in self._train_at_once(settings) if at_once else self._train_in_turn(settings):
+        for result in self._train_in_parallel(settings) if at_once else self._train_in_turn(settings):
             self._end_model(result)
             reasons.append(result.reason)
         return "stopped" not in reasons and len(reasons) == len(models)
@@ -194,15 +194,15 @@ class _Training:
                 progress=self._progress,
             )
 
-    def _train_at_once(self, settings: Settings) -> Iterator[events.ModelResult]:
+    def _train_in_parallel(self, settings: Settings) -> Iterator[events.ModelResult]:
         """Train the models in parallel, each in a process of its own."""
-        from kelly_core.training.multiprocess import train_side_by_side
+        from kelly_core.training.multiprocess import train_in_parallel
         from kelly_core.training.trainer import Requests
 
         controller = self._controller
         specs = [model_spec(name) for name in self._manifest.models]
         self._model_began = time.monotonic()
-        return train_side_by_side(
+        return train_in_parallel(
             settings,
             [(spec, self._continues(spec, settings)) for spec in specs],
             settings.training.jobs,

@@ -218,20 +218,20 @@ def _start_trial(trial: Trial, request_file: Path, command: Sequence[str]) -> Ru
 
 def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
     """Wait for a run, forward requests, and restart it if its process is lost."""
-    asked, losses = "", 0
+    sent, lost_processes = "", 0
     while True:
         while run.poll():
             pass
-        wanted = _read(request_file)
-        if run.snapshot.state == "died" and not wanted and losses < ALLOWED_FAILURES:
+        requested = _read(request_file)
+        if run.snapshot.state == "died" and not requested and lost_processes < ALLOWED_FAILURES:
             # Killed for memory, perhaps, or the machine was lost; the checkpoints make another attempt cheap.
-            losses += 1
+            lost_processes += 1
             run = resume(run)
         elif not run.live:
             return _result(trial, run)
-        elif wanted != asked:
-            asked = wanted
-            _ask(run, wanted)
+        elif requested != sent:
+            sent = requested
+            _send_request(run, requested)
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
@@ -245,11 +245,11 @@ def _read(request_file: Path) -> str:
         raise RunError(f"cannot be read ({error.strerror})", where=request_file) from error
 
 
-def _ask(run: Run, wanted: str) -> None:
-    if wanted == _KILL:
+def _send_request(run: Run, requested: str) -> None:
+    if requested == _KILL:
         run.kill()
-    elif wanted:
-        run.request_stop(at_once=wanted == _STOP_AT_ONCE)
+    elif requested:
+        run.request_stop(at_once=requested == _STOP_AT_ONCE)
 
 
 def _queued_result(trial: Trial) -> TrialResult:

@@ -27,7 +27,7 @@ from kelly_core.training.trainer import Requests
 _POLL_SECONDS = 0.05
 
 
-def train_side_by_side(
+def train_in_parallel(
     settings: Settings,
     specs: Sequence[tuple[ModelSpec, bool]],
     jobs: int,

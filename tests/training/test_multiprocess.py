@@ -16,7 +16,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
-from kelly_core.training.multiprocess import train_side_by_side
+from kelly_core.training.multiprocess import train_in_parallel
 from kelly_core.training.session import train_model
 from kelly_core.training.trainer import Requests
 from tests.seeds import shifted
@@ -37,11 +37,11 @@ def settings(output: Path, **training: object) -> Settings:
 
 
 @pytest.mark.slow
-def test_models_side_by_side_equal_models_one_by_one(tmp_path: Path) -> None:
+def test_models_in_parallel_equal_models_one_by_one(tmp_path: Path) -> None:
     events: list[Event] = []
     tasks = [(spec, False) for spec in SPECS]
     together = settings(tmp_path / "together", epochs=2)
-    outcomes = {o.model: o for o in train_side_by_side(together, tasks, 2, listen=events.append)}
+    outcomes = {o.model: o for o in train_in_parallel(together, tasks, 2, listen=events.append)}
     for spec in SPECS:
         train_model(settings(tmp_path / "alone", epochs=2, threads=1), spec)
         assert outcomes[spec.name].error == ""
@@ -73,7 +73,7 @@ class Person:
 @pytest.mark.slow
 def test_all_of_them_hold_and_stop_when_asked(tmp_path: Path) -> None:
     person = Person()
-    outcomes = train_side_by_side(
+    outcomes = train_in_parallel(
         settings(tmp_path, epochs=100_000),
         [(spec, False) for spec in SPECS],
         2,
@@ -90,11 +90,11 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.training.test_multiprocess import SPECS, settings
-from kelly_core.training.multiprocess import train_side_by_side
+from kelly_core.training.multiprocess import train_in_parallel
 if __name__ == "__main__":
     tasks = [(spec, False) for spec in SPECS]
     say = lambda event: print(type(event).__name__, flush=True)
-    list(train_side_by_side(settings(Path(sys.argv[1]), epochs=100_000), tasks, 2, listen=say))
+    list(train_in_parallel(settings(Path(sys.argv[1]), epochs=100_000), tasks, 2, listen=say))
 """
 
 
