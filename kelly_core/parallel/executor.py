@@ -60,6 +60,9 @@ def map_ordered(
     Raises:
         ParallelError: the cluster is unreachable, a worker is unusable, or workers were lost too often.
     """
+    if not items:
+        # A cluster need not be there, or have a worker, for nothing.
+        return
     # In this process: a pool of one would only add its start and the copying of arguments and results.
     if not scheduler and (jobs or _core_count()) == 1:
         yield from map(function, items)

@@ -37,6 +37,11 @@ def test_results_come_in_order_over_many_windows(jobs: int, monkeypatch: pytest.
         assert list(results) == [number * number for number in range(count)]
 
 
+def test_nothing_to_compute_needs_no_cluster() -> None:
+    pytest.importorskip("distributed")
+    assert list(executor.map_ordered(square, [], scheduler="tcp://127.0.0.1:1")) == []
+
+
 def test_what_a_lost_process_computed_is_computed_again(tmp_path: Path) -> None:
     results = list(executor.map_ordered(partial(die_sometimes, tmp_path), range(80), jobs=2))
     assert results == [number * number for number in range(80)]
