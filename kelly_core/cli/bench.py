@@ -134,7 +134,7 @@ def _time_cells(latency: Latency) -> list[str]:
 
 
 def _bars(histogram: Histogram) -> str:
-    """A bar a bin; heights are logarithmic, or the few slow calls would not show."""
+    """Return a bar for each bin; heights are logarithmic, or the few slow calls would not show."""
     heights = [math.log1p(count) / math.log1p(max(histogram.counts)) for count in histogram.counts]
     return "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
 

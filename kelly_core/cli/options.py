@@ -337,7 +337,7 @@ def _check_place(output: Output, create_folders: bool) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at a path, symbolic links followed; None if there is none."""
+    """Return the device and inode of the file at a path, symbolic links followed; None if there is none."""
     status = _status(path)
     return None if status is None else (status.st_dev, status.st_ino)
 

@@ -92,7 +92,7 @@ def model_table(run: RunSnapshot) -> Table:
 
 
 def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
-    """Settings, then what was reached, against the first run."""
+    """Return a table of settings, then of results, compared with the first run."""
     settings = Table(*map(_folding, ("setting", *runs)), box=None, pad_edge=False)
     for key, values in comparison.settings.items():
         settings.add_row(key, *map(setting_text, values))
@@ -105,7 +105,7 @@ def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
 
 
 def _loss_against(best: Best, reference: Best) -> str:
-    """A best loss, and how much it is above or below that of the reference."""
+    """Return a best loss, and how much it is above or below that of the reference."""
     change = None if best is reference else relative_change(best.best_loss, reference.best_loss)
     return format_loss(best.best_loss) + ("" if change is None else f" ({format_change(change, 1)})")
 

@@ -115,7 +115,7 @@ def find_songs_of_notes(root: Path) -> list[ChordFile]:
 
 
 def _estimate_from_notes(path: Path, name: str) -> Entry:
-    """Chords of each two beats and their lengths in beats; equal neighbors are one chord."""
+    """Return the chords of each two beats and their lengths in beats; equal neighbors are one chord."""
     notes = midi.read_notes(path).pitched()
     chords: list[str] = []
     durations: list[float] = []
@@ -163,7 +163,7 @@ def _read_pop909(path: Path, name: str) -> Entry:
 
 
 def _read_lab(path: Path) -> Entry:
-    """Chords and seconds of lines ``start end label``; equal neighbors are one chord, ``#`` begins a comment."""
+    """Return chords and seconds of lines ``start end label``; equal neighbors are one chord, ``#`` begins a comment."""
     chords: list[str] = []
     durations: list[float] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
@@ -201,7 +201,7 @@ def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
 
 
 def _read_label_file(path: Path, name: str) -> Entry:
-    """Chords and seconds of a song; labels of other things, such as beats and sections, are refused."""
+    """Return chords and seconds of a song; labels of other things, such as beats and sections, are refused."""
     entry = _read_lab(path)
     if not are_chords(entry["chords"]):
         raise DataError("its labels are not chords", where=path)
@@ -209,7 +209,7 @@ def _read_label_file(path: Path, name: str) -> Entry:
 
 
 def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None) -> dict[str, str]:
-    """Artist and title by number of an entry: 150 of the 890 entries are another entry's song."""
+    """Return artist and title by number of an entry: 150 of the 890 entries are another entry's song."""
     songs: dict[str, str] = {}
     for name in names:
         if not _INDEX.fullmatch(name.rpartition("/")[2].lower()):
@@ -228,7 +228,7 @@ def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None)
 
 
 def _read_salami(path: Path) -> Entry:
-    """Chords of a Billboard annotation: a line has a time, section marks, and bars between ``|``."""
+    """Return the chords of a Billboard annotation: a line has a time, section marks, and bars between ``|``."""
     headers: dict[str, str] = {}
     lines: list[tuple[float, list[list[str]]]] = []
     for line in _text(path).splitlines():
@@ -291,7 +291,7 @@ def _rows(path: Path) -> Iterator[dict[str, str] | None]:
 
 
 def _row_texts(path: Path) -> Iterator[str]:
-    """Text of each row of a CSV file, of several lines where a quoted cell has them.
+    """Yield the text of each row of a CSV file, of several lines where a quoted cell has them.
 
     A quote that is not closed within ``_MOST_LINES`` lines is damage to its own line.
     """
@@ -337,7 +337,7 @@ def _read_rows(path: Path) -> Iterator[Entry | DataError]:
 
 
 def _text_files(root: Path, names: Sequence[str]) -> ChordFile:
-    """Text files with bars, each a song, and links of iReal Pro, of which one file may have many."""
+    """Return text files with bars, each a song, and files with links of iReal Pro."""
     taken = (*_POP909_NAMES, _SALAMI)
     paths = [
         name for name in names if name.lower().endswith(_TEXT_ENDINGS) and name.rpartition("/")[2].lower() not in taken

@@ -178,7 +178,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:
-    """At most ``most`` items, evenly spread over the sequence; 0 keeps all."""
+    """Return at most ``most`` items, evenly spread over the sequence; 0 keeps all."""
     if not most or len(items) <= most:
         return list(items)
     return [items[i * len(items) // most] for i in range(most)]
@@ -219,7 +219,7 @@ class Selection:
     warnings: list[str]
 
     def official(self, names: Sequence[str]) -> list[str | None]:
-        """Official split of each file, None for a file that no table covers."""
+        """Return the official split of each file, None for a file that no table covers."""
         return [self.rows[name][SPLIT] if name in self.rows else None for name in names]
 
 
@@ -310,7 +310,7 @@ def _why_skipped(
 
 
 def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str]:
-    """At most ``most`` files (0: all), evenly spread over each side, in proportion and at least one of each side."""
+    """Return at most ``most`` files (0: all), spread evenly over each side, in proportion, one a side at least."""
     total = sum(map(len, sides.values()))
     if not most or total <= most:
         return sorted((name for names in sides.values() for name in names), key=lambda name: name.split("/"))

@@ -111,7 +111,7 @@ def song_key(name: str) -> str:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """The path, then what remains of it after each of its folders."""
+    """Return the path, then what remains of it after each of its folders."""
     parts = path.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
 

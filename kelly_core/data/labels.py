@@ -58,7 +58,7 @@ def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
 
 
 def parse_affect(entry: object, where: str) -> ValenceArousal:
-    """Valence and arousal from {"valence": v, "arousal": a}.
+    """Return valence and arousal from {"valence": v, "arousal": a}.
 
     Raises:
         DataError: one is missing, is not a number, or is outside -1..1.
@@ -201,7 +201,7 @@ def label_files(
     *,
     use_velocity: bool = True,
 ) -> tuple[Floats, list[str], AffectEstimator]:
-    """Valence and arousal of each file.
+    """Return valence and arousal of each file.
 
     The estimator is fitted to the training files alone, so that validation stays unseen.
 

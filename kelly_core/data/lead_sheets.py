@@ -83,7 +83,7 @@ def read_lead_sheet(text: str, name: str) -> Entry:
 
 
 def _timed(bars: Sequence[Sequence[str]]) -> Entry:
-    """Chords of bars that each last 1, shared evenly by the chords in it."""
+    """Return the chords of bars that each last 1, shared evenly by the chords in it."""
     chords: list[str] = []
     durations: list[float] = []
     for bar in bars:
@@ -94,7 +94,7 @@ def _timed(bars: Sequence[Sequence[str]]) -> Entry:
 
 
 def bars_of(text: str, earlier: Sequence[list[str]] = ()) -> list[list[str]]:
-    """Chords of each bar of a line, which follows some ``earlier`` bars.
+    """Return the chords of each bar of a line, which follows some ``earlier`` bars.
 
     A bar of ``%`` or ``x`` alone repeats the bar before it, one of ``r`` alone the two bars before it. Beside chords,
     ``.`` and ``%`` repeat the chord before; ``x3`` behind the line repeats the line.

@@ -71,7 +71,7 @@ class RecordingLabels:
     errors: dict[str, DataError] = field(default_factory=dict)
 
     def left_out(self) -> LeftOut:
-        """Rows, entries and tables that are left out, by reason."""
+        """Return rows, entries and tables that are left out, by reason."""
         parts = {DAMAGED_ROW: self.damaged, DAMAGED_ENTRY: self.damaged_entries, UNREADABLE_LABELS: [*self.errors]}
         return {reason: names for reason, names in parts.items() if names}
 

@@ -285,7 +285,7 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
 
 
 def _common_folder(files: Sequence[str]) -> str:
-    """Folder of another machine above all files of a table, with its "/"; "" if a path is relative.
+    """Return the folder of another machine above all files of a table, with its "/"; "" if a path is relative.
 
     Only the paths below it are compared, because the corpus has another folder here.
     """

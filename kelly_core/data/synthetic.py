@@ -53,11 +53,11 @@ class Generator(ABC):
 
     @abstractmethod
     def draw(self, count: int, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Fresh inputs [count, steps, in] and targets [count, steps, out], both starting from zero memory."""
+        """Return fresh inputs [count, steps, in] and targets [count, steps, out], both starting from zero memory."""
 
     @abstractmethod
     def best(self, inputs: Floats) -> Floats:
-        """The expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
+        """Return the expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
 
         It minimizes the expected squared error, cross-entropy and binary cross-entropy alike, so its loss is the
         Bayes loss.
@@ -87,7 +87,7 @@ class EmotionGenerator(Generator):
         return inputs, _code(latent)
 
     def best(self, inputs: Floats) -> Floats:
-        """Expectation of the code under the Kalman filter's posterior of the walk, by Gauss-Hermite quadrature."""
+        """Return the code's expectation under the Kalman posterior of the walk, by Gauss-Hermite quadrature."""
         mean, covariance = self.posterior(inputs)
         spread = np.linalg.cholesky(covariance)
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
@@ -131,7 +131,7 @@ class _CodeReader(Generator):
         return inputs, self._sample(self.best(inputs), rng)
 
     def _inputs(self, code: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - part of the interface
-        """The network's inputs for codes [n, T, 64]."""
+        """Return the network's inputs for codes [n, T, 64]."""
         return code
 
     @abstractmethod
@@ -157,7 +157,7 @@ class MelodyGenerator(_CodeReader):
         self.memory_weights = _normal(rng, (2, 128), self.constants["memory_weight_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Probabilities of the notes."""
+        """Return probabilities of the notes."""
         affect = _affect(inputs)
         memory = np.float32(self.constants["memory"])
         faded = _decaying_sum((1 - memory) * affect, memory)
@@ -181,7 +181,7 @@ class HarmonyGenerator(_CodeReader):
         self.audio_weights = _normal(rng, (64, 64), self.constants["audio_weight_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Probabilities of the chords."""
+        """Return probabilities of the chords."""
         logits = np.tensordot(_features(_affect(inputs[..., :64])), self.weights, axes=1)
         logits += np.tensordot(inputs[..., 64:], self.audio_weights, axes=1)
         logits += self.bias
@@ -214,7 +214,7 @@ class DynamicsGenerator(_CodeReader):
         self.weights = _normal(rng, (5, 16), self.constants["weight_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Means m of the parameters."""
+        """Return means m of the parameters."""
         code = np.concatenate([inputs, np.zeros_like(inputs)], axis=-1)
         return _sigmoid(np.tensordot(_features(_affect(code)), self.weights, axes=1))
 
@@ -240,7 +240,7 @@ class GrooveGenerator(_CodeReader):
         self.bias = _normal(rng, (32,), self.constants["bias_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Means of timing and accents."""
+        """Return means of timing and accents."""
         mean: Floats = np.tanh(np.tensordot(_features(_affect(inputs)), self.weights, axes=1) + self.bias)
         return mean * np.float32(self.constants["scale"])
 
@@ -268,7 +268,7 @@ def _decaying_sum(values: Floats, factor: np.float32) -> Floats:
 
 
 def _code(latent: Floats | Doubles) -> Floats:
-    """Emotion code [..., 64] of (valence, arousal) = tanh of ``latent`` [..., 2]."""
+    """Return the emotion code [..., 64] of (valence, arousal) = tanh of ``latent`` [..., 2]."""
     affect = np.tanh(latent)
     return encode(affect[..., 0], affect[..., 1])
 
@@ -292,7 +292,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
-    """A matrix of the formula."""
+    """Return a matrix of the formula."""
     return (sd * rng.standard_normal(shape)).astype(np.float32)
 
 
@@ -388,7 +388,7 @@ class SyntheticDataset(Dataset):
         return _batch(*self._generator.draw(len(indices), self.sequence_length, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """The examples that ``__getitem__`` shows; those of the training split are never trained on."""
+        """Return the examples that ``__getitem__`` shows; those of the training split are never trained on."""
         if np.all(indices < len(self.validation)):
             inputs, targets = self._held_out
             return _batch(inputs[indices], targets[indices])
@@ -412,7 +412,7 @@ class SyntheticDataset(Dataset):
         return np.random.default_rng(np.random.SeedSequence(self._seed, spawn_key=key))
 
     def _example(self, index: int) -> tuple[Floats, Floats]:
-        """Inputs [1, T, in] and targets [1, T, out] of one fixed example."""
+        """Return inputs [1, T, in] and targets [1, T, out] of one fixed example."""
         if index < len(self.validation):
             inputs, targets = self._held_out
             return inputs[index : index + 1], targets[index : index + 1]
@@ -437,7 +437,7 @@ def _batch(inputs: Floats, targets: Floats) -> Batch:
 
 
 def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Floats) -> float:
-    """A network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
+    """Return a network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
     predictions = np.asarray(predictions, np.float64)
     if is_own_loss(loss):
         weights = np.ones((*targets.shape[:2], 1))

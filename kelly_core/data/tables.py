@@ -100,7 +100,7 @@ def read_beginning(path: Path, count: int) -> str:
 
 
 def _read_plain(path: Path, count: int = -1) -> bytes:
-    """The first ``count`` bytes of a table, -1 for all, without gzip's compression."""
+    """Return the first ``count`` bytes of a table, -1 for all, without gzip's compression."""
     content = read_regular(path, MAX_TABLE_BYTES, count)
     if not content.startswith(_GZIP):
         return content
@@ -122,7 +122,7 @@ def _read_plain(path: Path, count: int = -1) -> bytes:
 
 
 def _from_header(text: str) -> str:
-    """The text from its header on."""
+    """Return the text from its header on."""
     starts = [0]
     while len(starts) <= _MOST_PREAMBLE and (line := _LINE.match(text, starts[-1])):
         starts.append(line.end())
@@ -146,7 +146,7 @@ def _is_title(line: str) -> bool:
 
 
 def _rows(text: str) -> Iterator[list[str]]:
-    """Rows of CSV text; one that is not CSV text is a cell with its beginning."""
+    """Yield rows of CSV text; one that is not CSV text is a cell with its beginning."""
     options: dict[str, Any] = {"delimiter": _delimiter(text), "skipinitialspace": True}
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
@@ -164,7 +164,7 @@ def _row(line: str, options: dict[str, Any]) -> list[str]:
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter that the first line has most of, a comma if it has none."""
+    """Return the delimiter that the first line has most of, a comma if it has none."""
     return max(",;\t|", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
 
 
@@ -342,7 +342,7 @@ class _TextWindow:
 
 
 def _whole_number(digits: str) -> int | float:
-    """An integer of a JSON text; a float beyond 19 digits, as Python refuses a text with an integer of 5,000 digits."""
+    """Return an integer of a JSON text; a float beyond 19 digits: Python refuses integers of 5,000 digits."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 

@@ -296,7 +296,7 @@ def _chords(songs: Sequence[Song]) -> Files:
 
 
 def _maestro(songs: Sequence[Song]) -> Files:
-    """Year folders and the official table; the piano plays all but the drums."""
+    """Return year folders and the official table; the piano plays all but the drums."""
     paths = {f"{2004 + song.number % 10}/{song.name}.midi": song for song in songs}
     files = {path: song.piano_midi for path, song in paths.items()}
     header = ["canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename", "duration"]
@@ -308,7 +308,7 @@ def _maestro(songs: Sequence[Song]) -> Files:
 
 
 def _groove_midi(songs: Sequence[Song]) -> Files:
-    """Drummer and session folders and the official table."""
+    """Return drummer and session folders and the official table."""
     paths = {}
     for song in songs:
         bpm = round(song.score.tempos[0][1])
@@ -327,7 +327,7 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
 
 
 def _piano(score: Score) -> Part:
-    """Melody, chords and bass under two hands, with the pedal of the chords."""
+    """Return melody, chords and bass under two hands, with the pedal of the chords."""
     parts = [part for part in score.parts if part.name != "Drums"]
     tones = {(tone.tick, tone.pitch): tone for part in parts for tone in part.tones}
     pedal = score.part("Chords").pedal

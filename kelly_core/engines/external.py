@@ -68,7 +68,7 @@ class ExternalEngine:
             raise KellyError(f"there is no engine {command!r} that can be run", hint=hint)
 
     def run(self, model: Path, frames: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Outputs [T, out] for the frames [T, in], in sequence from zero state.
+        """Return outputs [T, out] for the frames [T, in], in sequence from zero state.
 
         Raises:
             KellyError: the engine refuses the model, dies, hangs, or prints anything but a line of numbers per frame.

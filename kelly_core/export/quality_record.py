@@ -88,7 +88,7 @@ class Baseline:
         return all(difference.beaten for difference in self.differences)
 
     def difference(self, measure: str) -> MetricDifference | None:
-        """The difference by one measure; None if the record lacks it."""
+        """Return the difference by one measure; None if the record lacks it."""
         return next((each for each in self.differences if each.measure == measure), None)
 
 
@@ -186,7 +186,7 @@ class QualityRecord:
                     yield baseline, difference, share
 
     def summary(self) -> str:
-        """The verdict in one line, with the metrics that it is based on and its limitations."""
+        """Return the verdict in one line, with the metrics that it is based on and its limitations."""
         evidence = self._evidence()
         return "; ".join([f"{self.verdict}: {evidence}" if evidence else self.verdict, *self._reservations()])
 
@@ -283,7 +283,7 @@ class ChainQuality:
     control: Metrics | None = None
 
     def summary(self) -> str:
-        """The result in one line."""
+        """Return the result in one line."""
         result = "better" if self.marginal.beaten else "not better"
         return f"{result} than the {self.marginal.name} from audio: {'; '.join(self._evidence())}"
 

@@ -55,7 +55,7 @@ class LineTail:
         self._inside_endless_line = False
 
     def read(self) -> list[bytes]:
-        """The next lines, at most ``CHUNK`` bytes of them; an empty list once there are none.
+        """Return the next lines, at most ``CHUNK`` bytes of them; an empty list once there are none.
 
         Raises:
             RunError: the file is there and cannot be read.

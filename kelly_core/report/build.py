@@ -213,7 +213,7 @@ def _music(content: ReportData) -> Iterator[Component]:
 
 
 def _chord_table(tune: Tune) -> Iterator[Component]:
-    """Chords of the bars, a phrase in each row."""
+    """Yield the chords of the bars, a phrase in each row."""
     if not tune.chords:
         return
     phrases = [tune.chords[start : start + PHRASE_BARS] for start in range(0, len(tune.chords), PHRASE_BARS)]

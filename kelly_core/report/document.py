@@ -68,7 +68,7 @@ class Table:
     aside: bool = False
 
     def numeric(self) -> list[bool]:
-        """Columns with numbers, which are aligned to the right."""
+        """Return the columns with numbers, which are aligned to the right."""
         return [any(isinstance(row[column], NumberCell) for row in self.rows) for column in range(len(self.columns))]
 
     def parts(self) -> Iterator[Table]:
@@ -89,7 +89,7 @@ class LossCurves:
     plot: str | None
 
     def summary(self) -> str:
-        """The best and the last epoch as a sentence."""
+        """Return the best and the last epoch as a sentence."""
         last, best = self.history.rows[-1], self.history.metrics
         levels = {"baseline": best.get("baseline_loss"), "best possible": best.get("bayes_loss")}
         others = "".join(f", {name} {level:.4g}" for name, level in levels.items() if level is not None)

@@ -114,7 +114,7 @@ class Checkpoint:
         return digest.hexdigest()
 
     def best(self) -> KellyNetwork:
-        """Network with the best weights, on the CPU."""
+        """Return a network with the best weights, on the CPU."""
         network = build_network(self.spec, seed=0)
         network.load_state_dict(self.best_network)
         return network.eval()
@@ -228,7 +228,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _tensors(value: object, depth: int = 0) -> Iterator[Tensor]:
-    """Tensors in nested tables and lists."""
+    """Yield tensors in nested tables and lists."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, dict | list | tuple) and depth < _DEEPEST:

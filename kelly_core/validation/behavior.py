@@ -170,7 +170,7 @@ def _not_recorded(name: str) -> Check:
 
 
 def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
-    """Each frame must give bit for bit what it gives from zero state, whatever came before."""
+    """Each frame must give bit for bit what it gives from zero state, after any frames before."""
     engine = NumpyEngine(layers)
     in_sequence = engine.process(probe)
     alone = np.empty_like(in_sequence)

@@ -61,7 +61,7 @@ class FileReport:
 
 
 def to_json(reports: Sequence[FileReport]) -> dict[str, Any]:
-    """The reports as JSON values: ``passed`` for all, and ``files`` with their checks."""
+    """Return the reports as JSON values: ``passed`` for all, and ``files`` with their checks."""
     return {"passed": all(report.passed for report in reports), "files": [_file_to_json(report) for report in reports]}
 
 

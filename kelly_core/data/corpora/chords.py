@@ -199,7 +199,7 @@ class _Neighborhood:
         self._nearest = np.stack(by_row)
 
     def draw(self, valence: Floats, arousal: Floats, rng: np.random.Generator) -> Floats:
-        """One of the nearest frames of each point, [n, 64] in dB."""
+        """Return one of the nearest frames of each point, [n, 64] in dB."""
         unit = (np.clip([valence, arousal], -1, 1) + 1) / 2
         row, column = np.rint(unit * (self._STEPS - 1)).astype(np.intp)
         pick = rng.integers(self._nearest.shape[2], size=len(row))
@@ -215,14 +215,14 @@ def is_present(root: Path) -> bool:
 
 
 def _usual_file(root: Path, left_out: LeftOut | None = None) -> Path:
-    """The file of progressions nearest to the corpus folder, at whatever depth; its usual place if there is none."""
+    """Return the file of progressions nearest to the corpus folder, at any depth; its usual place if there is none."""
     below = find_files(root, {FILE}, left_out=left_out) if root.is_dir() else []
     names = [name for name in below if name.rpartition("/")[2].lower() == FILE]
     return root / min(names, key=lambda name: name.count("/"), default=FILE)
 
 
 def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[ChordFile]:
-    """The JSON file of progressions and the files of public corpora, or the only file that is named.
+    """Return the JSON file of progressions and the files of public corpora, or the only file that is named.
 
     Args:
         root: the corpus folder or its only file.
@@ -253,7 +253,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
 
 
 def _json_file(path: Path) -> ChordFile:
-    """The songs of a JSON file; a large list is read as a stream, twice, so that damage shows before its songs."""
+    """Yield the songs of a JSON file; a large list is streamed twice, so that damage shows before its songs."""
     if is_large_list(path):
         count = sum(1 for _ in stream_json_list(path))
         return ChordFile("JSON", [path.name], lambda: count, lambda: cast(Iterator[Any], stream_json_list(path)))
@@ -315,7 +315,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
 
 
 def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
-    """The song of each entry. One that two layouts hold with equal chords, as POP909 and a JSON file of it, is one."""
+    """Return the song of each entry. Equal chords in two layouts, as POP909 and a JSON file of it, are one song."""
     if len(set(kinds)) == 1:
         return songs.groups
     pairs = list(zip(songs.progressions, songs.groups, strict=True))

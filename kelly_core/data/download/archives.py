@@ -187,7 +187,7 @@ def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _safe_parts(name: str, path: Path) -> tuple[str, ...]:
-    """The folders and the file that a member's name consists of; a backslash separates, too, as Windows writes it."""
+    """Return the folders and the file of a member's name; a backslash separates, too, as Windows writes it."""
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     has_drive = bool(parts) and len(parts[0]) > 1 and parts[0][1] == ":"

@@ -114,7 +114,7 @@ def is_complete(source: Source, corpus_folder: Path) -> bool:
 
 
 def _odd_sizes(source: Source, corpus_folder: Path, files: list[str]) -> list[str]:
-    """Files that are downloaded as they are and have another size than the published one."""
+    """Return files that are downloaded as they are and have another size than the published one."""
     sizes = {
         archive.file: archive.bytes
         for archive in source.archives
@@ -169,7 +169,7 @@ def _is_table(source: Source, name: str) -> bool:
 
 
 def _named(table: Path) -> Iterator[str]:
-    """Files that a table names, by path or by ID."""
+    """Yield files that a table names, by path or by ID."""
     for row in read_table(table):
         cells = {column.lower(): text for column, text in row.items()}
         if name := next((cells[column] for column in _ID_COLUMNS if cells.get(column)), ""):
@@ -218,7 +218,7 @@ def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
 
 
 def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
-    """Packed archives in the folder and in those of the corpora; one that is unpacked beside is left out."""
+    """Yield packed archives in the folder and in those of the corpora; one that is unpacked next to it is left out."""
     by_file = {archive.file: (source, archive) for source in SOURCES.values() for archive in source.archives}
     for place in dict.fromkeys((folder, *corpora.values())):
         for entry in _entries(place):
@@ -271,7 +271,7 @@ def _is_marked(name: str, mark: str) -> bool:
 
 
 def _names(path: Path) -> Iterator[str]:
-    """Files below a folder, with the folder's own name first."""
+    """Yield files below a folder, with the folder's own name first."""
     seen = 0
     for folder, folders, files in os.walk(path):
         folders.sort()

@@ -157,7 +157,7 @@ class _Transfer:
             raise UnavailableError(_describe_network_error(fault), where=url) from fault
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
-        """Headers that ask for the rest of the file; none asks for all of it."""
+        """Return headers that ask for the rest of the file; none asks for all of it."""
         if not start:
             return {}
         state = _read_state(self._target)
@@ -231,7 +231,7 @@ class _Transfer:
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """Pieces of the body as they arrive; ``iter_content`` drops the piece in which the connection breaks."""
+    """Yield pieces of the body as they arrive; ``iter_content`` drops the piece in which the connection breaks."""
     while chunk := response.raw.read1(CHUNK):
         yield chunk
 
@@ -260,7 +260,7 @@ def _retry_after(response: requests.Response) -> float:
 
 
 def _describe_network_error(fault: Exception) -> str:
-    """The innermost reason of a nested network error."""
+    """Return the innermost reason of a nested network error."""
     while (inner := next((each for each in fault.args if isinstance(each, Exception)), None)) is not None:
         fault = inner
     reason = getattr(fault, "reason", None)

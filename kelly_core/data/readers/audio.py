@@ -291,7 +291,7 @@ def _has_end(file: BinaryIO, recording: DecodedAudio, seconds: float, container_
 
 
 def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
-    """Mono blocks of at most ``wanted`` samples in all, until the file ends or cannot be decoded: then None."""
+    """Yield mono blocks of at most ``wanted`` samples in all, until the file ends or cannot be decoded: then None."""
     from soundfile import LibsndfileError
 
     while wanted > 0:
@@ -327,7 +327,7 @@ def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]
 
 
 def _mean(block: NDArray[Any], axis: int) -> Floats:
-    """Mean of the channels. Samples that are not finite are refused later, once for the whole file."""
+    """Return the mean of the channels. Samples that are not finite are refused later, once for the whole file."""
     with np.errstate(invalid="ignore", over="ignore"):
         mean: Floats = block.mean(axis=axis, dtype=np.float32)
     return mean

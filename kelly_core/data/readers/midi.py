@@ -58,7 +58,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
 
 
 def _pair_key(starts: list[bool], ticks: list[int]) -> list[tuple[int, int]]:
-    """Pairs of indices into the events of one key."""
+    """Return pairs of indices into the events of one key."""
     sounding: deque[int] = deque()
     pairs = []
     for index, is_start in enumerate(starts):
@@ -70,7 +70,7 @@ def _pair_key(starts: list[bool], ticks: list[int]) -> list[tuple[int, int]]:
 
 
 def _cut_at_next_start(starts: list[bool], ticks: list[int]) -> list[tuple[int, int]]:
-    """Pairs where the next event of the key ends a note; notes that start together end together."""
+    """Return pairs where the next event of the key ends a note; notes that start together end together."""
     pairs = []
     sounding: list[int] = []
     for index, is_start in enumerate(starts):
@@ -202,7 +202,7 @@ def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:
 
 
 def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doubles:
-    """Sustain pedal as [events, 2]: seconds, value.
+    """Return the sustain pedal as [events, 2]: seconds, value.
 
     Each part with notes has its own pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
     merged into one, which is down while any of them is, so that a pedal that rests does not lift another.
@@ -226,7 +226,7 @@ def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doub
 
 
 def _sustaining(sources: Ints, parts: Ints) -> Ints:
-    """The pedals, of those that are pressed, whose channel has notes other than drums; without any, all of them."""
+    """Return the pressed pedals of channels with notes other than drums; without any, all of them."""
     pitched = np.zeros(_CHANNELS, bool)
     pitched[parts % _CHANNELS] = True
     pitched[_DRUM_CHANNEL] = False
@@ -235,7 +235,7 @@ def _sustaining(sources: Ints, parts: Ints) -> Ints:
 
 
 def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
-    """One pedal [changes, 2] with values 0 and 127, which is down while any source's is."""
+    """Return one pedal [changes, 2] with values 0 and 127, which is down while any source's is."""
     order = np.argsort(source, kind="stable")
     previous = np.zeros(len(down), bool)
     same = np.diff(source[order]) == 0

@@ -117,7 +117,7 @@ def _damaged(position: int, problem: str) -> DataError:
 
 
 def _find_header(content: bytes) -> int:
-    """Position of MThd: 0, or inside the data chunk of a RIFF file."""
+    """Return the position of MThd: 0, or inside the data chunk of a RIFF file."""
     position = 0
     if content[:4] == b"RIFF" and content[8:12] == b"RMID":
         position = 12
@@ -147,7 +147,7 @@ def _read_header(content: bytes, start: int) -> tuple[int, int]:
 
 
 def _track_chunks(content: bytes, start: int) -> list[tuple[int, int]]:
-    """First byte and end of each track chunk; as many as there are up to the number in the header."""
+    """Return first byte and end of each track chunk; as many as there are up to the number in the header."""
     position = start + 8 + int.from_bytes(content[start + 4 : start + 8], "big")
     expected = int.from_bytes(content[start + 10 : start + 12], "big")
     chunks: list[tuple[int, int]] = []
@@ -248,7 +248,7 @@ class _Scan:
         )
 
     def _positions(self) -> Ints:
-        """Positions of all channel events, ascending."""
+        """Return positions of all channel events, ascending."""
         if not self._stretches:
             return np.empty(0, np.int64)
         size = np.array(self._sizes, np.int64)
@@ -258,7 +258,7 @@ class _Scan:
         return position
 
     def _ticks(self, position: Ints, delta: Ints, others: Ints) -> tuple[Ints, Ints]:
-        """Absolute ticks of the channel events and of the others; each track starts at 0."""
+        """Return absolute ticks of the channel events and of the others; each track starts at 0."""
         positions = np.concatenate([position, others[:, 0]])
         # Meta events and packets advance time as well, so both kinds are summed in the order of the file.
         order = np.argsort(positions, kind="stable")
@@ -273,7 +273,7 @@ class _Scan:
 
 
 def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
-    """A variable-length quantity of at most four bytes, and the position behind it."""
+    """Return a variable-length quantity of at most four bytes, and the position behind it."""
     value = 0
     for at in range(position, min(position + 4, end)):
         value = value << 7 | content[at] & 0x7F
@@ -283,7 +283,7 @@ def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 def _delta_sizes(high: NDArray[np.bool_]) -> Bytes:
-    """By position, the size of a delta time that starts there: 1..4 bytes."""
+    """Return by position the size of a delta time that starts there: 1..4 bytes."""
     size = np.ones(len(high), np.uint8)
     # A byte with its top bit set continues the number, so a run of such bytes is counted, at most three.
     run = high.copy()
@@ -294,7 +294,7 @@ def _delta_sizes(high: NDArray[np.bool_]) -> Bytes:
 
 
 def _deltas(data: Bytes, position: Ints, delta_size: Bytes) -> Ints:
-    """Delta times of the events at these positions."""
+    """Return delta times of the events at these positions."""
     value = np.zeros(len(position), np.int64)
     size = delta_size[position]
     for digit in range(4):
