@@ -253,7 +253,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
 
 
 def _json_file(path: Path) -> ChordFile:
-    """Yield the songs of a JSON file; a large list is streamed twice, so that damage shows before its songs."""
+    """Return the songs of a JSON file; a large list is streamed twice, so that damage shows before its songs."""
     if is_large_list(path):
         count = sum(1 for _ in stream_json_list(path))
         return ChordFile("JSON", [path.name], lambda: count, lambda: cast(Iterator[Any], stream_json_list(path)))
