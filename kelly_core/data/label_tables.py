@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -193,7 +193,10 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     """
     rows = [{plain_column(name): value for name, value in row.items()} for row in read_table(path)]
     header = rows[0].keys() if rows else ()
-    song, *columns = (_column(header, names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
+    song, *columns = (
+        next((name for name in names if name in header), "")
+        for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS)
+    )
     damaged: list[str] = []
     numbers: list[tuple[int, str, float, float]] = []
     for number, row in enumerate(rows, start=2):
@@ -235,10 +238,6 @@ def _to_unit(value: float, low: float, high: float) -> float:
 
 _EXTRA = plain_column(EXTRA_CELLS)
 """Cells beyond the header: those before them may be in the wrong column, so the row is damaged."""
-
-
-def _column(header: Iterable[str], names: Sequence[str]) -> str:
-    return next((name for name in names if name in header), "")
 
 
 def _known_scale(columns: Collection[str]) -> LabelScale:

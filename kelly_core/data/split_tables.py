@@ -218,16 +218,12 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
         # Most other files hold no such words, or are larger than a table of files, and need not be parsed.
         if not _SPLIT_WORD.search(start) or path.stat().st_size > _MAX_SEARCHED_BYTES:
             return False
-        readings = _readings(path) if is_json else map(_plain_rows, _rows_in(table_rows(_whole_lines(start)), path, 0))
+        # The last line may be cut off where the file is longer; a character takes four bytes at most.
+        lines = start if len(start) < HEADER_BYTES // 4 else start.rpartition("\n")[0]
+        readings = _readings(path) if is_json else map(_plain_rows, _rows_in(table_rows(lines), path, 0))
         return any(_with_known_columns(rows, names) for rows in readings)
     except (DataError, OSError):
         return False
-
-
-def _whole_lines(start: str) -> str:
-    """Return the beginning of a text without its last line if that may be cut off."""
-    # A character takes four bytes at most.
-    return start if len(start) < HEADER_BYTES // 4 else start.rpartition("\n")[0]
 
 
 def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:

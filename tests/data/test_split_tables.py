@@ -187,23 +187,22 @@ def test_a_table_without_a_header_keeps_its_first_row(tmp_path: Path) -> None:
     assert selection.skipped == {TEST_REASON: ["moved/2006/c.midi"]}
 
 
-def test_columns_that_disagree_are_a_warning_and_the_most_held_out_counts(tmp_path: Path) -> None:
-    content = b"file,fold,other\n2004/a.midi,train,train\n2005/b.midi,train,test\n2006/c.midi,test,train\n"
-    selection = _select(tmp_path, "table.csv", content)
-    assert selection.files == ["moved/2004/a.midi"]
-    assert "columns fold, other give different splits" in selection.warnings[0]
-
-
-def test_rows_that_disagree_are_a_warning_and_the_most_held_out_counts(tmp_path: Path) -> None:
-    selection = _select(tmp_path, "table.csv", _TABLE.encode() + b"2004/A.mid,test\n")
-    assert selection.files == ["moved/2005/b.midi"]
-    assert "1 rows give a file another split" in selection.warnings[0]
-
-
-def test_a_table_that_names_no_file_is_a_warning(tmp_path: Path) -> None:
-    selection = _select(tmp_path, "table.csv", _TABLE.replace(".midi", "x.midi").encode())
-    assert selection.files == []
-    assert "none of its 3 rows names a file" in selection.warnings[0]
+@pytest.mark.parametrize(
+    ("content", "files", "warning"),
+    [
+        ("file,fold,other\n2004/a.midi,train,train\n2005/b.midi,train,test\n2006/c.midi,test,train\n", ["2004/a.midi"],
+         "columns fold, other give different splits"),
+        (f"{_TABLE}2004/A.mid,test\n", ["2005/b.midi"], "1 rows give a file another split"),
+        (_TABLE.replace(".midi", "x.midi"), [], "none of its 3 rows names a file"),
+    ],
+    ids=["columns", "rows", "no file"],
+)  # fmt: skip
+def test_of_splits_that_disagree_the_most_held_out_counts_with_a_warning(
+    content: str, files: list[str], warning: str, tmp_path: Path
+) -> None:
+    selection = _select(tmp_path, "table.csv", content.encode())
+    assert selection.files == [f"moved/{file}" for file in files]
+    assert warning in selection.warnings[0]
 
 
 @pytest.mark.parametrize(
