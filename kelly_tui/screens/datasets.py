@@ -76,7 +76,7 @@ class Datasets(BaseScreen):
         stamp: list[int]
 
     @dataclass
-    class Progress(Message):
+    class JobProgress(Message):
         """Progress of a download in bytes, or of the stage ``reading`` in files."""
 
         name: str
@@ -86,7 +86,7 @@ class Datasets(BaseScreen):
 
         def can_replace(self, message: Message) -> bool:
             """Return True for another count of the same stage: only the latest matters."""
-            return isinstance(message, Datasets.Progress) and message.stage == self.stage
+            return isinstance(message, Datasets.JobProgress) and message.stage == self.stage
 
     @dataclass
     class DownloadEnded(Message):
@@ -112,9 +112,9 @@ class Datasets(BaseScreen):
             report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
         }
         self._stamps: dict[str, list[int]] = {}
-        self._read_progress: Datasets.Progress | None = None
+        self._read_progress: Datasets.JobProgress | None = None
         self._read_queue = JobQueue(self._inspect)
-        self._download_progress: Datasets.Progress | None = None
+        self._download_progress: Datasets.JobProgress | None = None
         self._download_queue = JobQueue(self._fetch)
 
     def body(self) -> Iterator[Widget]:
@@ -236,11 +236,11 @@ class Datasets(BaseScreen):
                 noted = line["note"]
                 self.notify(noted, title=name, severity="warning")
             if "total" in line and (stage := line.get("stage", _READING)):
-                self.post_message(self.Progress(name, stage, line["done"], line["total"]))
+                self.post_message(self.JobProgress(name, stage, line["done"], line["total"]))
         return line, "" if job.cancelled else line.get("error") or job.problem
 
-    @on(Progress)
-    def _on_progress(self, message: Progress) -> None:
+    @on(JobProgress)
+    def _on_progress(self, message: JobProgress) -> None:
         if message.stage == _READING:
             self._read_progress = message
         else:
@@ -401,7 +401,7 @@ class Datasets(BaseScreen):
             unread = [("next", "press p to read it and count examples")]
             yield from report_rows(report, width, colors) if report else unread
 
-    def _progress_rows(self, progress: Progress | None, begun: str, about: str) -> Iterator[LabeledRow]:
+    def _progress_rows(self, progress: JobProgress | None, begun: str, about: str) -> Iterator[LabeledRow]:
         if progress is None:
             yield begun, about
             return

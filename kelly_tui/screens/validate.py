@@ -134,8 +134,7 @@ class Validate(ChartScreen):
         return ("validate", self.table.current or str(self.kelly.exports / "*.json"), "--check-specs")
 
     def on_activate(self) -> None:
-        """Look for new exports; another screen may have timed them."""
-        self._benchmarks = load_benchmarks()
+        """Look for new exports."""
         self._look()
 
     @work(thread=True, exclusive=True, group="look")
@@ -158,6 +157,8 @@ class Validate(ChartScreen):
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
         self._folder_problem = message.problem
+        # Another screen may have timed them meanwhile.
+        self._benchmarks = load_benchmarks()
         # A mark stays while another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
         here = message.folder != self.kelly.session.settings.output.dir

@@ -10,7 +10,18 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.screens.exports import exports_in
 from kelly_tui.widgets.bars import CommandLine
-from tests.tui.conftest import BEGAN, WIDE, Script, Shown, cells, details, make_run, until, write_exports
+from tests.tui.conftest import (
+    BEGAN,
+    WIDE,
+    Script,
+    Shown,
+    cells,
+    details,
+    make_run,
+    save_benchmark,
+    until,
+    write_exports,
+)
 
 
 async def test_two_marked_exports_are_compared(shown: Shown, workplace: Path, asked: list[Sequence[str]]) -> None:
@@ -94,3 +105,12 @@ async def test_exports_of_two_trainings_are_compared(shown: Shown, finished_run:
         await pilot.press("space")
         command = f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
         await until(pilot, lambda: app.screen.query_one(CommandLine).command == command)
+
+
+async def test_exports_that_were_timed_meanwhile_show_it_after_a_rescan(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "emotionrecognizer")
+    async with shown("4", size=WIDE) as (app, pilot):
+        await until(pilot, lambda: cells(app, "#exports"))
+        save_benchmark()
+        await pilot.press("r")
+        await until(pilot, lambda: cells(app, "#exports")[0][-1] == "5,000")
