@@ -32,7 +32,8 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.spec import CHAIN_MODELS, MODELS, package_problems
-from kelly_tui.dialogs.help import HelpDialog, JumpDialog, jump_targets
+from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import Job, post_unless_replaced

@@ -10,7 +10,8 @@ from textual.widgets import Static
 
 from kelly_core.runs.run_dir import RunDirectory, read_labels
 from kelly_tui.app import KellyApp
-from kelly_tui.dialogs.help import HelpDialog, jump_targets
+from kelly_tui.dialogs.help import HelpDialog
+from kelly_tui.dialogs.jump import jump_targets
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.record_table import RecordTable
