@@ -1,10 +1,8 @@
-"""Batches of examples as tensors on the training's device: reading, shuffling, splitting, and threads for the parts."""
+"""Batches of examples as tensors: reading, shuffling and splitting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 
@@ -140,56 +138,3 @@ class BatchLoader:
         step = _BATCHES_PER_READ * self._size
         for start in range(0, len(indices), step):
             yield TensorBatch.of(read(indices[start : start + step]), self._device, single_frames=self._single_frames)
-
-
-def available_devices() -> list[str]:
-    """Return the kinds of device that this machine and this build of PyTorch have, the fastest first."""
-    devices = []
-    if torch.cuda.is_available():
-        devices.append("cuda")
-    if torch.backends.mps.is_available():
-        devices.append("mps")
-    return [*devices, "cpu"]
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device called "auto", "cpu", "cuda" or "mps"; "auto" is the fastest one available.
-
-    Raises:
-        TrainingError: there is no such device here.
-    """
-    devices = available_devices()
-    if name == "auto":
-        return torch.device(devices[0])
-    if name not in devices:
-        raise TrainingError(f"no device {name!r} here", hint=f"There is {', '.join(devices)}")
-    return torch.device(name)
-
-
-@contextmanager
-def cpu_workers(threads: int) -> Iterator[Executor]:
-    """Context manager for threads that compute the micro-batches of a batch; PyTorch uses one thread in each of them.
-
-    Steps of networks this small are too short for parallel operations. A micro-batch per thread keeps the cores busy
-    for longer and loses less speed beside other processes.
-
-    Denormal numbers are flushed to zero in these threads and in the calling one. The moments of a weight whose gradient
-    is always zero (a ReLU that never fires) decay into denormals, with which a step of Adam takes 13 times as long.
-
-    Args:
-        threads: number of threads; 0 is one per core.
-    """
-    cores = torch.get_num_threads()
-    _compute_alone()
-    try:
-        with ThreadPoolExecutor(threads or cores, "part", _compute_alone) as pool:
-            yield pool
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(cores)
-
-
-def _compute_alone() -> None:
-    """Use one thread and flush denormals; both settings hold for the calling thread only."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)

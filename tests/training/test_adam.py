@@ -7,7 +7,7 @@ import torch
 
 from kelly_core.spec import model_spec
 from kelly_core.training.adam import FlatAdam
-from kelly_core.training.batches import cpu_workers
+from kelly_core.training.device import cpu_workers
 from kelly_core.training.networks import KellyNetwork, build_network
 from tests.seeds import seeded_torch, shifted
 

@@ -12,7 +12,8 @@ import torch
 from kelly_core.errors import TrainingError
 from kelly_core.spec import model_spec
 from kelly_core.training import estimate as module
-from kelly_core.training.batches import TensorBatch, available_devices, cpu_workers, resolve_device
+from kelly_core.training.batches import TensorBatch
+from kelly_core.training.device import available_devices, cpu_workers, resolve_device
 from kelly_core.training.estimate import estimate
 from kelly_core.training.trainer import Trainer
 from tests.helpers.toy_training import ToyDataset, settings, watch_batches
