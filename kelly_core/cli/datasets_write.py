@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
 
@@ -79,6 +76,7 @@ def render(
     from kelly_core.data.catalog import open_corpus
     from kelly_core.data.corpora.lakh_midi import MelodyDataset
     from kelly_core.data.files import spread
+    from kelly_core.demo.rendered_songs import recording_stems, write_pairs, write_quadrants
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError("exists already and is not an empty folder", where=output, hint="Name another folder")
@@ -108,70 +106,11 @@ def render(
 
 def _instruments(soundfont: Path | None) -> Path | None:
     """Return the SoundFont that was typed, else an installed one; None if there is none or no fluidsynth."""
-    from kelly_core.demo.synth import playable_soundfont
+    from kelly_core.composition.synthesizer import playable_soundfont
 
     if soundfont is not None and not soundfont.is_file():
         raise ConfigError("no such file", where=soundfont, hint="Name a SoundFont, a file .sf2 or .sf3")
     return soundfont or playable_soundfont()
-
-
-def recording_stems(names: Sequence[str]) -> dict[str, str]:
-    """Return a file name without ending for each song, by its path in the corpus.
-
-    All recordings lie in one folder, so the folders of a song become part of its name, except those that all share.
-    """
-    parents = [name.rpartition("/")[0] for name in names]
-    shared = os.path.commonpath(parents) if parents else ""
-    stems: dict[str, str] = {}
-    taken: set[str] = set()
-    for name in names:
-        stem = name[len(shared) :].lstrip("/").rpartition(".")[0].replace("/", "_")
-        # Pairs are found by their stems, which must differ.
-        while stem in taken:
-            stem += "_"
-        taken.add(stem)
-        stems[name] = stem
-    return stems
-
-
-def write_pairs(
-    root: Path, stems: Mapping[str, str], output: Path, seconds: float, instruments: Path | None
-) -> list[DataError]:
-    """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
-    import soundfile
-
-    from kelly_core.demo.synth import render as render_file
-    from kelly_core.io.atomic import atomic_write_all
-
-    left_out: list[DataError] = []
-    for name, stem in stems.items():
-        try:
-            samples, sample_rate = render_file(root / name, seconds, instruments)
-        except DataError as error:
-            left_out.append(error)
-            continue
-        stream = io.BytesIO()
-        soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
-        pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{Path(name).suffix}": (root / name).read_bytes()}
-        atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
-    return left_out
-
-
-def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
-    """Write ``label.csv`` with the quadrants that the corpus below ``root`` gives its songs, if it gives any."""
-    from kelly_core.data.files import find_files
-    from kelly_core.data.labels import LABEL_FILE, read_known_labels
-    from kelly_core.io.atomic import atomic_write
-    from kelly_core.music.emotion import QUADRANT_AFFECT
-
-    known = read_known_labels(root, find_files(root, {".csv"}))
-    quadrants = {affect: quadrant for quadrant, affect in QUADRANT_AFFECT.items()}
-    labels = [(stem, label[0]) for name, stem in stems.items() if (label := known.find(name)) is not None]
-    rows = [(stem, quadrants[affect]) for stem, affect in labels if affect in quadrants]
-    table = io.StringIO()
-    csv.writer(table).writerows([("ID", "4Q"), *rows])
-    if rows:
-        atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error=DataError)
 
 
 SourceArgument = Annotated[

@@ -7,8 +7,12 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
-from kelly_core.errors import KellyError
+import numpy as np
+
+from kelly_core.arrays import Floats
+from kelly_core.errors import DataError, KellyError
 
 SOUNDFONT_FOLDERS = (
     Path("/usr/share/sounds/sf2"),
@@ -19,6 +23,12 @@ SOUNDFONT_FOLDERS = (
 )
 """Folders in which distributions and Homebrew install SoundFonts."""
 _RATE = "44100"
+_FLUIDSYNTH = "fluidsynth"
+_FLUIDSYNTH_RATE = 22_050
+_FLUIDSYNTH_GAIN = 0.6
+_CHANNELS, _SAMPLE_BYTES = 2, 2
+_MOST_SECONDS = 120.0
+"""Limit of the time that fluidsynth takes for the samples of one file."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ def find_synthesizer() -> Synthesizer:
     Raises:
         KellyError: there is neither.
     """
-    if program := shutil.which("fluidsynth"):
+    if program := shutil.which(_FLUIDSYNTH):
         soundfont = find_soundfont()
         # Without the argument, fluidsynth takes the SoundFont of its own settings.
         font = [] if soundfont is None else [str(soundfont)]
@@ -68,6 +78,11 @@ def find_soundfont() -> Path | None:
     return None
 
 
+def playable_soundfont() -> Path | None:
+    """Return the first installed SoundFont; None if there is none, or no fluidsynth to play it."""
+    return find_soundfont() if shutil.which(_FLUIDSYNTH) is not None else None
+
+
 def play(synthesizer: Synthesizer, midi: Path) -> None:
     """Play a MIDI file to its end.
 
@@ -86,6 +101,37 @@ def render(synthesizer: Synthesizer, midi: Path, wav: Path) -> None:
     _run([synthesizer.program, *synthesizer.render(str(midi.absolute()), str(wav.absolute()))])
     if not wav.is_file():
         raise KellyError(f"{Path(synthesizer.program).name} wrote no file", where=wav)
+
+
+def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats, int]:
+    """Return mono audio [n], -1..1, of the first seconds of a MIDI file by fluidsynth, and its sample rate.
+
+    Raises:
+        DataError: fluidsynth cannot be run, or gives no audio.
+    """
+    # No MIDI input, no shell, no reverb, no chorus; samples of 16 bits to the standard output.
+    options = f"-n -i -q -r {_FLUIDSYNTH_RATE} -g {_FLUIDSYNTH_GAIN} -R 0 -C 0 -T raw -O s16 -F -"
+    command = [_FLUIDSYNTH, *options.split(), str(soundfont), str(midi.resolve())]
+    wanted = round(seconds * _FLUIDSYNTH_RATE) * _CHANNELS * _SAMPLE_BYTES
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=midi) from error
+    with process:
+        # A SoundFont that is broken may keep fluidsynth busy for ever.
+        timer = Timer(_MOST_SECONDS, process.kill)
+        timer.start()
+        assert process.stdout is not None
+        content = process.stdout.read(wanted)
+        # The rest of a long song is not needed.
+        process.kill()
+        timer.cancel()
+    frames = len(content) // (_CHANNELS * _SAMPLE_BYTES)
+    if not frames:
+        raise DataError(f"{_FLUIDSYNTH} gave no audio", where=midi, hint=f"Check {soundfont}")
+    stereo = np.frombuffer(content, "<i2", frames * _CHANNELS).reshape(frames, _CHANNELS)
+    samples: Floats = (stereo.mean(axis=1) / 32768).astype(np.float32)
+    return samples, _FLUIDSYNTH_RATE
 
 
 def _run(command: Sequence[str]) -> None:

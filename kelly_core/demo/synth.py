@@ -1,24 +1,13 @@
-"""Render a score, notes or a MIDI file as audio, by a few sines a note.
-
-In a score, loudness, brightness and a wah follow emotion. A MIDI file is rendered by fluidsynth, an external program,
-where it is installed with a SoundFont.
-"""
+"""Render a score or notes by a few sines a note; in a score, loudness, brightness and a wah follow emotion."""
 
 from __future__ import annotations
 
 import io
-import shutil
-import subprocess
-from pathlib import Path
-from threading import Timer
 
 import numpy as np
 
-from kelly_core.arrays import Doubles, Floats
+from kelly_core.arrays import Doubles
 from kelly_core.composition.score import DRUM_CHANNEL, Score
-from kelly_core.composition.synthesizer import find_soundfont
-from kelly_core.data.readers import midi
-from kelly_core.errors import DataError
 from kelly_core.music.notes import PPQ, Notes
 
 SAMPLE_RATE = 16_000
@@ -36,14 +25,6 @@ _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
 _WAH_SECONDS = (1.0, 3.0)
 """Range of the seconds that the wah stays open, or closed: most frames of the recognizer contain only one of both."""
 _RAMP_SECONDS = 0.016
-
-_FLUIDSYNTH = "fluidsynth"
-_FLUIDSYNTH_RATE = 22_050
-_FLUIDSYNTH_GAIN = 0.6
-_CHANNELS, _SAMPLE_BYTES = 2, 2
-_MOST_SECONDS = 120.0
-"""Limit of the time that fluidsynth takes for one file."""
-_TAIL_SECONDS = 1.0
 
 
 def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng: np.random.Generator) -> bytes:
@@ -140,55 +121,3 @@ def _note(pitch: int, velocity: int, seconds: float, slope: float) -> Doubles:
     envelope *= np.clip((seconds + _RELEASE_SECONDS - time) / _RELEASE_SECONDS, 0, 1)
     shaped: Doubles = velocity / 127 * wave * envelope
     return shaped
-
-
-def playable_soundfont() -> Path | None:
-    """Return the first installed SoundFont; None if there is none, or no fluidsynth to play it."""
-    return find_soundfont() if shutil.which(_FLUIDSYNTH) is not None else None
-
-
-def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:
-    """Return mono audio [n], -1..1, of the first seconds of a MIDI file, and its sample rate.
-
-    Args:
-        path: the MIDI file.
-        seconds: maximum length.
-        soundfont: instruments for fluidsynth; None renders the pitched notes as sines of one timbre.
-
-    Raises:
-        DataError: the file holds no note, or fluidsynth gives no audio.
-    """
-    notes = midi.read_notes(path)
-    if soundfont is not None:
-        return _from_fluidsynth(path, seconds, soundfont), _FLUIDSYNTH_RATE
-    import soundfile
-
-    end = float((notes.onset + notes.duration).max()) + _TAIL_SECONDS
-    with soundfile.SoundFile(io.BytesIO(notes_wav_bytes(notes, min(seconds, end)))) as file:
-        return file.read(dtype="float32", always_2d=True)[:, 0], file.samplerate
-
-
-def _from_fluidsynth(path: Path, seconds: float, soundfont: Path) -> Floats:
-    # No MIDI input, no shell, no reverb, no chorus; samples of 16 bits to the standard output.
-    options = f"-n -i -q -r {_FLUIDSYNTH_RATE} -g {_FLUIDSYNTH_GAIN} -R 0 -C 0 -T raw -O s16 -F -"
-    command = [_FLUIDSYNTH, *options.split(), str(soundfont), str(path.resolve())]
-    wanted = round(seconds * _FLUIDSYNTH_RATE) * _CHANNELS * _SAMPLE_BYTES
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    except OSError as error:
-        raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=path) from error
-    with process:
-        # A SoundFont that is broken may keep fluidsynth busy for ever.
-        timer = Timer(_MOST_SECONDS, process.kill)
-        timer.start()
-        assert process.stdout is not None
-        content = process.stdout.read(wanted)
-        # The rest of a long song is not needed.
-        process.kill()
-        timer.cancel()
-    frames = len(content) // (_CHANNELS * _SAMPLE_BYTES)
-    if not frames:
-        raise DataError(f"{_FLUIDSYNTH} gave no audio", where=path, hint=f"Check {soundfont}")
-    stereo = np.frombuffer(content, "<i2", frames * _CHANNELS).reshape(frames, _CHANNELS)
-    samples: Floats = (stereo.mean(axis=1) / 32768).astype(np.float32)
-    return samples

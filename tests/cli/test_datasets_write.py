@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from kelly_core.cli.datasets_write import recording_stems, write_pairs
 from kelly_core.composition import synthesizer
+from kelly_core.composition.synthesizer import playable_soundfont
 from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset
-from kelly_core.demo.synth import playable_soundfont, render
+from kelly_core.demo.rendered_songs import recording_stems, render, write_pairs
 from kelly_core.errors import DataError
 from kelly_core.evaluation.from_audio import find_pairs
 from kelly_core.music.emotion import CONTEXT
