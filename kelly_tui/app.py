@@ -460,7 +460,7 @@ async def _show(app: KellyApp, mouse: bool) -> None:
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
-        # The loop may be closed already: then the end is near anyhow.
+        # The loop may be closed already: then the app is exiting.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(app.exit)
 

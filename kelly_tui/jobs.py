@@ -45,7 +45,7 @@ class Job:
     """
 
     def __init__(self, command: Sequence[str], *, with_errors: bool = False) -> None:
-        # A file and not a pipe, which nobody reads while the lines are read: a full one would stop the process.
+        # A file and not a pipe: while the lines are read, a full second pipe would stop the process.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by lines()
         self._process = subprocess.Popen(
             command,

@@ -72,7 +72,7 @@ def print_json(content: object, indent: int | None = 2) -> None:
 def progress_bars(*columns: ProgressColumn) -> Progress:
     """Return bars on standard error, which show something on a terminal only, with columns before the remaining time.
 
-    They vanish at the end: what was done is printed as lines.
+    They disappear at the end: what was done is printed as lines.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -103,7 +103,7 @@ class LineTail:
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
-                # Somebody shortened or replaced the file; what it holds now has been read or is other content.
+                # Another process shortened or replaced the file; what it holds now has been read or is other content.
                 if size < self.offset:
                     self.damaged += 1
                     self.offset = size

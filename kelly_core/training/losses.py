@@ -82,7 +82,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
     the output is multiplied by the sum of the soft targets, which need not be 1.
     """
     if is_own_loss(loss):
-        # Only autograd knows the derivative of a function that somebody else wrote.
+        # The derivative of a loss of an installed package comes from autograd only.
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             return torch.autograd.grad(weighted_loss(loss, activation, leaf, batch)[0], leaf)[0]

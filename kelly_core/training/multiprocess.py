@@ -134,7 +134,7 @@ class _Channel:
     def _end_with_parent(self) -> None:
         """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
         if os.getppid() != self.parent:
-            # Not sys.exit: the handlers at exit would wait for a queue that nobody reads.
+            # Not sys.exit: the handlers at exit would wait for a queue that is no longer read.
             os._exit(1)
 
 

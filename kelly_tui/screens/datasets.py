@@ -188,7 +188,7 @@ class Datasets(BaseScreen):
         self.draw()
 
     def action_cancel(self) -> None:
-        """Stop downloading and reading, and forget what waits."""
+        """Stop downloading and reading, and drop waiting jobs."""
         self._download_queue.cancel()
         self._read_queue.cancel()
 

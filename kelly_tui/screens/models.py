@@ -37,7 +37,7 @@ class Models(BaseScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,e", "edit", "Edit", tooltip="Go to the settings of the chosen model"),
         Binding("ctrl+s", "save", "Save", tooltip="Write what was changed into the settings file"),
-        Binding("ctrl+r", "revert", "Revert", tooltip="Forget what was typed and read the file again"),
+        Binding("ctrl+r", "revert", "Revert", tooltip="Discard all edits and read the file again"),
         Binding("escape", "leave", "Back", show=False, tooltip="Back to the list of models"),
     ]
 
@@ -87,7 +87,7 @@ class Models(BaseScreen):
         return model_spec(self.table.current or MODELS[0].name)
 
     def _load(self) -> None:
-        """Forget all edits and show the settings in force."""
+        """Discard all edits and show the settings in force."""
         self._edits, self._problems = {}, {}
         try:
             self._in_file = {} if self.kelly.session.problem else read_values(self.kelly.session.config_path)
@@ -172,7 +172,7 @@ class Models(BaseScreen):
         self.set_focus(self.table)
 
     def action_revert(self) -> None:
-        """Forget what was typed."""
+        """Discard what was typed."""
         self.kelly.session.reload()
         self._load()
         self.notify(f"Read {self.kelly.session.config_path} again")
