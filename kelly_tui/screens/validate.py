@@ -381,7 +381,7 @@ class Validate(ChartScreen):
         if result is None:
             return [("next", "press v to check it, a for all"), *metadata]
         checks = list(check_rows(result, colors, only_failed=self._only_failed))
-        return [*checks, ("", ""), *metadata] if checks else Text("Every check passed.", colors.good)
+        return [*checks, ("", ""), *metadata] if checks else Text.assemble(("Every check passed.", colors.good))
 
 
 def _number(metrics: object, name: str) -> float | None:

@@ -48,7 +48,8 @@ class DetailsPanel(VerticalScroll):
         set_border_title(self, title)
         muted = ThemeColors.of(self.app.theme_variables).muted
         if isinstance(content, str):
-            content = Text(content, muted)
+            # The color as a part of the text: texts are compared without the style of the whole.
+            content = Text.assemble((content, muted))
         wanted = content if isinstance(content, Text) else LabeledRows(content, muted)
         if wanted != self._content:
             self._content = wanted

@@ -185,6 +185,19 @@ async def test_the_theme_of_sixteen_colors_has_no_other_on_any_terminal(shown: S
         ]
 
 
+async def test_a_placeholder_takes_the_colors_of_another_theme(shown: Shown) -> None:
+    async with shown("5", theme="kelly-dark") as (app, pilot):
+
+        def color() -> object:
+            parts = [part for part in chain(*segments(app)) if "has been timed yet" in part.text]
+            return parts[0].style and parts[0].style.color if parts else None
+
+        await until(pilot, color)
+        before = color()
+        app.theme = "kelly-light"
+        await until(pilot, lambda: color() != before)
+
+
 @pytest.mark.usefixtures("sixteen")
 @pytest.mark.parametrize("theme", ["", "kelly-light"])
 async def test_the_cursor_can_be_seen(shown: Shown, theme: str) -> None:
