@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -96,6 +97,7 @@ class Validate(ChartScreen):
         """An export was checked; ``report`` is None if that failed or was canceled."""
 
         file: str
+        stamp: int
         report: dict[str, Any] | None
         problem: str
 
@@ -204,6 +206,10 @@ class Validate(ChartScreen):
     @work(thread=True, exclusive=True, group="check")
     def _check(self, file: str) -> None:
         specs = ["--check-specs"] if Path(file).stem in MODEL_OF else []
+        stamp = 0
+        # Taken before the check: a version that is written meanwhile then counts as not checked.
+        with suppress(OSError):
+            stamp = ExportFile.at(Path(file)).stamp
         job = self._job_queue.attach(self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs]))
         text = "".join(job.lines())
         try:
@@ -212,21 +218,25 @@ class Validate(ChartScreen):
             problem = "" if job.cancelled or report is not None else job.problem
         except (ValueError, KeyError, IndexError):
             report, problem = None, job.problem or "the check ended without a result"
-        self.post_message(self.Checked(file, report, problem))
+        self.post_message(self.Checked(file, stamp, report, problem))
 
     @on(Checked)
     def _on_checked(self, message: Checked) -> None:
         """Keep the report beside the previous one, and continue with the next export."""
         if message.problem:
             self.notify(message.problem, severity="error", timeout=10)
-        if message.report is not None and message.file in self._files:
+        # Kept although another folder may be shown by now.
+        if message.report is not None:
             former = self._result(message.file)
             self._results[str(Path(message.file).absolute())] = {
-                "stamp": self._files[message.file].stamp,
+                "stamp": message.stamp,
                 "checks": message.report["checks"],
                 "former": None if former is None else former["checks"],
             }
             self.kelly.state.keep(_STATE_NAME, self._results)
+        listed = self._files.get(message.file)
+        if listed is not None and listed.stamp != message.stamp:
+            self._look()
         self._job_queue.advance()
         self.draw()
 

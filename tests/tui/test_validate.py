@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.screens.exports import exports_in
+from kelly_tui.screens.validate import Validate
 from kelly_tui.widgets.bars import CommandLine
 from tests.tui.conftest import (
     BEGAN,
@@ -114,3 +116,38 @@ async def test_exports_that_were_timed_meanwhile_show_it_after_a_rescan(shown: S
         save_benchmark()
         await pilot.press("r")
         await until(pilot, lambda: cells(app, "#exports")[0][-1] == "5,000")
+
+
+async def test_a_check_that_ends_while_another_folder_is_shown_is_kept(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "a")
+    other = workplace / "elsewhere" / "b.json"
+    other.parent.mkdir()
+    other.write_text("{}")
+    checks = [{"name": "readable", "passed": True, "detail": ""}]
+
+    def script(command: Sequence[str]) -> Script:
+        return Script(
+            [json.dumps({"files": [{"file": str(other), "checks": checks}]})] if "validate" in command else []
+        )
+
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
+        await until(pilot, lambda: cells(app, "#exports"))
+        assert isinstance(app.screen, Validate)
+        app.screen._queue([str(other)])
+        await until(pilot, lambda: not app.screen.is_busy)
+        assert app.screen._results[str(other)]["checks"] == checks
+        assert app.screen._results[str(other)]["stamp"] == other.stat().st_mtime_ns
+
+
+async def test_a_version_that_came_after_the_last_look_is_checked(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "a")
+    report = {"files": [{"file": "models/a.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}]}
+
+    def script(command: Sequence[str]) -> Script:
+        return Script([json.dumps(report)] if "validate" in command else [])
+
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
+        await until(pilot, lambda: cells(app, "#exports"))
+        os.utime(workplace / "models" / "a.json", (1, 1))
+        await pilot.press("v")
+        await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
