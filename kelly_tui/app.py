@@ -55,19 +55,19 @@ _IMPORT_PAUSE = 0.01
 _SHARED_MODULES = ("tomlkit", "kelly_core.config.editing", "kelly_core.benchmark.history")
 """Modules that take several milliseconds to import and that screens need."""
 _NUMPY_MODULE = "kelly_tui.charts.canvas"
-"""The one that imports NumPy, which takes longer than a key should wait."""
+"""The module that imports NumPy, which takes longer than the response to a key should."""
 
 T = TypeVar("T")
 
 
 def _make_screen(name: str) -> BaseScreen:
-    """Return a screen by name; its module is imported now if it was not yet, so that the first screen appears early."""
+    """Return a screen by name; its module is imported on first use, so that the first screen appears early."""
     screen: type[BaseScreen] = getattr(import_module(f"kelly_tui.screens.{name}"), name.title())
     return screen()
 
 
 def screen_modules() -> list[str]:
-    """Return what the screens import without NumPy, each module after those that it needs."""
+    """Return the modules that the screens import, in dependency order, without the one that imports NumPy."""
     parts = ("widgets", "charts", "dialogs", "screens")
     folders = {part: import_module(f"kelly_tui.{part}").__path__ for part in parts}
     own = [f"kelly_tui.{part}.{each.name}" for part in parts for each in iter_modules(folders[part])]
@@ -79,7 +79,7 @@ class KellyApp(DisplayApp):
 
     Args:
         options: how the program was started.
-        owns_process: nothing else is done in this process, so that its garbage collector may be configured.
+        owns_process: nothing else runs in this process, so the application may configure its garbage collector.
     """
 
     TITLE = "kelly"
@@ -172,9 +172,8 @@ class KellyApp(DisplayApp):
     async def on_ready(self) -> None:
         """Import the modules of the other screens after the first screen, so that switching to them is fast.
 
-        The modules are small and the imports have pauses between them, in which keys are answered. A thread would not
-        do better: an import holds the interpreter's lock for part of the time, and blocks a screen that needs the
-        module being imported.
+        The modules are small, and keys are handled in the pauses between two imports. A thread would not be better: an
+        import holds the GIL for part of the time, and blocks a screen that needs the module being imported.
         """
         for name in screen_modules():
             await asyncio.sleep(_IMPORT_PAUSE)
@@ -183,7 +182,7 @@ class KellyApp(DisplayApp):
         self._freeze_objects()
 
     def add_screen(self, screen: BaseScreen) -> None:
-        """Register a new screen, which is kept until exit."""
+        """Register a new screen; it stays registered until exit."""
         self._screens.append(screen)
         self.call_after_refresh(self._freeze_objects)
 
@@ -195,23 +194,23 @@ class KellyApp(DisplayApp):
     def _freeze_objects(self) -> None:
         """Move all current objects out of garbage collection (``gc.freeze``).
 
-        They live until exit anyway, and a full collection over them would block the screens for about 100 ms.
+        They exist until exit anyway, and a full collection that visits them would block the screens for about 100 ms.
         """
         if self._owns_process:
             gc.freeze()
 
     def on_unmount(self) -> None:
-        """Cancel worker processes on exit. Trainings are separate processes and continue."""
+        """Cancel worker processes on exit. Trainings run in processes that are independent of this one and continue."""
         self.cancel_jobs()
 
     def cancel_jobs(self) -> None:
-        """Cancel all worker processes of screens, and those started later."""
+        """Cancel all worker processes of screens, and any that is started afterwards."""
         self._closing = True
         for job in list(self._jobs):
             job.cancel()
 
     async def on_event(self, event: Event) -> None:
-        """Note the first key or click: from then on the user chooses the screen. Handle keys one at a time."""
+        """Record the first key or click, after which only the user changes the screen. Handle keys one at a time."""
         self._has_input = self._has_input or isinstance(event, Key | MouseDown)
         if isinstance(event, Key | Paste) and not event.is_forwarded:
             await self._keys.give(event)
@@ -225,13 +224,13 @@ class KellyApp(DisplayApp):
         return super().switch_mode(mode)
 
     def drill_into(self, mode: str) -> None:
-        """Show a screen for what is chosen on the present one, to which escape leads back."""
+        """Show a screen for the item selected on the current screen; escape returns to the current one."""
         origin = self.current_mode
         self.switch_mode(mode)
         self.drilled_from = origin if origin != mode else ""
 
     def next_export_folder(self, name: str = "*.json") -> None:
-        """Look at the exports of another folder: that of the settings, then those of the runs, the latest first.
+        """Show the exports of the next folder: first the folder of the settings, then those of the runs, latest first.
 
         Args:
             name: pattern of the files that a run's folder must have.
@@ -269,7 +268,7 @@ class KellyApp(DisplayApp):
         try:
             run_list = list_runs(self.runs_folder)
             waiting = tuple(waiting_runs(self.runs_folder))
-            # The dispatcher may have been killed: without one, no training that waits would start.
+            # The dispatcher may have been killed; without one, no queued training would start.
             if waiting and not self.session.options.read_only:
                 ensure_dispatcher(self.runs_folder)
         except OSError as error:
@@ -289,7 +288,7 @@ class KellyApp(DisplayApp):
             self.notify(message.problem, severity="error", timeout=10)
         self._runs_problem = message.problem
         runs = self.run_list.runs
-        # It may have been deleted.
+        # The attached run may have been deleted.
         if self.attached not in {run.id for run in runs}:
             latest = max(runs, key=lambda run: (run.live, run.created), default=None)
             self.attached = "" if latest is None else latest.id
@@ -306,13 +305,13 @@ class KellyApp(DisplayApp):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._ring(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))
-        # A screen that is being built draws itself when it comes to the front.
+        # A screen that is not mounted yet draws itself when it becomes active.
         if isinstance(self.screen, BaseScreen) and self.screen.is_mounted:
             self.screen.refresh_frame()
             self.screen.runs_changed()
 
     def _ring(self, text: str) -> None:
-        """Have the terminal show a notice, as ``[notify] terminal`` says."""
+        """Show a notice through the terminal, by the method that ``[notify] terminal`` sets."""
         if self._driver is not None and not self.is_headless:
             self._driver.write(terminal_sequence(self.session.settings.notify, text))
             self._driver.flush()
@@ -397,7 +396,8 @@ class KellyApp(DisplayApp):
         """Start a worker process that ends with the application at the latest."""
         job = Job(command, with_errors=with_errors)
         self._jobs.append(job)
-        # A thread may start a job while another one cancels all: whichever comes second sees the other's write.
+        # A thread may start a job while another one cancels all jobs. This one appends before it reads ``_closing``,
+        # and the other sets ``_closing`` before it reads the list, so at least one of them cancels the job.
         if self._closing:
             job.cancel()
         return job
@@ -413,7 +413,7 @@ class KellyApp(DisplayApp):
         self.ask(JumpDialog(jump_targets(self.screen)), lambda widget: widget.focus())
 
     def action_help(self) -> None:
-        """Show the purpose of the focused widget and the active keys."""
+        """Show a dialog with the purpose of the focused widget and the active keys."""
         if not isinstance(self.screen, BaseScreen):
             return
         about = getattr(self.focused, "HELP", None) or ""
@@ -425,7 +425,7 @@ class KellyApp(DisplayApp):
         self.push_screen(HelpDialog(f"{self.screen.ABOUT}\n\n{about}".strip(), keys))
 
     def ask(self, dialog: ModalScreen[T | None], then: Callable[[T], object]) -> None:
-        """Show a dialog, and do something with its answer unless it is canceled."""
+        """Show a dialog, and call ``then`` with its answer unless it is canceled."""
 
         def answered(answer: T | None) -> None:
             if answer is not None:

@@ -92,7 +92,7 @@ def tui(
         )
         raise typer.Exit(2)
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        # A terminal without a description has no colors that are known to work.
+        # For a terminal without a description, it is not known which colors work.
         os.environ["NO_COLOR"] = "1"
     from kelly_tui.app import run
 

@@ -33,14 +33,14 @@ from kelly_tui.shutdown import Driver
 from kelly_tui.themes import ANSI16_THEME, THEMES
 
 _KEY_NAMES = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⌫": "backspace", "⏎": "enter"}
-"""Names of keys for which Textual shows a sign."""
+"""Names of keys that Textual shows as a symbol."""
 
 _RGB = (
     (0, 0, 0), (170, 0, 0), (0, 170, 0), (170, 85, 0), (0, 0, 170), (170, 0, 170), (0, 170, 170), (170, 170, 170),
     (85, 85, 85), (255, 85, 85), (85, 255, 85), (255, 255, 85), (85, 85, 255), (255, 85, 255), (85, 255, 255),
     (255, 255, 255),
 )  # fmt: skip
-"""The colors as the Linux console shows them; every terminal's are near these."""
+"""RGB of the 16 colors on the Linux console; those of other terminals are similar."""
 
 LEGIBLE = {
     0: (2, 6, 7, 9, 10, 11, 13, 14, 15),
@@ -50,10 +50,9 @@ LEGIBLE = {
     6: (0,),
     7: (0, 4),
 }
-"""Background colors that may be used, each with the colors in which text on it is legible, in xterm and on the Linux
-console.
+"""Permitted background colors, each with the text colors that are legible on it, in xterm and on the Linux console.
 
-The bright ones are left out, because the console has none; so is yellow, which is brown there.
+Bright backgrounds are excluded, because the console has none; yellow is excluded, because it is brown there.
 """
 
 _BLACK = 0
@@ -77,7 +76,7 @@ def to_ansi16(style: Style) -> Style:
     ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
     faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _AT_MOST
     sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
-    # Many a terminal shows what is bold in the bright variant of its color: black would become gray.
+    # Many terminals show bold text in the bright variant of its color: black would become gray.
     bold = False if sign == _BLACK else None
     return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(ground), bold=bold, dim=False)
 
@@ -92,18 +91,18 @@ def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) ->
 
 
 class TextFilter(LineFilter):
-    """Replace texts everywhere, file names, borders and scroll bars included."""
+    """Replace the text of all segments, including file names, borders and scroll bars."""
 
     def __init__(self, replaced: Callable[[str], str]) -> None:
         super().__init__()
         self._replaced = replaced
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:  # noqa: ARG002 - Textual's signature
-        """Return the same segments with other texts."""
+        """Return the segments with their texts replaced."""
         return [Segment(text if control else self._replaced(text), style, control) for text, style, control in segments]
 
 
-# Textual keeps filtered lines by the filters that were used: these are the same objects each time.
+# Textual caches filtered lines by filter object, so each filter is created only once.
 ANSI16_FILTER = Ansi16Filter()
 PRINTABLE_FILTER = TextFilter(printable)
 """Escapes control characters and surrogates in text from data and file names."""
@@ -119,12 +118,12 @@ class DisplayApp(App[None]):
         wanted_theme: name of the theme that the user asks for, "" for none.
     """
 
-    # For dialogs, which show notices as wide as those of the screens.
+    # For dialogs, whose notices have the same width as those of the screens.
     HORIZONTAL_BREAKPOINTS = BaseScreen.HORIZONTAL_BREAKPOINTS
 
     def __init__(self, *, ascii_only: bool, wanted_theme: str) -> None:
         super().__init__(driver_class=Driver)
-        # Each step of an animated scroll would be sent, which a slow link does not keep up with.
+        # Each step of an animated scroll would be sent, which is too much data for a slow link.
         self.animation_level = "none"
         self._ascii_only = ascii_only
         self._shown_frame = ShownFrame()
@@ -143,9 +142,9 @@ class DisplayApp(App[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return the line filters for the color mode (NO_COLOR, 16 colors) or theme, and for ASCII-only terminals."""
         filters = [NO_COLOR_FILTER if isinstance(each, Monochrome) else each for each in super().get_line_filters()]
-        # The shades of that theme would be of more colors than sixteen, and texts on them too faint.
+        # Otherwise, shades of that theme would use more than 16 colors, and text on them would be too faint.
         if self.has_ansi16 or self.theme == ANSI16_THEME.name:
-            # The background of a dialog is filtered twice: colors of the terminal must stay what they are.
+            # The background of a dialog is filtered twice, so the terminal's own colors must not be converted to RGB.
             filters = [each for each in filters if not isinstance(each, ANSIToTruecolor)]
             filters.append(ANSI16_FILTER)
         filters = [PRINTABLE_FILTER, *filters]
@@ -158,7 +157,7 @@ class DisplayApp(App[None]):
 
     @property
     def look(self) -> tuple[object, ...]:
-        """Return everything that a screen's style depends on, apart from the screen."""
+        """Return all values that a screen's style depends on, apart from the screen itself."""
         return self.theme, frozenset(self.pseudo_classes)
 
     def refresh_css(self, animate: bool = True) -> None:
@@ -172,7 +171,7 @@ class DisplayApp(App[None]):
             super().refresh_css(animate)
 
     def delay_update(self, delay: float = 0.05) -> None:
-        """Draw at once: screens are switched as a whole, so delaying updates would only add latency."""
+        """Draw immediately: screens are switched as a whole, so delaying updates would only add latency."""
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Send only the cells that have changed."""
@@ -190,12 +189,12 @@ class DisplayApp(App[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Show a notice; brackets in it, as of ``[training]`` in an error, are never markup."""
+        """Show a notice; brackets in it, such as ``[training]`` in an error, are never parsed as markup."""
         del markup  # Screens and widgets pass Textual's default.
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
     def action_redraw(self) -> None:
-        """Draw the whole screen again, after something else has written to the terminal."""
+        """Redraw the whole screen, for use after another program has written to the terminal."""
         self._shown_frame.forget()
         self.refresh(layout=True)
 
@@ -205,18 +204,18 @@ StyledCell = tuple[str, Style]
 
 _PLAIN = Style()
 _MAX_GAP = 8
-"""Unchanged cells between two changed ones that are sent with them: moving the cursor takes as many bytes."""
+"""Maximum unchanged cells between two changed ones that are sent, too: moving the cursor takes as many bytes."""
 
 
 class ShownFrame:
-    """Keeps what the terminal shows, cell by cell; None where that is not known."""
+    """Content of the terminal, cell by cell; a cell is None if its content is unknown."""
 
     def __init__(self) -> None:
         self._size = Size(0, 0)
         self._lines: list[list[StyledCell | None]] = []
 
     def forget(self) -> None:
-        """Send the next frame in full: the terminal may show something else."""
+        """Send the next frame in full, because the terminal's content may have changed."""
         self._size = Size(0, 0)
 
     def changes(self, update: LayoutUpdate | ChopsUpdate, size: Size) -> Iterator[tuple[int, int, Strip]]:
@@ -230,7 +229,7 @@ class ShownFrame:
     def _changes_of(self, line: list[StyledCell | None], x: int, strip: Strip) -> Iterator[tuple[int, Strip]]:
         end = x + strip.cell_length
         if not all(text.isascii() or all(map(_is_narrow, text)) for text, *_ in strip):
-            # Terminals differ in the width of some of these characters: such a piece is always sent as a whole.
+            # Terminals differ in the width of some of these characters, so such a piece is always sent as a whole.
             line[x:end] = [None] * (len(line[x:end]))
             yield x, strip
             return
@@ -243,14 +242,14 @@ class ShownFrame:
 
 @dataclass
 class ChangesUpdate(CompositorUpdate):
-    """Sends what differs from the shown frame; found when it is written, for Textual drops some updates."""
+    """Sends the cells that differ from the shown frame; compares on writing, because Textual drops some updates."""
 
     frame: ShownFrame
     update: LayoutUpdate | ChopsUpdate
     size: Size
 
     def render_segments(self, console: Console) -> str:
-        """Return the control sequences and texts for the terminal; a style stays in force until another one comes."""
+        """Return the control sequences and texts for the terminal; a style applies until it is changed."""
         parts: list[str] = []
         colors = console._color_system or ColorSystem.TRUECOLOR
         current = _PLAIN
@@ -264,7 +263,7 @@ class ChangesUpdate(CompositorUpdate):
 
 
 def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Strip]]:
-    """Yield line, column and content of everything that Textual would send."""
+    """Yield line, column and content of each piece that Textual would send."""
     if isinstance(update, LayoutUpdate):
         for y, strips in enumerate(update.strips, update.region.y):
             x = update.region.x
@@ -273,14 +272,14 @@ def _pieces(update: LayoutUpdate | ChopsUpdate) -> Iterator[tuple[int, int, Stri
                 x += strip.cell_length
         return
     for y, x1, x2 in update.spans:
-        # Columns x1 to x2 have changed; their first and last piece may reach beyond.
+        # Columns x1 to x2 have changed; the first and the last piece may extend beyond them.
         for end, (x, piece) in zip(update.chop_ends[y], update.chops[y].items(), strict=False):
             if piece is not None and x < x2 and end > x1:
                 yield y, x, piece if end <= x2 else piece.crop(0, x2 - x)
 
 
 def _changed_runs(old: Sequence[StyledCell | None], new: Sequence[StyledCell]) -> Iterator[tuple[int, int]]:
-    """Yield the bounds of runs of cells that differ; short gaps between two of them are closed."""
+    """Yield start and end of each run of cells that differ; runs with a short gap between them are joined."""
     changed: Iterable[int] = (index for index, cells in enumerate(zip(old, new, strict=False)) if cells[0] != cells[1])
     start = stop = -1
     for index in changed:
@@ -299,12 +298,12 @@ def _is_narrow(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
-    """Return the sequence that changes one style into another, of the colors only what differs."""
+    """Return the escape sequence that changes one style into another; only colors that differ are in it."""
     if before == after:
         return ""
     codes: list[str] = []
     if before.without_color != after.without_color or None in (after.color, after.bgcolor):
-        # Not all terminals can switch off attributes one by one, or set the default color: from plain it is safe.
+        # Not all terminals can switch off single attributes or set the default color, but all can reset the style.
         codes, before = ["0"], _PLAIN
         codes += filter(None, [after.without_color._make_ansi_codes(colors)])
     if after.color not in (None, before.color):
@@ -316,5 +315,5 @@ def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
 
 @lru_cache(maxsize=4096)
 def _look(style: Style | None) -> Style:
-    """Return what a style looks like, without the places in a table and the actions that Textual keeps in it."""
+    """Return the visible part of a style, without the table positions and actions that Textual stores in it."""
     return _PLAIN if style is None else style.clear_meta_and_links()

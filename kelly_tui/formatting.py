@@ -24,7 +24,7 @@ _GAP = 2
 """Columns between a label and its value, and before a value below its label."""
 _LEAST_FOR_VALUES = 20
 _LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
-"""Share of the width that labels take at most, and columns that they always may take."""
+"""Maximum share of the width for labels, and the number of columns that labels may take at any width."""
 _NAMES = [spec.name for spec in MODELS]
 
 LabeledRow = tuple[str | Text, str | Text]
@@ -32,7 +32,7 @@ LabeledRow = tuple[str | Text, str | Text]
 
 
 class LabeledRows:
-    """Lines of a label and a value each, the values in a column of their own; long labels are wrapped.
+    """Lines with a label and a value each, the values in a separate column; long labels are wrapped.
 
     Args:
         rows: label and value of each line.
@@ -57,12 +57,12 @@ class LabeledRows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         most = max(_LABEL_COLUMNS, int(_LABELS_AT_MOST * options.max_width))
-        # Only blanks are places to wrap at: a name such as that of a setting is kept whole.
+        # Labels are wrapped only at spaces: a name such as that of a setting is not split.
         words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
         labels = min(max([most, *words]), max((label.cell_len for label, _ in self._rows), default=0))
         width, longest = options.max_width, max((value.cell_len for _, value in self._rows), default=0)
         beside = width - labels - _GAP
-        # Where labels take half of the width, values that only fit below them are put there instead of wrapped.
+        # If labels take half of the width, values that fit only below them are put there instead of wrapped.
         fit_below_only = beside < width // 2 and beside < longest <= width - _GAP
         if width < labels + _LEAST_FOR_VALUES or fit_below_only:
             yield from self._stacked(width)
@@ -70,7 +70,7 @@ class LabeledRows:
             yield self._side_by_side(labels)
 
     def _stacked(self, width: int) -> Iterator[Text | Padding]:
-        """Yield labels in a narrow place, each value beside its label if there is room, or else below it."""
+        """Yield the rows for a narrow width: each value beside its label if there is room, or else below it."""
         for label, value in self._rows:
             both = Text.assemble(label, "  ", value)
             if label and both.cell_len <= width:
@@ -94,13 +94,13 @@ def _as_text(words: str | Text, style: str = "") -> Text:
 
 
 def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
-    """Return a bar for a share between 0 and 1, in a color for what is reached and one for the rest."""
+    """Return a bar for a share between 0 and 1, with one color for the share and one for the rest."""
     full = math.ceil(min(1.0, max(0.0, share)) * width)
     return Text.assemble(("━" * full, colors[0]), ("─" * (width - full), colors[1]))
 
 
 def split_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
-    """Return a bar of several parts, each with its share and color; a part that is not empty has at least one column.
+    """Return a bar of several parts, each with its share and color; a share above 0 has at least one column.
 
     The parts differ by their shade as well, for terminals without colors.
     """
@@ -108,7 +108,7 @@ def split_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
     text, left = Text(), width
     for number, (share, color) in enumerate(parts):
         columns = min(left, max(1, round(width * share / total))) if share else 0
-        # The last part takes what rounding has left over.
+        # The last part takes the columns left over by rounding.
         columns = left if share and not any(share for share, _ in parts[number + 1 :]) else columns
         text.append("█▓░"[number % 3] * columns, color)
         left -= columns
@@ -116,21 +116,21 @@ def split_bar(parts: Sequence[tuple[float, str]], width: int) -> Text:
 
 
 def run_state_text(run: RunSnapshot, colors: ThemeColors) -> Text:
-    """Return the state of a run, or its concern while it is running."""
+    """Return the state of a run, or its training warning while it is running."""
     if run.state == "running" and run.concerns and not run.silent_seconds:
         return Text(run.concerns[0], colors.warning)
     return state_text(run.state, run.silent_seconds, colors)
 
 
 def model_state_text(model: ModelSnapshot, colors: ThemeColors) -> Text:
-    """Return the state of a model, or its concern while it is in training."""
+    """Return the state of a model, or its training warning while it is in training."""
     if model.state == "running" and model.alarm_kind in CONCERNS:
         return Text(model.alarm_kind, colors.warning)
     return state_text(model.state, 0.0, colors)
 
 
 def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
-    """Return a state in its color; a live run that gives no sign of life is not called running."""
+    """Return a state in its color; a live run that has stopped responding is not called running."""
     if silent_seconds:
         return Text(f"stopped responding {format_duration(silent_seconds)} ago", colors.warning)
     color = {
@@ -150,7 +150,7 @@ def model_color(model: str, colors: ThemeColors) -> str:
 
 
 def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
-    """Return a color for each run, the same every time, and another one only where two would share it."""
+    """Return a color for each run: always the same one, unless two of these runs would share it."""
     taken: dict[str, str] = {}
     for run_id in run_ids:
         start = zlib.crc32(run_id.encode()) % len(colors.series)
@@ -160,7 +160,7 @@ def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
 
 
 def epochs_text(model: ModelSnapshot) -> str:
-    """Return complete epochs of all, such as 12/50."""
+    """Return completed and total epochs, such as 12/50."""
     return MISSING if model.epochs is None else f"{model.epoch}/{model.epochs}"
 
 
@@ -193,10 +193,10 @@ def age_text(then: float) -> str:
 
 
 def models_text(names: Sequence[str]) -> str:
-    """Return the models that a run trains, in few words."""
+    """Return the models that a run trains, as a short text."""
     return "all models" if len(names) == len(_NAMES) else names[0] if len(names) == 1 else f"{len(names)} models"
 
 
 def placeholder(text: str, color: str) -> Padding:
-    """Return a text in place of a picture, with a blank before each of its lines."""
+    """Return a text to show in place of a picture, with a space before each of its lines."""
     return Padding(Text(text, color), (0, 0, 0, 1))

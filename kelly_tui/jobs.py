@@ -17,7 +17,7 @@ from textual.message_pump import MessagePump
 from textual.worker import get_current_worker
 
 KELLY_CORE = (sys.executable, "-c", "from kelly_core.cli.app import main; main()")
-"""The start of a command line that runs ``kelly-core`` as it is installed here."""
+"""First words of a command line that runs ``kelly-core`` of this installation."""
 
 _MAX_ERROR_BYTES = 2000
 
@@ -28,24 +28,24 @@ def worker(module: str, *arguments: str) -> list[str]:
 
 
 def post_unless_replaced(receiver: MessagePump, message: Message) -> None:
-    """Post a message from a worker thread, unless a later worker of its exclusive group has taken its place.
+    """Post a message from a worker thread, unless a later worker of its exclusive group has replaced it.
 
-    A thread cannot be interrupted, so one that was replaced may finish after its successor: what it read is older.
+    A thread cannot be interrupted, so a replaced one may finish after its successor, with older data.
     """
     if not get_current_worker().is_cancelled:
         receiver.post_message(message)
 
 
 class Job:
-    """A process of its own session, so that neither Ctrl-C nor a lost terminal reaches it halfway.
+    """A process in its own session, so that neither Ctrl-C nor the loss of the terminal interrupts it.
 
     Args:
         command: program and arguments.
-        with_errors: give what it writes to standard error among its lines.
+        with_errors: merge its standard error into its output lines.
     """
 
     def __init__(self, command: Sequence[str], *, with_errors: bool = False) -> None:
-        # A file and not a pipe: while the lines are read, a full second pipe would stop the process.
+        # A file instead of a pipe: only standard output is read while it runs, so a full second pipe would block it.
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by lines()
         self._process = subprocess.Popen(
             command,
@@ -84,13 +84,13 @@ class Job:
     def cancel(self) -> None:
         """Kill the process and its children."""
         self.cancelled = True
-        # It leads a session of its own, so that its workers are in its group and get the signal as well.
+        # The process leads its own session, so its workers are in its process group and get the signal, too.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
 
 class JobQueue:
-    """Names that wait for a worker process; one runs at a time.
+    """Queue of names, each processed by a worker process, one at a time.
 
     Args:
         start: starts the job of a name.
@@ -108,7 +108,7 @@ class JobQueue:
         self._cancelled = False
 
     def add(self, names: Iterable[str]) -> None:
-        """Append the names that neither wait nor are in progress, and start the first if none is in progress."""
+        """Append the names that are neither waiting nor in progress, and start the first if none is in progress."""
         known = {self.current, *self.waiting}
         self.waiting += [name for name in dict.fromkeys(names) if name not in known]
         if not self.current:
@@ -122,7 +122,7 @@ class JobQueue:
             self._start(self.current)
 
     def attach(self, job: Job) -> Job:
-        """Remember and return the job of the current name; cancel it if ``cancel`` came before it was started."""
+        """Store and return the job of the current name; cancel it if ``cancel`` was called before it was started."""
         self._job = job
         if self._cancelled:
             job.cancel()

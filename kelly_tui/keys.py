@@ -16,7 +16,7 @@ from textual.widgets import Input
 
 
 def name_bindings(bindings: BindingsMap, place: str) -> None:
-    """Give every binding an id such as ``train.stop``; Textual's keymap finds it by that.
+    """Give every binding an id such as ``train.stop``, by which Textual's keymap refers to it.
 
     Args:
         bindings: of the application or of a screen; changed in place.
@@ -32,16 +32,16 @@ def _action_name(binding: Binding) -> str:
 
 
 _SECONDS_AT_MOST = 1.0
-"""A part that takes longer than this for its messages does not hold up the keys."""
+"""Maximum seconds to wait until a widget has handled its messages, before the next key is handled."""
 _ROUNDS = 3
-"""At least: the key, the messages of its action, and what these lead to, such as the end of a dialog."""
+"""Minimum rounds: the key, the messages of its action, and their effects, such as a dialog that closes."""
 
 
 class KeyQueue:
-    """Hands keys and pasted text to an application one at a time.
+    """Passes keys and pasted text to an application one at a time.
 
-    Textual gives keys that arrive together, as over a slow connection, to the widget that has the focus then. If the
-    first of them moves the focus or opens a screen, the others must wait until that is there.
+    If several keys arrive together, as over a slow connection, Textual sends all of them to the widget that has the
+    focus at that time. If the first one moves the focus or opens a screen, the others must wait until that is done.
 
     Args:
         app: the application.
@@ -60,7 +60,7 @@ class KeyQueue:
         return bool(self._waiting)
 
     async def give(self, event: Event) -> None:
-        """Handle an event now, or after those that came before it."""
+        """Handle an event now, or after the events that are already waiting."""
         if self._unsettled is not None:
             self._waiting.append(event)
             return
@@ -75,7 +75,7 @@ class KeyQueue:
             self._given.clear()
             while self._unsettled is not None:
                 await self._settle(self._unsettled)
-                # After quitting, there is no screen that could handle the rest.
+                # After quitting, no screen is left to handle the remaining events.
                 self._unsettled = self._waiting.popleft() if self._waiting and not self._app._exit else None
                 if self._unsettled is not None:
                     await self._handle(self._unsettled)
@@ -83,12 +83,12 @@ class KeyQueue:
     async def _settle(self, event: Event) -> None:
         """Wait until an event has had its effect.
 
-        It goes from the widget with the focus to the parents in turn, and to the application, which runs the action of
-        a key. The messages of that action take the same way, and again those of a screen that it opens.
+        The event bubbles from the focused widget through its parents to the application, which runs the action of a
+        key. The messages of that action take the same path, and so do those of a screen that the action opens.
         """
         focused = self._app.focused
         if isinstance(focused, Input) and isinstance(event, Key) and event.is_printable:
-            # The field takes it, and nothing else changes where the next one goes.
+            # The field inserts the character and keeps the focus, so the next key goes to it, too.
             return
         places: list[tuple[object, object]] = []
         while self._app.screen_stack and (len(places) < _ROUNDS or places[-1] != places[-2]):
@@ -98,7 +98,7 @@ class KeyQueue:
 
 
 async def _handle_messages(part: MessagePump) -> None:
-    """Wait until a part of the application has handled the messages that it has now."""
+    """Wait until a part of the application has handled the messages that are in its queue now."""
     handled = asyncio.Event()
     if part.call_later(handled.set):
         with contextlib.suppress(TimeoutError):

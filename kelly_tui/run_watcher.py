@@ -1,4 +1,4 @@
-"""Watch runs: read one incrementally for a screen, and find what is new in the list of all."""
+"""Watch runs: read one incrementally for a screen, and find changes in the list of all runs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LINES = 500
 _SECONDS_A_LOOK = 0.3
 _RECORDS_AT_ONCE = 50
 _PAUSE = 2e-4
-"""Seconds to sleep after these records, so that the screens can have the interpreter: shared in equal parts, drawing a
-screen would take twice as long."""
+"""Seconds to sleep after this many records, so that the screens' thread gets the GIL: with equal shares of it, drawing
+a screen would take twice as long."""
 _MAX_NEWS = 5
 _DIVERGED = ("rollback", "diverged")
 
@@ -70,7 +70,7 @@ class RunWatcher:
         """
         self._run.poll()
         self._read_on(time.monotonic() + _SECONDS_A_LOOK)
-        # An unchanged curve stays the same object, which is compared at no cost and need not be drawn again.
+        # An unchanged curve stays the same object, which is compared at no cost and not drawn again.
         self._published = {name: self._published.get(name) or each.copy() for name, each in self._curves.items()}
         return RunView(self._run.manifest, self._run.snapshot, dict(self._published), tuple(self._lines))
 
@@ -89,7 +89,7 @@ class RunWatcher:
     def _take(self, record: LogRecord) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
-            # A model that starts over; a resumed one continues its curves.
+            # The model starts from the beginning; a resumed model continues its curves.
             self._curves.pop(event.model, None)
             self._published.pop(event.model, None)
         elif isinstance(event, events.EpochDone):
@@ -102,7 +102,7 @@ class RunWatcher:
 
 @dataclass(frozen=True)
 class News:
-    """A notice: title, text, and how serious it is."""
+    """A notice: title, text and severity."""
 
     title: str
     text: str
@@ -110,7 +110,7 @@ class News:
 
 
 def news_of(former: RunList, current: RunList) -> Iterator[News]:
-    """Yield which runs have ended, or have got a reason to worry, since the former list."""
+    """Yield notices about runs that have ended, or have got a new warning, since the former list."""
     known = {run.id: run for run in former.runs if run.live}
     for run in current.runs:
         if run.id not in known:
@@ -133,22 +133,22 @@ def news_of(former: RunList, current: RunList) -> Iterator[News]:
 
 
 def _is_alarming(model: ModelSnapshot, former: ModelSnapshot | None) -> bool:
-    """Return True if a model diverged, or its losses have got a new reason to worry while it is in training."""
+    """Return True if a model diverged, or has got a new warning about its losses while it is in training."""
     kind = model.alarm_kind
     if kind in CONCERNS:
-        # Its text changes with each epoch.
+        # The kind of the warning is compared, because its text changes with each epoch.
         return model.state not in ENDED and (former is None or former.alarm_kind != kind)
     return kind in _DIVERGED and (former is None or (former.alarm_kind, former.alarm) != (kind, model.alarm))
 
 
 def seen_states(run_list: RunList, runs_folder: Path) -> dict[str, Any]:
-    """Return what is kept about the runs for ``news_since`` at the next start."""
+    """Return the states of the runs, to be saved and passed to ``news_since`` at the next start."""
     states = {run.id: run.state for run in run_list.runs}
     return {"folder": str(runs_folder.absolute()), "states": states, "time": time.time()}
 
 
 def news_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> News | None:
-    """Return which runs are still live or have changed since the states that were kept, None for none."""
+    """Return a notice of runs that are still live or have changed since the saved states; None if there are none."""
     memory = SEEN_RUNS.sound(state).get("runs", {})
     seen, folder = memory.get("states", {}), memory.get("folder")
     if folder != str(runs_folder.absolute()):

@@ -18,11 +18,11 @@ class Options:
     """Start options.
 
     Attributes:
-        config: settings file; None reads ``config.toml`` of the working folder if there is one.
-        read_only: only watch; write no file and ask nothing of a run.
-        demo: begin with a training on synthetic data.
+        config: settings file; None reads ``config.toml`` in the working folder if it exists.
+        read_only: only watch; write no file and send no request to a run.
+        demo: start with a training on synthetic data.
         ascii: draw with ASCII characters only.
-        theme: name of the colors; "" takes the last used.
+        theme: name of the color theme; "" for the last one used.
     """
 
     config: Path | None = None
@@ -69,7 +69,7 @@ class Session:
 
     @property
     def demo_words(self) -> tuple[str, ...]:
-        """Options that make ``kelly-core train`` train as a demo does; () without one."""
+        """Options of ``kelly-core train`` that are equivalent to the demo; () without a demo."""
         return ("--use-synthetic", "--output", str(self.settings.output.dir)) if self.options.demo else ()
 
     @property
@@ -81,12 +81,12 @@ class Session:
         """Return the settings with edits applied.
 
         Raises:
-            ConfigError: what is typed, or what the file or the environment says, cannot be used.
+            ConfigError: a typed value, or one of the file or the environment, is invalid.
         """
         return load_settings(self.options.config, for_every_model({**self._overrides, **typed}))
 
     def reload(self) -> None:
-        """Read the settings again; on error, ``problem`` holds it and the defaults apply."""
+        """Read the settings again; after an error, ``problem`` holds its text and the defaults apply."""
         try:
             self.loaded = self.load({})
             self.problem = ""

@@ -16,19 +16,19 @@ from typing import Any
 from textual.drivers.linux_driver import LinuxDriver
 
 SHUTDOWN_SECONDS = 3.0
-"""Maximum seconds of an orderly end after the request to end."""
+"""Maximum seconds from the request to exit until the orderly exit."""
 
 _RESTORE_SEQUENCE = (
     "\x1b[?2004l\x1b[?7h\x1b[?2048l\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 )
-"""No pasting brackets, wrapped lines, no mouse, plain keys, the former screen with its cursor."""
+"""Resets the terminal: bracketed paste, mouse and key reports off, line wrap and cursor on, normal screen buffer."""
 
 
 class _TerminalOutput:
-    """Standard error that may be written to after its terminal has gone; what is written then is lost.
+    """Standard error that may still be written to after its terminal is lost; such output is discarded.
 
-    Textual writes from a thread of its own, through a queue of limited length: were that thread to end with an error,
-    the next writes would fill the queue and then wait for ever.
+    Textual writes from a separate thread, through a queue of limited length. If that thread ended with an error, later
+    writes would fill the queue and then block forever.
     """
 
     def __init__(self, file: Any) -> None:
@@ -55,10 +55,10 @@ class Driver(LinuxDriver):
         self._file = _TerminalOutput(self._file)  # type: ignore[assignment]
 
     def _sigcont_application(self, *_: object) -> None:
-        """Take the screen again after Ctrl-Z.
+        """Take over the terminal again after Ctrl-Z.
 
-        A terminal that goes away sends this signal too, to a program that never gave the screen back: a second pair
-        of threads would then read and write beside the first.
+        A terminal that closes sends this signal, too, to a program that was never suspended: Textual would then start
+        a second pair of threads that read and write in addition to the first.
         """
         if self._must_signal_resume:
             super()._sigcont_application()
@@ -70,8 +70,8 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
     Ctrl-C is a key while the screens are shown; SIGINT comes from another program.
 
     Args:
-        leave: begins an orderly end; called in the main thread between any two of its steps.
-        clean_up: what must be done even where that end does not come in time.
+        leave: starts an orderly exit; called in the main thread, possibly between any two bytecode instructions.
+        clean_up: runs before the process is killed because the orderly exit took too long.
     """
     terminal = sys.__stdin__.fileno() if sys.__stdin__ is not None and sys.__stdin__.isatty() else None
     modes = None if terminal is None else termios.tcgetattr(terminal)
@@ -83,7 +83,8 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
         os._exit(1)
 
     def request_end(_number: int, _frame: FrameType | None) -> None:
-        # The loop may be stuck in a write to a terminal that takes no more: then only another thread can end it.
+        # The event loop may be blocked by a write to a terminal that accepts no more output; then only another thread
+        # can end the process.
         deadline = threading.Timer(SHUTDOWN_SECONDS, at_once)
         deadline.daemon = True
         deadline.start()
@@ -96,9 +97,9 @@ def exit_on_signals(leave: Callable[[], None], clean_up: Callable[[], None]) -> 
 
 
 def limit_exit() -> None:
-    """End the process within ``SHUTDOWN_SECONDS``, after the screens have given the terminal back.
+    """End the process within ``SHUTDOWN_SECONDS`` after the screens have restored the terminal.
 
-    Python waits for its threads without a limit, and one that reads a folder on a lost network drive may never end.
+    Python waits for its threads without a time limit, and a thread that reads from a lost network drive may never end.
     """
     deadline = threading.Timer(SHUTDOWN_SECONDS, os._exit, (0,))
     deadline.daemon = True
@@ -106,9 +107,9 @@ def limit_exit() -> None:
 
 
 def _watch(terminal: int) -> None:
-    """Wait until the terminal is gone, then signal it like the terminal itself."""
+    """Wait until the terminal is lost, then send this process the signal that the terminal would send."""
     poll = select.poll()
-    # Without a kind of event, poll reports only that the other side is gone.
+    # With an empty event mask, poll reports only that the other end was closed.
     poll.register(terminal, 0)
     if any(what & select.POLLHUP for _, what in poll.poll()):
         os.kill(os.getpid(), signal.SIGHUP)
@@ -117,7 +118,7 @@ def _watch(terminal: int) -> None:
 def _restore(terminal: int, modes: list[Any]) -> None:
     """Restore the terminal's modes without blocking: it may no longer accept output."""
     with contextlib.suppress(OSError, termios.error):
-        # What the terminal has not taken yet would hold up all that follows.
+        # Output that the terminal has not accepted yet would block all later output.
         termios.tcflush(terminal, termios.TCOFLUSH)
         termios.tcsetattr(terminal, termios.TCSANOW, modes)
         output = os.open(os.ttyname(terminal), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)

@@ -44,7 +44,7 @@ def _is_rectangle(rows: list[T]) -> list[T]:
 
 
 _LABEL_BINS = Field(min_length=48, max_length=48)
-"""As many as ``workers.corpora`` counts."""
+"""Number of bins, as in ``workers.corpora``."""
 _LevelRows = Annotated[list[Annotated[str, StringConstraints(pattern=r"^[0-4]+$")]], AfterValidator(_is_rectangle)]
 
 
@@ -64,8 +64,8 @@ class _ShownExample(TypedDict):
 
 
 class _CorpusReport(TypedDict):
-    """A ``CorpusReport`` as the worker for corpora prints it, the absolute folder that it is about, and how the files
-    were (see ``folder_stamp``).
+    """A ``CorpusReport`` as the worker for corpora prints it, with the absolute path of its folder and the stamp of the
+    files at that time (see ``folder_stamp``).
     """
 
     __pydantic_config__ = _ALL  # type: ignore[misc]
@@ -97,7 +97,7 @@ class _Check(TypedDict):
 
 
 class _CheckedExport(TypedDict):
-    """Checks of one export, those of the time before, and the export's time of change in nanoseconds."""
+    """Checks of one export, its previous checks, and the export's modification time in nanoseconds."""
 
     stamp: int
     checks: list[_Check]
@@ -111,17 +111,17 @@ class _SeenRuns(TypedDict):
 
 
 class StateSchema(Generic[T]):
-    """Kind of the entries of one state; an entry that does not fit is left out."""
+    """Schema of the entries of one state; an entry that does not match it is dropped."""
 
     def __init__(self, entry: type[T]) -> None:
         self._adapter = TypeAdapter(entry)
 
     def load(self, name: str) -> dict[str, dict[str, Any]]:
-        """Return the sound entries of the state saved under a name."""
+        """Return the valid entries of the state saved under a name."""
         return self.sound(load_state(name))
 
     def sound(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """Return the entries that fit."""
+        """Return the entries that match the schema."""
         found = {}
         for key, entry in content.items():
             with suppress(ValidationError):
@@ -130,15 +130,15 @@ class StateSchema(Generic[T]):
 
 
 CORPUS_REPORTS = StateSchema(_CorpusReport)
-"""By the corpus's absolute folder."""
+"""Keys: absolute path of the corpus folder."""
 CHECKED_EXPORTS = StateSchema(_CheckedExport)
-"""By the export's absolute path."""
+"""Keys: absolute path of the export."""
 SEEN_RUNS = StateSchema(_SeenRuns)
-"""One entry, ``runs``: the runs and their states when the screens were last open."""
+"""One entry, ``runs``: the runs and their states when the program was last open."""
 
 
 BENCHMARKS = "benchmark"
-"""Name of the saved benchmark results: by the absolute path of the exports' folder."""
+"""Name of the saved benchmark results, whose keys are absolute paths of folders with exports."""
 
 
 def load_benchmarks() -> dict[str, BenchmarkReport]:
@@ -171,13 +171,13 @@ def save_state(name: str, content: dict[str, Any]) -> str:
 
 
 class ProjectState:
-    """State that the screens remember; files are written in threads, since a busy disk can block a writer for a second.
+    """State that the screens save; files are written in threads, since a busy disk can block a writer for a second.
 
     Args:
         folder: working folder; its absolute path names the project.
         read_only: write nothing.
         in_thread: runs a function in a thread.
-        report: is called in a thread with an error that prevented writing, once for each error.
+        report: called in a thread with the text of a write error, once for each error.
 
     Attributes:
         shared: state that all projects share, such as the theme; changed by ``save``.
@@ -199,7 +199,7 @@ class ProjectState:
         self._one_writer = Lock()
 
     def remembered(self, name: str) -> dict[str, Any]:
-        """Return what was remembered under a name in this project."""
+        """Return the values remembered under a name in this project."""
         projects = self.shared.get("projects")
         project = projects.get(self._project) if isinstance(projects, dict) else None
         kept = project.get(name) if isinstance(project, dict) else None
@@ -213,7 +213,7 @@ class ProjectState:
         projects = self.shared.get("projects")
         projects = dict(projects) if isinstance(projects, dict) else {}
         project = projects.pop(self._project, {})
-        # The project in use comes last; those that were not used for longest are dropped.
+        # The current project is put last; the least recently used projects are dropped.
         projects[self._project] = (project if isinstance(project, dict) else {}) | {name: kept | what}
         for oldest in list(projects)[:-_MAX_PROJECTS]:
             del projects[oldest]
@@ -225,15 +225,15 @@ class ProjectState:
         self.keep(_NAME, self.shared)
 
     def keep(self, name: str, content: dict[str, Any]) -> None:
-        """Save a state of its own under a name; a read-only session saves nothing."""
+        """Save a state in a separate file under a name; a read-only session saves nothing."""
         if not self._read_only:
-            # A copy, for the screens change theirs while a thread writes this one.
+            # A copy, because the screens may change theirs while a thread writes this one.
             self._unwritten[name] = dict(content)
             self._in_thread(self._write)
 
     def _write(self) -> None:
         with self._one_writer:
-            # What came while another thread was writing; of one name only the latest content is written.
+            # Includes states added while another thread was writing; for each name, only the latest is written.
             while self._unwritten:
                 former, self._problem = self._problem, save_state(*self._unwritten.popitem())
                 if self._problem not in ("", former):

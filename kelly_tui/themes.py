@@ -15,7 +15,7 @@ backgrounds, and the nearest ones among the sixteen of a terminal."""
 
 
 _MUTED = 0.25
-"""Share of the ground in muted text; with more of it, such text is hard to read on the row under the cursor."""
+"""Share of the background color in muted text; with a larger one, it is hard to read on the row under the cursor."""
 
 
 def _series(colors: tuple[str, ...]) -> dict[str, str]:
@@ -98,7 +98,7 @@ ANSI16_THEME = Theme(
     | {"text-muted": "#AAAAAA", "muted": "#AAAAAA"}
     | {"panel-lighten-2": "#555555", "error-darken-2": "#AA0000"},
 )
-"""Made of the colors that a terminal with sixteen has: panels and fields are blue, what has the focus is cyan."""
+"""Uses only the colors of a 16-color terminal: panels and fields are blue, the focused widget is cyan."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class ThemeColors:
 
 
 def _hex(value: str, otherwise: str) -> str:
-    """Return a color as ``#RRGGBB``; the terminal's own colors have no such form."""
+    """Return a color as ``#RRGGBB``; ``otherwise`` for the terminal's own colors, which have no RGB value."""
     try:
         color = Color.parse(value)
     except ColorParseError:

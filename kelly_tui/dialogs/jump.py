@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Label
 
 _LETTERS = "asdfghjklqwertyuiopzxcvbnm"
-"""Keys in the order in which they are given to the parts: first those under the fingers at rest."""
+"""Letters in the order in which widgets get them: the home row first."""
 
 
 class JumpDialog(ModalScreen[Widget | None]):

@@ -34,7 +34,7 @@ _INPUTS = (
 class TrainingRequest:
     """A requested training: models, settings by dotted key, and the equivalent command line.
 
-    ``queued`` lets it wait until its device is free.
+    If ``queued`` is True, it waits until its device is free.
     """
 
     models: tuple[str, ...]
@@ -55,8 +55,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         Binding("space", "choose", "Choose"),
         *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
         Binding("ctrl+y", "synthetic", "Synthetic data"),
-        # An input field has a binding of its own for this key. The others are handled in the order in which they are
-        # typed: a key with priority would come before those typed ahead of it that still wait.
+        # Priority, because an input field has its own binding for this key. The other keys have none: a key with
+        # priority would be handled before keys that were typed earlier and still wait.
         Binding("ctrl+e", "estimate", "Estimate", priority=True),
     ]
 
@@ -131,7 +131,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         self._show_models()
 
     def action_synthetic(self) -> None:
-        """Toggle synthetic data; with it off, corpora are used unless the settings forbid it."""
+        """Toggle synthetic data; when it is off, corpora are used unless the settings disable them."""
         self._synthetic = not self._synthetic or self._session.settings.datasets.use_synthetic
         self._show_models()
 
@@ -209,7 +209,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     @on(Button.Pressed, "#queue")
     def action_queue(self) -> None:
-        """Let the training wait until its device is free, if the request is valid."""
+        """Queue the training until its device is free, if the request is valid."""
         request = self._request()
         if not self._problem(request):
             command = tuple("--queue" if word == "--detach" else word for word in request.command)

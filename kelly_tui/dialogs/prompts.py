@@ -20,8 +20,8 @@ class ConfirmDialog(ModalScreen[str | None]):
 
     Args:
         title: the question.
-        text: what follows from the answers.
-        answers: id and label of each; the first has the focus, so the harmless one belongs there.
+        text: consequences of the answers.
+        answers: id and label of each; the first has the focus, so it should be the harmless one.
         destructive: id of the answer that cannot be undone, "" for none.
     """
 
@@ -53,11 +53,11 @@ class ConfirmDialog(ModalScreen[str | None]):
                 )
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Leave y and n without a use if there are more answers than two."""
+        """Disable y and n if there are more than two answers."""
         return action != "answer" or len(self._answers) == 2
 
     def action_answer(self, yes: bool) -> None:
-        """Give the answer with an id, or the other one."""
+        """Return the answer with an id if ``yes``, or else the other one."""
         self.dismiss(next(answer for answer, _ in self._answers if bool(answer) == yes) or None)
 
     @on(Button.Pressed)
@@ -69,9 +69,9 @@ class TextPrompt(ModalScreen[str | None]):
     """Ask for one line of text; return None if canceled.
 
     Args:
-        title: what it is.
-        about: what it is for, and what an empty line means.
-        value: the text to begin with.
+        title: name of the text.
+        about: purpose of the text, and the meaning of an empty line.
+        value: initial text.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
@@ -81,7 +81,7 @@ class TextPrompt(ModalScreen[str | None]):
         self._title, self._about, self._value = title, about, value
 
     def compose(self) -> ComposeResult:
-        """Lay out the text in a field."""
+        """Lay out the field with the initial text."""
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="dialog-title", markup=False)
             yield Static(self._about, markup=False, classes="about")
@@ -89,5 +89,5 @@ class TextPrompt(ModalScreen[str | None]):
             yield Label("enter takes it · esc leaves it as it was", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Take it."""
+        """Return the text."""
         self.dismiss(event.value.strip())

@@ -21,7 +21,7 @@ from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import RecordTable, Row
 
 MAX_MARKED_RUNS = 4
-"""Runs that can be marked: with the one in front there is a color for each."""
+"""Maximum number of marked runs, so that these and the main run each have a color of their own."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class RunPicker(ModalScreen[list[str] | None]):
     """Mark runs with the space bar; return the marked ids, or None to keep the selection.
 
     Args:
-        runs: those to choose from, the latest first.
-        marked: ids of those that are marked already.
+        runs: the runs to choose from, the latest first.
+        marked: ids of the runs that are marked already.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
