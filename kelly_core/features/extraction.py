@@ -34,7 +34,7 @@ class Progress(Protocol):
     """Callback for the progress of an extraction."""
 
     def __call__(self, done: int, total: int, note: str = "") -> object:
-        """Called every second, from any thread, with the numbers of finished and of all files, and a message."""
+        """Called every second, from any thread, with the number of finished files, of all files, and a message."""
 
 
 _SEGMENT_BYTES = 4 * 2**20
@@ -49,7 +49,7 @@ DUPLICATE = "same content as another file"
 """Reason to skip a file with the same content as another one."""
 
 _PASSING = ("cannot be read (", "no such file", "needs more memory")
-"""Beginnings of reasons that may be gone at another attempt: permissions, a disk or share, and free memory change."""
+"""Beginnings of reasons that may not apply at the next attempt: permissions, disks, shares and free memory change."""
 
 _NOWHERE = -1
 
@@ -60,11 +60,11 @@ class FeatureExtractor:
 
     Attributes:
         corpus: name of the corpus, part of the cache folder's name.
-        version: number to increase whenever ``extract`` computes something else.
+        version: number to increase whenever the results of ``extract`` change.
         settings: everything besides the files' content that changes features (JSON types).
         extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it. Any
-            other exception skips the file, too, under a reason with the exception's class; ImportError ends the work.
-            Every file gives the same arrays, of one type and one shape of row each.
+            other exception skips the file, too, for a reason with the exception's class; ImportError ends the work.
+            Every file must give the same arrays, each with the same data type and row shape.
         few_files: below this many files, starting worker processes takes longer than the work.
     """
 
@@ -82,7 +82,7 @@ class FeatureTable:
     Attributes:
         files: path of each usable file relative to its corpus, F of them, with forward slashes.
         hashes: content hash of each usable file.
-        arrays: one array per feature, [rows of all files, ...], memory-mapped: index them, never copy them whole.
+        arrays: one array per feature, [rows of all files, ...], memory-mapped: index them, never copy a whole array.
         counts: number of rows of each file in each array, [F].
         skipped: names of unusable files by reason.
     """
@@ -98,7 +98,7 @@ class FeatureTable:
         return np.repeat(np.arange(len(self.files)), self.counts[name])
 
     def hashes_of(self, name: str, chosen: NDArray[np.bool_]) -> list[str]:
-        """Return the content hashes of the files with any of the ``chosen`` rows of the array ``name``."""
+        """Return the content hashes of the files with at least one of the ``chosen`` rows of the array ``name``."""
         return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
 
 
@@ -130,11 +130,11 @@ class ExtractionOptions:
 
     Attributes:
         max_files: maximum number of files, evenly spread; 0 uses all.
-        cache_dir: folder of the caches, made when missing; it may begin with ~.
+        cache_dir: folder of the caches, created if missing; it may begin with ~.
         jobs: worker processes; 0 chooses by the number of files and cores.
         scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
-        progress: called with (files done, files in all) while computing, and with a note while a cluster has no worker;
-            an exception that it raises ends the work.
+        progress: called with (files done, total files) while computing, and with a note while a cluster has no worker;
+            an exception that it raises ends the extraction.
     """
 
     max_files: int = 0
@@ -165,7 +165,7 @@ def load_features(
     """
     settings = dict(extraction.settings)
     if options.max_files:
-        # A cache of its own: reading a few files must not evict the features of all.
+        # A separate cache: reading a few files must not evict the features of all files.
         settings["max_files"] = options.max_files
     key = CacheKey(extraction.corpus, str(root.resolve()), settings, extraction.version)
     cache = FeatureCache(options.cache_dir.expanduser(), key)
@@ -175,7 +175,7 @@ def load_features(
     store = cache.latest_store()
     if store is None or not _is_current(store, index, root):
         with cache.write_lock(lambda: options.progress(0, len(files)) if options.progress else None):
-            # Read again under the lock, for another process may have just replaced it.
+            # Read again under the lock, because another process may have just replaced it.
             store = cache.latest_store()
             if store is None or not _is_current(store, index, root):
                 store = _compute_missing(root, extraction, options, cache, store, index)
@@ -184,9 +184,9 @@ def load_features(
 
 
 def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
-    """Return True if a store was made of exactly these files, and none is to be tried again.
+    """Return True if a store begins with exactly these files, and none of them is to be tried again.
 
-    Further files of the store follow them: those of a test split that was read before.
+    Further files of the store may follow: those of a test split that was read before.
     """
     known, count = store.manifest, len(index.paths)
     return (
@@ -201,14 +201,14 @@ def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
 
 
 def _may_pass(reason: str) -> bool:
-    """Return True if a file that was skipped for this reason is to be tried again though it has not changed."""
+    """Return True if an unchanged file that was skipped for this reason is to be tried again."""
     return reason.startswith(_PASSING)
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
     """Return size and modification time of a file; (0, 0) if it is missing, which the extractor then reports."""
     try:
-        status = os.stat(path)  # noqa: PTH116, a third of the time of Path.stat
+        status = os.stat(path)  # noqa: PTH116, takes a third of the time of Path.stat
     except OSError:
         return 0, 0
     return status.st_size, status.st_mtime_ns
@@ -239,7 +239,7 @@ def _compute_missing(
         files,
         jobs=options.jobs or (1 if len(files) < extraction.few_files else 0),
         scheduler=options.scheduler,
-        # Each worker looks for these: another copy of the corpus differs in one of the three most likely.
+        # Each worker checks these three: another version of the corpus most likely differs in one of them.
         required_paths=[root / name for name in (*files[:1], *files[len(files) // 2 :][:1], *files[-1:])],
         waiting=waiting,
     )
@@ -248,7 +248,7 @@ def _compute_missing(
             options.progress(done, len(files))
         segment.append(result)
         size += sum(array.nbytes for array in result.features.values())
-        # Small enough for memory, and short enough to lose.
+        # Small enough for memory, and quick enough to compute again if the process is killed.
         if size >= _SEGMENT_BYTES or time.monotonic() - began >= _SEGMENT_SECONDS or done == len(files):
             rows = pending[done - len(segment) : done]
             plan.add(rows, _add_segment(cache, index, rows, segment))
@@ -264,7 +264,7 @@ def _extract_file(extract: Callable[[Path], Features], root: Path, name: str) ->
     except DataError as error:
         return ExtractionResult(content, error.problem, {})
     except ImportError:
-        raise  # The installation is at fault, and every other file would be skipped, too.
+        raise  # The installation is incomplete, and every other file would be skipped, too.
     except Exception as error:  # noqa: BLE001 - see below
         # A decoder can raise anything for unexpected content; only this file is skipped.
         kind = "MemoryError" if isinstance(error, MemoryError) else type(error).__name__
@@ -313,7 +313,7 @@ def _blocks(pieces: Sequence[NDArray[Any]], layout: ArrayLayout) -> Iterator[Chu
 
 
 def _table(store: ArrayStore, files: Sequence[str]) -> FeatureTable:
-    """Return the table of these files, the first of a store; further ones belong to a test split read before."""
+    """Return the table of these files, the first ones of a store; later ones belong to a test split read before."""
     manifest = store.manifest
     reasons = manifest.reasons[: len(files)]
     skipped: dict[str, list[str]] = {}
@@ -337,7 +337,7 @@ class MergePlan:
     Args:
         index: the files.
         stores: what has been computed before.
-        content_hash: hash of the content of the file with this number, asked only where it may save computing.
+        content_hash: returns the content hash of the file with this index; called only where it may save computing.
     """
 
     def __init__(self, index: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
@@ -356,8 +356,8 @@ class MergePlan:
                 content, reason = known.hashes[row], known.reasons[row]
                 if stamp != (known.sizes[row], known.times[row]) or _may_pass(reason):
                     place = None
-            # A duplicate has no rows of its own: if the file that it repeats is gone, its content must be found
-            # elsewhere.
+            # A duplicate has no rows of its own: if the file with the same content is gone, another one must be
+            # found.
             if place is None or reason == DUPLICATE:
                 place = by_hash.get(content_hash(number) if place is None else content)
             if place is not None:
@@ -369,14 +369,14 @@ class MergePlan:
         return np.flatnonzero(self._store == _NOWHERE)
 
     def add(self, numbers: Indices, store: ArrayStore) -> None:
-        """Assign the files with these indices to a new store, in order."""
+        """Set the files of a new store, in order, as the source of the files with these indices."""
         self._store[numbers], self._row[numbers] = len(self._stores), np.arange(len(numbers))
         self._stores.append(store)
         for number, content in zip(numbers.tolist(), store.manifest.hashes, strict=True):
             self._hashes[number] = content
 
     def merged(self) -> StoreContent:
-        """Return the content of one store of all files; of files with equal content the first counts.
+        """Return the content of one store of all files; of files with equal content only the first has rows.
 
         Raises:
             ValueError: stores hold rows of different kinds under one name.
@@ -394,7 +394,7 @@ class MergePlan:
         )
 
     def _known_places(self) -> tuple[dict[str, _Place], dict[str, _Place]]:
-        """Return the latest place of each path, and the places of usable files by content."""
+        """Return the latest place of each path, and the places of usable files by content hash."""
         by_path: dict[str, _Place] = {}
         by_hash: dict[str, _Place] = {}
         for number, store in enumerate(self._stores):

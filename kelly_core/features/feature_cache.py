@@ -1,4 +1,4 @@
-"""Caches of features on disk: key, complete store and segments of one, and their listing, verification and removal."""
+"""Feature caches on disk: a cache's key, complete store and segments; and listing, verification and removal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SUPERSEDED = "computed again since"
 GONE = "its corpus is gone"
 
 _NAME = re.compile(rf"(?P<corpus>{'|'.join(CORPORA)})-[0-9a-f]{{16}}(?P<single>\.npz)?")
-"""A folder of features, or the single file of the first format."""
+"""Name of a folder of features, or of the single file of the first format."""
 _OWN = re.compile(rf"{re.escape(_LOCK)}|{re.escape(KEY_FILE)}|(features|part)-\d+|\..+\.tmp")
 
 
@@ -61,14 +61,14 @@ class CacheKey:
 
     @property
     def folder(self) -> str:
-        """Name of the folder of these features; other keys have other names."""
+        """Name of the folder of these features, different for each key."""
         parts = [self.format, self.root, self.version, self.settings]
         key = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
         return f"{self.corpus}-{key}"
 
     @property
     def subject(self) -> tuple[str, str, str]:
-        """Parts of the key that do not change when a later version computes the features again."""
+        """Parts of the key that stay the same when a later version computes the features again."""
         return self.corpus, self.root, json.dumps(self.settings, sort_keys=True)
 
     @classmethod
@@ -111,7 +111,7 @@ class FeatureCache:
         return open_store(folders[-1]) if folders else None
 
     def segments(self) -> list[ArrayStore]:
-        """Return the segments that were computed after the complete store, the oldest first."""
+        """Return the segments that were computed after the complete store, oldest first."""
         return [store for folder in _numbered(self.folder, _SEGMENT) if (store := open_store(folder))]
 
     @contextmanager
@@ -121,11 +121,11 @@ class FeatureCache:
         Raises:
             DataError: the folder cannot be written, or its file system has no locks.
         """
-        # The lock is advisory and freed by the system, so a killed writer never blocks the next one.
+        # The system frees the advisory lock when its owner ends, so a killed writer never blocks the next one.
         while (lock := self._lock()) is None:
             while_waiting()
         try:
-            # Under the lock there is no other writer, so every temporary folder was left behind by a kill.
+            # While the lock is held there is no other writer, so every temporary folder is that of a killed process.
             _remove(self.folder.glob(".*.tmp"))
             self._key.write(self.folder)
             yield
@@ -167,7 +167,7 @@ class FeatureCache:
 
     def _write(self, kind: str, content: StoreContent) -> ArrayStore:
         others = _numbered(self.folder, kind)
-        # A name of its own beside the store that it replaces, which another process may have mapped.
+        # A new name: the store that it replaces stays until then, and another process may have mapped it.
         number = 1 + (_number(others[-1]) if others else 0)
         target = self.folder / f"{kind}-{number:06d}"
         temporary = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -178,7 +178,7 @@ class FeatureCache:
                 temporary.rename(target)
             finally:
                 _remove([temporary])
-            # Without this a power cut may undo the renaming after the former store has been deleted.
+            # Without this a power cut may undo the renaming after the previous store has been deleted.
             sync_folder(self.folder)
         except OSError as fault:
             raise write_error(target, fault, DataError) from fault
@@ -188,9 +188,9 @@ class FeatureCache:
 def verify_folder(folder: Path) -> list[str]:
     """Read every store in a cache folder and return its faults, one line per array; [] if there are none.
 
-    A store that another process replaces meanwhile is left out.
+    A store that another process replaces in the meantime is skipped.
     """
-    # Both kinds: segments of a process that was killed are used by the next one.
+    # Both kinds: the next process uses the segments of a killed one.
     stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _SEGMENT)]
     problems = [(store, problem) for store in stores for problem in verify_store(store)]
     return [f"{store.name}/{problem}" for store, problem in problems if store.exists()]
@@ -216,9 +216,9 @@ class CachedFeatures:
     """Cached features of one corpus and one set of settings.
 
     Attributes:
-        path: their folder, or their file in the first format.
+        path: their folder, or their file if they have the first format.
         corpus: its name.
-        source: the folder they were computed from, "" where that is not known.
+        source: the folder they were computed from, "" if it is not known.
         bytes: on disk.
         last_used: when they were last read or written, in seconds since 1970.
         stale: why they are stale, "" if they are not.
@@ -264,10 +264,10 @@ def verify_cache(cached: CachedFeatures) -> list[str]:
 def remove_cache(cached: CachedFeatures) -> None:
     """Remove cached features; processes that have mapped them can still read them.
 
-    Nothing is removed that is not the cache's own, and no link is followed.
+    Only the cache's own files are removed, and no link is followed.
 
     Raises:
-        DataError: a process computes them just now, the folder holds something else as well, or it cannot be changed.
+        DataError: a process is computing them, the folder also holds other files, or it cannot be changed.
     """
     try:
         if cached.path.suffix:
@@ -321,10 +321,10 @@ def _remove_folder(folder: Path) -> None:
         others = [path.name for path in _clear(folder)]
         if others:
             raise DataError(f"holds what is not a cache and stays: {', '.join(others)}", where=folder)
-        # The lock goes last: until then no other process writes into the folder.
+        # The lock is removed last: until then no other process writes into the folder.
         lock.path.unlink()
         with suppress(OSError):
-            # A process that waited for the lock has created another cache by now.
+            # A process that waited for the lock may have created another cache by now.
             folder.rmdir()
     finally:
         lock.release()

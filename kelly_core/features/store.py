@@ -1,7 +1,7 @@
-"""Features in a folder: one flat file an array, which readers map, and a manifest that describes all of them.
+"""Features in a folder: one flat file per array, which readers memory-map, and a manifest that describes all of them.
 
-Files of a store are never changed, shortened or replaced once it has its name: a process that reads a mapped page
-behind the end of a shortened file is killed by SIGBUS. A new store gets a folder of its own.
+Files of a store are never changed, shortened or replaced once it has its final name: a process that reads a mapped
+page beyond the end of a shortened file is killed by SIGBUS. Each new store gets its own folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLOCK_BYTES = 2**20
 _LISTED = 3
 
 SAMPLED_BLOCKS = 128
-"""Blocks of 1 MiB whose checksums are compared when a store is opened: about a tenth of a second."""
+"""Number of 1 MiB blocks whose checksums are compared when a store is opened; this takes about 0.1 s."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """Layout of an array: NumPy's name of the type, and the shape of one row."""
+    """Layout of an array: NumPy's name of the data type, and the shape of one row."""
 
     dtype: str
     row: tuple[int, ...]
@@ -102,7 +102,7 @@ class _ArrayFile:
         return file
 
     def stamp(self, path: Path) -> Literal["same", "copied", "other"]:
-        """Compare size and time of a file: "copied" has the same size and another time."""
+        """Compare a file's size and modification time: "copied" means the same size and another time."""
         status = path.stat()
         if status.st_size != self.size:
             return "other"
@@ -124,7 +124,7 @@ class _ArrayFile:
 
 
 class ArrayStore:
-    """A complete store, opened by ``open_store`` or made by ``write_store``.
+    """A complete store, opened by ``open_store`` or created by ``write_store``.
 
     Attributes:
         folder: path of the store.
@@ -145,7 +145,7 @@ class ArrayStore:
         return {name: self.manifest.starts(name) for name in self.layouts}
 
     def read(self, name: str, start: int, stop: int) -> Iterator[Chunk]:
-        """Yield the bytes of some rows of an array in pieces; unlike mapped pages they do not count as memory in
+        """Yield the bytes of some rows of an array in pieces; unlike mapped pages these do not count as memory in
         use.
         """
         size = self.layouts[name].row_bytes
@@ -154,7 +154,7 @@ class ArrayStore:
     def _map(self, name: str) -> NDArray[Any]:
         layout, rows = self.layouts[name], int(self.manifest.counts[name].sum())
         shape = (rows, *layout.row)
-        # mmap refuses files of zero length.
+        # mmap raises an error for empty files.
         if not rows * layout.row_bytes:
             return np.empty(shape, layout.dtype)
         return np.asarray(np.memmap(self.folder / name, layout.dtype, mode="r", shape=shape))
@@ -163,9 +163,9 @@ class ArrayStore:
 def open_store(folder: Path) -> ArrayStore | None:
     """Open a store; return None if there is none, or if its content differs from what was written.
 
-    Sizes, modification times and the manifest's hash are always compared. Bytes that changed while size and time did
-    not are found by the checksums of blocks: of all blocks up to ``SAMPLED_BLOCKS``, of that number at random if there
-    are more. A file with another modification time, such as a copy, is read whole.
+    Sizes, modification times and the manifest's hash are always compared. Block checksums find bytes that changed
+    while size and time did not: all blocks are checked, or ``SAMPLED_BLOCKS`` random ones if there are more. A file
+    with another modification time, such as a copy, is read completely.
     """
     try:
         manifest, files = _read_manifest(folder)
@@ -187,7 +187,7 @@ def open_store(folder: Path) -> ArrayStore | None:
                 return None
         return ArrayStore(folder, manifest, {name: file.layout for name, file in files.items()})
     except (OSError, KeyError, TypeError, ValueError):
-        # Whatever is wrong with a store, its features are computed again.
+        # If a store has any fault, its features are computed again.
         return None
 
 
@@ -230,7 +230,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, dict[str, _ArrayFile]]:
     """Read the manifest of a store.
 
     Raises:
-        OSError, KeyError, TypeError, ValueError: it cannot be read, or is not what was written.
+        OSError, KeyError, TypeError, ValueError: it cannot be read, or differs from what was written.
     """
     with open_regular(folder / _MANIFEST) as file:
         content = file.read()
@@ -245,7 +245,7 @@ class StoreContent(NamedTuple):
     Attributes:
         manifest: of the files whose rows follow.
         layouts: of each array.
-        rows: the bytes of each array's rows, in the order of the files; taken one array after the other.
+        rows: the bytes of each array's rows, in the order of the files; consumed one array after the other.
     """
 
     manifest: Manifest
@@ -315,7 +315,7 @@ def _digest(payload: bytes) -> bytes:
 def _pack(manifest: Manifest, files: Mapping[str, _ArrayFile]) -> bytes:
     """Pack columns as arrays, so that a manifest of 200,000 files is read in a fraction of a second."""
     reasons = sorted(set(manifest.reasons))
-    # Few reasons for many files: each file holds the number of its reason.
+    # There are few reasons for many files, so each file stores the index of its reason.
     number = {reason: index for index, reason in enumerate(reasons)}
     about = {"reasons": reasons, "arrays": {name: asdict(file) for name, file in files.items()}}
     columns = {

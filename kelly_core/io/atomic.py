@@ -35,7 +35,7 @@ _WORDS: dict[int | None, tuple[str, str]] = {
 }
 
 Writer = Callable[[BinaryIO], object]
-"""Puts content into the binary stream it is given."""
+"""Writes content to the given binary stream."""
 
 IsOwned = Callable[[], bool]
 """Returns True while this process, or its parent, owns a folder."""
@@ -44,13 +44,13 @@ _guards: dict[str, IsOwned] = {}
 
 
 _MOST_NAMES = 1000
-"""Names in a folder, at most, among which that of a missing file is searched."""
+"""Maximum number of names in a folder that are compared with the name of a missing file."""
 
 
 def read_error(path: Path, fault: OSError, error: type[KellyError], otherwise: str = "") -> KellyError:
     """Return the error for a file that cannot be read.
 
-    If it is missing, its hint is the closest name in the folder, or else ``otherwise``.
+    If the file is missing, the hint is the closest name in the folder, or else ``otherwise``.
     """
     hint = _near(path) or otherwise if isinstance(fault, FileNotFoundError) else ""
     return error(f"cannot be read ({fault.strerror or fault})", where=path, hint=hint or None)
@@ -70,12 +70,12 @@ def _near(path: Path) -> str:
 def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:
     """Write a temporary file next to the target, make it durable, and rename it to the target in one step.
 
-    Missing parent folders are made. If the writing is interrupted, by a signal too, the former file stays as it was
+    Missing parent folders are created. If writing is interrupted, also by a signal, the previous file stays unchanged
     and the temporary one is removed.
 
     Args:
-        path: the file to make or to replace.
-        write: puts the content into a stream.
+        path: the file to create or to replace.
+        write: writes the content to a stream.
         error: kind of error to raise.
 
     Raises:
@@ -85,13 +85,13 @@ def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyEr
 
 
 def atomic_write_all(contents: Mapping[Path, bytes], *, error: type[KellyError] = KellyError) -> None:
-    """Write several files as ``atomic_write`` does, none of them put in its place before all are written.
+    """Write several files as ``atomic_write`` does; none is renamed to its target before all are written.
 
-    Putting them in place takes no space and next to no time, but is one step a file: should the machine die in
-    between, each file is the former one or the new one, whole.
+    Renaming takes no space and almost no time, but is one step per file: if the machine crashes in between, each file
+    is either the complete previous one or the complete new one.
 
     Args:
-        contents: what to write, by the file to make or to replace; at least one.
+        contents: what to write, by the file to create or to replace; at least one.
         error: kind of error to raise, naming the file at fault.
 
     Raises:
@@ -105,7 +105,7 @@ def _writer(content: bytes) -> Writer:
 
 
 def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
-    # Beside the target: renaming is atomic within one file system only.
+    # In the folder of the target: renaming is atomic only within one file system.
     temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in files}
     path = next(iter(files))
     try:
@@ -147,12 +147,12 @@ def guard_folder(folder: Path, is_owned: IsOwned) -> Iterator[None]:
 
 
 def folder_guards() -> dict[str, IsOwned]:
-    """Return the guards in force by absolute path of their folder, for a child process of the owner."""
+    """Return the active guards by absolute path of their folder, for a child process of the owner."""
     return dict(_guards)
 
 
 def add_folder_guards(guards: Mapping[str, IsOwned]) -> None:
-    """Put the guards of the parent process in force for the rest of this process."""
+    """Activate the guards of the parent process for the rest of this process."""
     _guards.update(guards)
 
 
@@ -166,14 +166,14 @@ def _check_guards(path: Path) -> None:
 
 
 def _absolute(path: Path) -> str:
-    return os.path.abspath(path)  # noqa: PTH100, a link in the path stays one
+    return os.path.abspath(path)  # noqa: PTH100, links in the path are not resolved
 
 
 def make_folder(path: Path, *, exist_ok: bool = True) -> None:
-    """Make a folder and its parents, writable by the owner only, whatever the umask; read permission follows the umask.
+    """Create a folder and its parents, writable only by the owner for any umask; read permission follows the umask.
 
     Raises:
-        OSError: a folder cannot be made; FileExistsError if there is one and ``exist_ok`` is False.
+        OSError: a folder cannot be created; FileExistsError if it exists and ``exist_ok`` is False.
     """
     try:
         path.mkdir(_FOLDER_MODE)
@@ -181,20 +181,20 @@ def make_folder(path: Path, *, exist_ok: bool = True) -> None:
         make_folder(path.parent)
         path.mkdir(_FOLDER_MODE, exist_ok=exist_ok)
     except OSError:
-        # A read-only file system refuses before it looks whether the folder is there.
+        # A read-only file system raises its error before it checks whether the folder exists.
         if not exist_ok or not path.is_dir():
             raise
 
 
 def open_for_writing(path: Path, flags: int) -> int:
-    """Open a regular file, made if need be, that only its owner may write; never wait for a FIFO or a device.
+    """Open a regular file, created if missing, that only its owner may write; never wait for a FIFO or a device.
 
     Args:
-        path: the file; one of the caller's that others may write is closed to them first.
+        path: the file; write permission of others on the caller's own file is removed first.
         flags: of ``os.open``, among them ``O_WRONLY`` or ``O_RDWR``.
 
     Returns:
-        A file handle, which is the caller's to close.
+        A file handle, which the caller must close.
 
     Raises:
         OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.
@@ -211,7 +211,7 @@ def open_for_writing(path: Path, flags: int) -> int:
 
 
 def deny_others_writing(file: int | Path) -> None:
-    """Take the permission to write from group and others, where the file or folder is the caller's.
+    """Remove write permission for group and others if the caller owns the file or folder.
 
     Raises:
         OSError: the permissions cannot be read or changed.
@@ -222,7 +222,7 @@ def deny_others_writing(file: int | Path) -> None:
 
 
 def deny_others_writing_new_files() -> None:
-    """Let no file or folder that this process makes from now on be writable by others, libraries included."""
+    """Set the umask so that others cannot write any file or folder that this process or its libraries create."""
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
 
 
@@ -233,9 +233,9 @@ def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError
 
 
 def remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what writers of files in ``folder`` that begin with ``prefix`` left when they were killed.
+    """Remove temporary files that killed writers left in ``folder``, for targets whose names begin with ``prefix``.
 
-    Only for the owner of these files: another writer's temporary file would go, too.
+    Only for the owner of these files: another writer's temporary file would be removed, too.
     """
     for leftover in folder.glob(f".{prefix}*.tmp"):
         leftover.unlink(missing_ok=True)
@@ -244,8 +244,8 @@ def remove_leftovers(folder: Path, prefix: str) -> None:
 def _sync_file(handle: int) -> None:
     """Make the content of an open file durable.
 
-    On macOS ``fsync`` leaves it in the drive's own cache, which ``F_FULLFSYNC`` empties (fsync(2) there). Network file
-    systems do not know that request, and take ``fsync``.
+    On macOS ``fsync`` leaves it in the drive's own cache, which ``F_FULLFSYNC`` flushes (see macOS's fsync(2)). Network
+    file systems do not support ``F_FULLFSYNC``, so ``fsync`` is used there.
     """
     request = getattr(fcntl, "F_FULLFSYNC", None)
     if request is not None:
@@ -256,14 +256,14 @@ def _sync_file(handle: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the renaming itself durable, where the system lets a folder be opened and its file system can do it."""
+    """Make the renaming itself durable, if the system can open a folder and its file system supports syncing it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as fault:
-        # Shares of other systems refuse; the file is in its place nevertheless.
+        # Network shares of other systems do not support this; the file has been renamed anyway.
         if fault.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -276,7 +276,7 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.
     """
-    # A FIFO without a writer would block a plain open() for ever.
+    # A FIFO without a writer would block a plain open() forever.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         _check_regular(handle, path)

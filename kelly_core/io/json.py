@@ -36,7 +36,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 CHUNK = 2**20
-"""Bytes of one read, and the longest line that is taken for one."""
+"""Bytes of one read, and the maximum length of a line; longer ones are damaged."""
 
 
 class LineTail:
@@ -44,8 +44,8 @@ class LineTail:
 
     Attributes:
         path: the file; it need not exist yet.
-        offset: where the first line that was not yet given begins.
-        damaged: things that no writer of lines leaves: endless lines, and a file that became shorter.
+        offset: where the first line that was not yet returned begins.
+        damaged: count of faults that no writer of lines causes: endless lines, and a file that became shorter.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:
@@ -55,14 +55,14 @@ class LineTail:
         self._inside_endless_line = False
 
     def read(self) -> list[bytes]:
-        """Return the next lines, at most ``CHUNK`` bytes of them; an empty list once there are none.
+        """Return the next lines, at most ``CHUNK`` bytes of them; an empty list if there are none.
 
         Raises:
-            RunError: the file is there and cannot be read.
+            RunError: the file exists and cannot be read.
         """
         while True:
             chunk = self._chunk()
-            # A writer may be in the middle of a line: only complete lines are taken, the rest is read again.
+            # A writer may be in the middle of a line: only complete lines are returned, the rest is read again.
             end = chunk.rfind(b"\n") + 1
             if end:
                 lines = chunk[: end - 1].split(b"\n")
@@ -80,10 +80,10 @@ class LineTail:
                 return []
 
     def skip_to_last(self, limit: int) -> int:
-        """Leave out all but the last ``limit`` bytes; how many bytes were left out.
+        """Skip all but the last ``limit`` bytes; return the number of skipped bytes.
 
         Raises:
-            RunError: the file is there and its size cannot be read.
+            RunError: the file exists and its size cannot be read.
         """
         try:
             size = self.path.stat().st_size
@@ -94,7 +94,7 @@ class LineTail:
         skipped = size - limit - self.offset
         if skipped <= 0:
             return 0
-        # The line in which this lands is not whole, and must not be taken for a damaged one.
+        # The line at the new offset is incomplete, and must not be counted as damaged.
         self.offset += skipped
         self._inside_endless_line = True
         return skipped
@@ -103,7 +103,7 @@ class LineTail:
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
-                # Another process shortened or replaced the file; what it holds now has been read or is other content.
+                # Another process shortened or replaced the file; its content has been read already or is different.
                 if size < self.offset:
                     self.damaged += 1
                     self.offset = size

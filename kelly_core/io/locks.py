@@ -23,9 +23,9 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class FileLock:
-    """Sole ownership of a file, held until the last process that inherited its handle has ended.
+    """Exclusive ownership of a file, held until the last process that inherited its handle has ended.
 
-    There is no stale lock to recognize: after ``kill -9`` or a power cut the next one simply takes it.
+    A lock cannot be stale: after ``kill -9`` or a power cut the next process can acquire it.
     """
 
     def __init__(self, path: Path, handle: int) -> None:
@@ -34,20 +34,20 @@ class FileLock:
 
     @classmethod
     def acquire(cls, path: Path, timeout: float = 0.5, *, error: type[KellyError] = KellyError) -> FileLock | None:
-        """Lock a file, which is made if need be.
+        """Lock a file, which is created if missing.
 
         Args:
             path: the file; its content stays as it is.
-            timeout: seconds to wait for its release; a reader that asks ``is_held`` holds it for an instant.
+            timeout: seconds to wait for its release; a call of ``is_held`` also holds it for an instant.
             error: kind of error to raise.
 
         Returns:
-            The lock, or None if another process keeps it.
+            The lock, or None if another process holds it.
 
         Raises:
-            KellyError: (or ``error``) the file cannot be made, or its file system has no locks.
+            KellyError: (or ``error``) the file cannot be created, or its file system has no locks.
         """
-        # Tried again and again: flock itself waits without any limit.
+        # Polled, because flock itself has no timeout.
         deadline = time.monotonic() + timeout
         while True:
             lock = cls._try_acquire(path, error)
@@ -74,7 +74,7 @@ class FileLock:
         lock = cls(path, handle)
         if lock.identity.is_current():
             return lock
-        # Its former holder removed the file between opening and locking; what is locked now has no name any more.
+        # The previous owner removed the file between opening and locking; the locked file has no name any more.
         lock.release()
         return None
 
@@ -85,7 +85,7 @@ class FileLock:
         return LockIdentity(self.path.absolute(), status.st_dev, status.st_ino)
 
     def remove(self) -> None:
-        """Remove the file, so that the next owner makes another one; a file that another owner made stays.
+        """Remove the file, so that the next owner creates another one; a file that another owner created stays.
 
         Raises:
             OSError: the file cannot be removed.
@@ -121,7 +121,7 @@ class LockIdentity:
     inode: int
 
     def is_current(self) -> bool:
-        """Return False if the path leads to another file or to none: the lock then excludes no one.
+        """Return False if the path leads to another file or to none: the lock then excludes no other process.
 
         Raises:
             OSError: the path cannot be looked up.
@@ -166,7 +166,7 @@ def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
         raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
     with file:
         try:
-            # Shared, so that observers who ask at the same moment do not take each other for the owner.
+            # Shared, so that simultaneous calls of this function do not mistake each other for the owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True

@@ -1,4 +1,4 @@
-"""The user's cache and state folders, by the conventions of the operating system.
+"""The user's cache and state folders, according to the conventions of the operating system.
 
 Linux: ``$XDG_CACHE_HOME`` and ``$XDG_STATE_HOME``, or ``~/.cache`` and ``~/.local/state``. macOS: ``~/Library/Caches``
 and ``~/Library/Application Support``. The folders are not created here.
@@ -18,8 +18,8 @@ _NAME = "kelly"
 def user_cache_dir() -> Path:
     """Return the folder for files that can be computed again.
 
-    It begins with ``~`` if no home folder is known; the error is raised by the code that expands it, which another
-    setting may make unnecessary.
+    It begins with ``~`` if no home folder is known. The code that expands it raises the error; with another setting it
+    may not be expanded at all.
     """
     try:
         return user_cache_path(_NAME)
@@ -28,7 +28,7 @@ def user_cache_dir() -> Path:
 
 
 def user_state_dir() -> Path:
-    """Return the folder for what the program remembers between two starts.
+    """Return the folder for data that the program keeps between two starts.
 
     Raises:
         KellyError: no home folder is known.

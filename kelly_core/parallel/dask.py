@@ -1,4 +1,4 @@
-"""Features computed by a Dask cluster, whose workers must have the same code, packages and files."""
+"""Execution on a Dask cluster, whose workers must have the same code, packages and files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from kelly_core.errors import ParallelError
 Result = TypeVar("Result")
 
 _PACKAGES = ("numpy", "av", "soundfile", "torch", "dask")
-"""Packages whose version may change a result, or the format in which it is sent."""
+"""Packages whose version may change a result or its serialized format."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Requirements:
 
     @classmethod
     def of_this_process(cls, paths: Sequence[Path]) -> Requirements:
-        """Return the versions of this process, and the sizes of some paths as it sees them."""
-        # Sorted, for each worker checks equal requirements once only.
+        """Return the package versions of this process, and the sizes of some paths on its file system."""
+        # Sorted, because each worker checks equal requirements only once.
         return cls(_versions(), tuple((str(path.absolute()), _size(path)) for path in sorted(set(paths))))
 
 
@@ -91,7 +91,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 
 def _code_hash() -> str:
-    # The source itself, not only the version: a checkout on a worker may have changes of its own.
+    # The source itself, not only the version: a checkout on a worker may have local changes.
     digest = hashlib.blake2b(digest_size=6)
     root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
@@ -120,7 +120,7 @@ def connect_cluster(
 
     Args:
         scheduler: address, such as ``tcp://10.0.0.1:8786``.
-        required_paths: paths that each worker must see exactly as this process does.
+        required_paths: paths whose type and size on each worker must be the same as here.
         waiting: called about once a second while there is no worker, and once when the first one arrives.
 
     Yields:
@@ -128,13 +128,13 @@ def connect_cluster(
         returns True if the cluster has a worker, and reports it if there has been none for a while.
 
     Raises:
-        ParallelError: Dask is not installed, the scheduler does not answer, or it is gone.
+        ParallelError: Dask is not installed, the scheduler does not answer, or the connection to it is lost.
     """
     client = _connect(scheduler)
     executor = _GuardedExecutor(client, Requirements.of_this_process(required_paths))
     watch = _WorkerWatch(client, scheduler, waiting)
     with _translated_errors(scheduler), client:
-        # A cluster may start its workers after this command; the wait is reported, and Ctrl-C ends it.
+        # A cluster may start its workers after this command; waiting is reported, and Ctrl-C ends it.
         while not watch.check():
             time.sleep(_SECONDS_BETWEEN_CHECKS)
         yield executor, watch.check
@@ -152,7 +152,7 @@ class _WorkerWatch:
         """Return True if the cluster has a worker; report it if there has been none for a while.
 
         Raises:
-            ParallelError: the scheduler is gone.
+            ParallelError: the connection to the scheduler is lost.
         """
         try:
             workers = len(self._client.scheduler_info()["workers"])
@@ -174,9 +174,9 @@ class _WorkerWatch:
 
 
 class _GuardedExecutor(Executor):
-    """The workers of a Dask client, on which functions refuse to run if a worker could give another result.
+    """The workers of a Dask client; a call fails on a worker whose environment could give a different result.
 
-    Dask's own executor takes a result for an error if the worker that holds it is lost while the result arrives.
+    Dask's own executor reports an error if the worker that holds a result is lost while the result is transferred.
     """
 
     def __init__(self, client: Any, requirements: Requirements) -> None:
@@ -185,26 +185,26 @@ class _GuardedExecutor(Executor):
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Start one call on a worker."""
-        # pure=False: equal arguments must not be answered from results that Dask still holds.
+        # pure=False: Dask must not reuse a result that it still holds for equal arguments.
         task = self._client.submit(Guarded(function, self._requirements), *arguments, pure=False, **options)
         future: Future[Result] = Future()
         future.add_done_callback(lambda done: task.cancel() if done.cancelled() and not task.cancelled() else None)
-        # Results arrive in the event loop of the client, which runs in a thread of its own.
+        # Results arrive in the event loop of the client, which runs in its own thread.
         self._client.loop.add_callback(_deliver, task, future)
         return future
 
 
 async def _deliver(task: Any, future: Future[Any]) -> None:
-    """Set the outcome of a task of Dask in a future; a result that was lost with its worker is computed again."""
+    """Set the result or error of a Dask task in a future; a result that was lost with its worker is computed again."""
     result = problem = None
     try:
         result = await task
     except (CancelledError, asyncio.CancelledError):
         future.cancel()
-    # The function may raise anything, and the future passes it on.
+    # The function may raise any exception, and the future passes it on.
     except BaseException as error:  # noqa: BLE001
         problem = error
-    # Cancelled while the task was running: its result is not wanted any more.
+    # Cancelled while the task was running: its result is no longer needed.
     if not future.set_running_or_notify_cancel():
         return
     if problem is None:
@@ -223,7 +223,7 @@ def _connect(scheduler: str) -> Any:
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        # As the default client it would also get Dask collections of other code in this process.
+        # As the default client it would also compute Dask collections of other code in this process.
         return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
     except OSError as error:
         hint = f"Start one with `dask scheduler`, and use the address that it prints ({error})"

@@ -1,7 +1,7 @@
 """Map a function over many items: in processes of this machine, or on the workers of a Dask cluster.
 
 Both are a ``concurrent.futures.Executor``: loky's reusable process pool, or the executor of a Dask client. Each item's
-result arrives once. Items that a lost worker was computing are computed again by another one.
+result is yielded once. If a worker is lost, another one computes its items again.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ALLOWED_FAILURES = 3
-"""Consecutive times that workers may be lost over the same items before the work is given up; Dask's own default."""
+"""Consecutive losses of workers on the same items before the computation fails; Dask's own default."""
 
 _SECONDS_BETWEEN_CHECKS = 1.0
 _CHUNK_SECONDS = 0.1
 _MAX_CHUNK = 32
 _CHUNKS_PER_WORKER = 16
 _CLUSTER_CHUNKS = 256
-"""Chunks in flight on a cluster, whose number of workers may grow at any time."""
+"""Maximum chunks in flight on a cluster, whose number of workers may grow at any time."""
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -53,7 +53,7 @@ def map_ordered(
         items: its arguments.
         jobs: local processes (0 = one per core). A cluster uses all threads of its workers.
         scheduler: address of a Dask cluster, such as ``tcp://10.0.0.1:8786``; "" computes on this machine.
-        required_paths: paths that each worker of a cluster must see exactly as this process does.
+        required_paths: paths whose type and size on each worker of a cluster must be the same as here.
         waiting: called about once a second while a cluster has no worker, and once when the first one arrives. An
             exception that it raises ends the computation.
 
@@ -61,9 +61,9 @@ def map_ordered(
         ParallelError: the cluster is unreachable, a worker is unusable, or workers were lost too often.
     """
     if not items:
-        # A cluster need not be there, or have a worker, for nothing.
+        # Without items, neither a cluster nor a worker is required.
         return
-    # In this process: a pool of one would only add its start and the copying of arguments and results.
+    # In this process: a pool of one worker would only add startup time and copies of arguments and results.
     if not scheduler and (jobs or _core_count()) == 1:
         yield from map(function, items)
         return
@@ -76,7 +76,7 @@ def map_ordered(
                     yield result
                     done += 1
             except BrokenExecutor as error:
-                # Results in between show that the next item is not what kills the workers.
+                # Results since the previous loss show that it was not the next item that killed the workers.
                 failures = failures + 1 if done == done_before else 1
                 if failures > ALLOWED_FAILURES:
                     hint = "The machine may have run out of memory; try fewer jobs"
@@ -104,7 +104,7 @@ def map_unordered(
                 pending -= completed
                 yield from (future.result() for future in completed)
         finally:
-            # Calls that have not started must not start after an error; running ones are left to their executor.
+            # Calls that have not started must not start after an error; running ones are left to finish.
             _cancel(pending)
 
 
@@ -114,7 +114,7 @@ def _core_count() -> int:
 
 @dataclass(frozen=True)
 class WorkerPool:
-    """An executor, and what the maps need to know about it.
+    """An executor, with the limits and the check that the map functions use.
 
     Attributes:
         executor: where calls are computed.
@@ -143,8 +143,8 @@ def _map_in_chunks(
 ) -> Generator[Result, None, None]:
     """Yield results in order; a bounded number of chunks is in flight.
 
-    Chunks grow while they take less than ``_CHUNK_SECONDS``, so that the cost of passing a chunk to another
-    process stays small compared with that of its calls, and long calls spread over all workers.
+    Chunks grow while they take less than ``_CHUNK_SECONDS``. So the cost of passing a chunk to another process stays
+    small compared with that of its calls, and long calls are spread over all workers.
     """
     pending: deque[Future[_TimedResults]] = deque()
     start, size = 0, 1
@@ -153,7 +153,7 @@ def _map_in_chunks(
             while start < len(items) and len(pending) < pool.max_chunks:
                 pending.append(pool.executor.submit(_compute_chunk, function, items[start : start + size]))
                 start += size
-            # Only the oldest chunk matters: results are yielded in order, and waiting for it bounds what is buffered.
+            # Wait only for the oldest chunk: results are yielded in order, and this bounds the buffered results.
             _wait_for_any(pool, {pending[0]})
             timed = pending.popleft().result()
             # Doubling only below half the limit keeps the next chunk below the limit.
@@ -161,12 +161,12 @@ def _map_in_chunks(
                 size = min(2 * size, _MAX_CHUNK)
             yield from timed.results  # type: ignore[misc]
     finally:
-        # Also where the caller stops early: chunks that have not started must not keep the workers busy.
+        # Also if the caller stops early: chunks that have not started must not keep the workers busy.
         _cancel(pending)
 
 
 def _wait_for_any(pool: WorkerPool, futures: set[Future[Result]]) -> set[Future[Result]]:
-    """Wait until at least one future completes, checking the pool meanwhile."""
+    """Wait until at least one future completes, and check the pool while waiting."""
     while not (completed := wait(futures, _SECONDS_BETWEEN_CHECKS, FIRST_COMPLETED).done):
         pool.check()
     return completed
@@ -197,8 +197,8 @@ def _open_pool(
 class _LocalProcesses(Executor):
     """loky's reusable pool of worker processes.
 
-    A pool that lost a worker stays broken, so each submission asks for the current one. Between two maps the
-    workers stay for ten seconds, with the modules that they have imported.
+    A pool that lost a worker stays broken, so each submission requests the current one. Between two maps the
+    workers stay alive for ten seconds, and keep the modules that they have imported.
     """
 
     def __init__(self, count: int) -> None:
