@@ -1,7 +1,7 @@
 """Characters on which curves are drawn with braille dots.
 
-Arrays hold all cells: a chart is drawn every second while a training is watched, in a thread that shares the
-interpreter with the screens, and cell by cell in Python that would take fifty times as long.
+All cells are in arrays: a chart is drawn every second while a training is watched, in a thread that shares the GIL with
+the screens, and drawing cell by cell in Python would take fifty times as long.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BLANK = ord(" ")
 _BRAILLE = 0x2800
 _DOT_ROWS, _DOT_COLUMNS = 4, 2
 _DOT_BITS = np.array([0x01, 0x08, 0x02, 0x10, 0x04, 0x20, 0x40, 0x80], np.uint32)
-"""Bit of each dot of a braille character, by lines from the top left."""
+"""Bit of each dot of a braille character, row by row from the top left."""
 
 _ENCODING = f"utf-32-{sys.byteorder[0]}e"
 
@@ -35,8 +35,8 @@ class Canvas:
         size: columns and lines.
         margin: columns left of the plot area.
         rows: lines of the plot area, which begins at the top.
-        xs: x of its first and of its last column.
-        ys: y of its lowest and of its highest line.
+        xs: x of the first and of the last column of the plot area.
+        ys: y of the lowest and of the highest line of the plot area.
         color: ``#RRGGBB`` of blank cells.
     """
 
@@ -49,15 +49,15 @@ class Canvas:
         self._colors = np.full_like(self._signs, _number(color))
 
     def column(self, x: float) -> int:
-        """Return the column of an x, that in which a curve has its dot."""
+        """Return the column in which a curve has its dot for an x."""
         return self.margin + _place(x, self.xs, self.columns * _DOT_COLUMNS) // _DOT_COLUMNS
 
     def row(self, y: float) -> int:
-        """Return the line of a y, counted from the top, that in which a curve has its dot."""
+        """Return the line, counted from the top, in which a curve has its dot for a y."""
         return self.rows - 1 - _place(y, self.ys, self.rows * _DOT_ROWS) // _DOT_ROWS
 
     def write(self, row: int, column: int, text: str, color: str) -> None:
-        """Write characters of one column each; what does not fit is left out."""
+        """Write characters of one column each; characters that do not fit are left out."""
         height, width = self._signs.shape
         text = text[: max(0, width - column)]
         if 0 <= row < height and column >= 0 and text:
@@ -74,12 +74,12 @@ class Canvas:
         rows, columns = self._dots_of(pieces)
         dots = np.zeros((self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS), bool)
         dots[rows, columns] = True
-        # The eight dots of each cell by lines, whose bits add up to the number of a braille character.
+        # The eight dots of each cell, row by row; their bits add up to the code point of a braille character.
         by_cell = dots.reshape(self.rows, _DOT_ROWS, self.columns, _DOT_COLUMNS).transpose(0, 2, 1, 3)
         bits = by_cell.reshape(self.rows, self.columns, -1) @ _DOT_BITS
         area = (slice(self.rows), slice(self.margin, None))
         former = self._signs[area]
-        # Braille characters differ in the last byte only. Dots of an earlier curve stay, another character does not.
+        # Braille characters differ in the last byte only. Dots of an earlier curve are kept, other characters are not.
         kept = np.where((former & ~np.uint32(0xFF)) == _BRAILLE, former, _BRAILLE)
         self._signs[area] = np.where(bits > 0, kept | bits, former)
         self._colors[area][bits > 0] = _number(color)
@@ -96,14 +96,14 @@ class Canvas:
         shape = (self.rows * _DOT_ROWS, self.columns * _DOT_COLUMNS)
         xs = _places(np.concatenate([xs for xs, _ in pieces]), self.xs, shape[1])
         ys = _places(np.concatenate([ys for _, ys in pieces]), self.ys, shape[0])
-        # From each point, cells up to the next one; from the last point of a piece only its own.
+        # Dots from each point up to the next one; for the last point of a piece only its own dot.
         to_x, to_y = np.diff(xs, append=xs[-1]), np.diff(ys, append=ys[-1])
         lasts = np.cumsum([len(xs) for xs, _ in pieces]) - 1
         to_x[lasts] = to_y[lasts] = 0
-        # Each line has as many steps as its longer side has dots, so that there is no hole in it.
+        # Each line has as many steps as its longer side has dots, so that it has no gaps.
         counts = np.maximum(1, np.maximum(np.abs(to_x), np.abs(to_y)))
         origin = np.repeat(np.arange(len(xs)), counts)
-        # The number of each step within its line: its place among all steps, less that of the first of the line.
+        # Index of each step within its line: its index among all steps minus that of the line's first step.
         along = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
         columns = xs[origin] + to_x[origin] * along // counts[origin]
         rows = shape[0] - 1 - (ys[origin] + to_y[origin] * along // counts[origin])
@@ -112,13 +112,13 @@ class Canvas:
 
     def texts(self) -> list[str]:
         """Return the characters of each line."""
-        # The characters are numbers of four bytes: that is UTF-32.
+        # The characters are code points of four bytes, which is UTF-32.
         return [line.tobytes().decode(_ENCODING) for line in self._signs]
 
     def strips(self, ground: Style) -> list[Strip]:
         """Return the lines for Textual, on a background.
 
-        A blank takes the color of what is before it: each change of color costs bytes over a slow link.
+        A blank takes the color of the character before it, because each change of color costs bytes on a slow link.
         """
         columns = np.arange(self._signs.shape[1])
         inked = np.maximum.accumulate(np.where(self._signs != _BLANK, columns, 0), axis=1)
@@ -133,13 +133,13 @@ class Canvas:
         return strips
 
     def changes_since(self, former: Canvas) -> list[range]:
-        """Return for each line the range of columns that differ from another canvas; a blank's color is not seen."""
+        """Return for each line the range of columns that differ from another canvas; colors of blanks are ignored."""
         if self._signs.shape != former._signs.shape:
             return [range(self._signs.shape[1])] * len(self._signs)
         recolored = (self._colors != former._colors) & (self._signs != _BLANK)
         changed = (self._signs != former._signs) | recolored
         width = changed.shape[1]
-        # argmax finds the first True of a line; in a line without one it returns 0, for which there is any().
+        # argmax finds the first True of a line; it returns 0 for a line without one, which any() detects.
         firsts, stops = changed.argmax(axis=1).tolist(), (width - changed[:, ::-1].argmax(axis=1)).tolist()
         return [
             range(first, stop) if some else range(0)
@@ -157,7 +157,7 @@ def _place(value: float, limits: tuple[float, float], count: int) -> int:
 
 
 def _places(values: NDArray[np.float64], limits: tuple[float, float], count: int) -> NDArray[np.int64]:
-    """Return the nearest of ``count`` places, the first and the last at the limits."""
+    """Return the nearest of ``count`` places for each value; the first and the last place are at the limits."""
     scaled = 0.5 + (count - 1) * (values - limits[0]) / (limits[1] - limits[0])
-    # Without rounding, 9.9999999999 would be the place before 10.
+    # Without rounding, 9.9999999999 would become place 9 instead of 10.
     return np.floor(np.round(scaled, 8)).astype(np.int64)

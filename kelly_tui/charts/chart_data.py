@@ -1,4 +1,4 @@
-"""Curves of charts: those of runs, and how a curve is made fit for drawing: split at gaps, decimated, with ticks."""
+"""Curves of charts: curves of runs, and their preparation for drawing (split at gaps, decimate), with axis ticks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
 
 _LONG_NAME = 20
-"""Columns; trials of a sweep have names such as groovepredictor-seed0-4e5ee2c984."""
+"""Columns of a long name; trials of a sweep have names such as groovepredictor-seed0-4e5ee2c984."""
 _FEW_TICKS = 4
 
 Segment = tuple[list[float], list[float]]
@@ -35,7 +35,7 @@ class Series:
         mark: index of a point to mark; None for no mark.
         dashed: constant level.
         guide: reference level that is hidden if it would stretch the chart.
-        faint: the raw values behind a smoothed curve; without a name of its own.
+        faint: raw values behind a smoothed curve, drawn without a name.
     """
 
     name: str
@@ -84,7 +84,7 @@ def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -
 
 
 def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
-    """Return the validation losses of one model in several runs, one color per run; empty ones before an epoch."""
+    """Return the validation losses of one model in several runs, one color per run; empty before the first epoch."""
     of_runs = run_colors([view.snapshot.id for view in views], colors)
     names = _distinct_names([short_id(view.snapshot.id) for view in views])
     return [
@@ -95,7 +95,7 @@ def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -
 
 
 def _distinct_names(names: Sequence[str]) -> list[str]:
-    """Return names without the words that all begin with if one is long, since a chart would cut off what differs."""
+    """Return names without their common first words if one is long, since a chart would cut off the differing part."""
     words = [name.split("-") for name in names]
     if max(map(len, names), default=0) <= _LONG_NAME:
         return list(names)
@@ -112,7 +112,7 @@ def _level(name: str, curves: Curves, value: float | None, colors: ThemeColors, 
 
 def smoothed(series: Series) -> Series:
     """Return the centered moving average of a curve over about a 25th of it, at least five points; gaps stay gaps."""
-    # Here for the first screen's sake.
+    # Imported here so that the first screen does not wait for NumPy.
     import numpy as np
 
     values = np.asarray(series.ys, dtype=np.float64)
@@ -121,7 +121,7 @@ def smoothed(series: Series) -> Series:
     sums = np.concatenate([[0.0], np.cumsum(np.where(finite, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(finite)])
     places = np.arange(len(values))
-    # The window is cut at both ends by the same number of points, so that it does not lag behind the curve there.
+    # Near the ends the window is shortened on both sides equally, so that the average does not lag behind the curve.
     reach = np.minimum(half, np.minimum(places, len(values) - 1 - places))
     start, stop = places - reach, places + reach + 1
     number = counts[stop] - counts[start]
@@ -130,12 +130,12 @@ def smoothed(series: Series) -> Series:
 
 
 def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], tolerance: float, step: float) -> list[Segment]:
-    """Return a curve with gaps where it would hide an earlier one, so that both are seen as dashes.
+    """Return a curve with gaps where it would hide an earlier one, so that both appear as dashes.
 
     Args:
         pieces: the curve.
         below: curves that are drawn before it.
-        tolerance: difference of two values that is not seen.
+        tolerance: largest difference of two values that is invisible.
         step: length of a dash and of a gap.
     """
     known: dict[float, list[float]] = {}
@@ -145,7 +145,7 @@ def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], toleranc
     shown: list[Segment] = []
     for xs, ys in pieces:
         hides = [any(abs(y - other) <= tolerance for other in known.get(x, ())) for x, y in zip(xs, ys, strict=True)]
-        # A line hides another one where it hides both ends: at a single point two curves may just cross.
+        # A line hides another one only if it hides both of its ends; at a single point two curves may merely cross.
         pairs = list(map(all, itertools.pairwise(hides)))
         if not any(pairs):
             shown.append((xs, ys))
@@ -161,7 +161,7 @@ def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], toleranc
 
 
 def _dashed(xs: tuple[float, float], ys: tuple[float, float], step: float) -> Iterator[Segment]:
-    """Yield the dashes of a straight line; they are at the same places whatever the line's ends."""
+    """Yield the dashes of a straight line; their places do not depend on the line's ends."""
     slope = (ys[1] - ys[0]) / (xs[1] - xs[0]) if xs[1] > xs[0] else 0.0
     for number in range(math.floor(xs[0] / step), math.floor(xs[1] / step) + 1):
         start, stop = max(xs[0], number * step), min(xs[1], (number + 1) * step)
@@ -176,13 +176,13 @@ def segments(
 
     Args:
         series: the curve, its x ascending.
-        columns: width of the picture; at most two points each column, the least and the greatest.
+        columns: width of the picture; each column gets at most two points, the minimum and the maximum.
         log: take log10 of y.
-        first_x, last_x: leave out what comes before and after.
+        first_x, last_x: range of x; points outside are left out.
     """
     pieces: list[Segment] = []
     open_piece: list[tuple[float, float]] = []
-    # What is not a number at the end closes the last piece.
+    # The NaN at the end closes the last piece.
     for x, y in [*_points(series, columns, log, first_x, last_x), (math.nan, math.nan)]:
         if math.isfinite(y) and (y > 0 or not log):
             open_piece.append((x, math.log10(y) if log else y))
@@ -193,7 +193,7 @@ def segments(
 
 
 def _points(series: Series, columns: int, log: bool, first_x: float, last_x: float) -> Iterable[tuple[float, float]]:
-    """Return the points between two x, decimated to the columns; of a level its end points."""
+    """Return the points between two x, decimated to the columns; for a level, its end points."""
     first, end = bisect_left(series.xs, first_x), bisect_right(series.xs, last_x)
     if series.dashed:
         left, right = max(series.xs[0], first_x), min(series.xs[-1], last_x)
@@ -220,7 +220,7 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
     for factors in ((1, 2, 5), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]
         within = [tick for tick in ticks if low - 1e-9 <= math.log10(tick) <= high + 1e-9]
-        # Less than a decade would leave so few that a tall axis had hardly any.
+        # Over less than a decade, too few such numbers remain for a tall axis.
         if min(count, _FEW_TICKS) <= len(within) <= count + 1:
             return within
     return nice_ticks(10**low, 10**high, count) if len(within) < 2 else within[:: math.ceil(len(within) / (count + 1))]
@@ -229,7 +229,7 @@ def log_ticks(low: float, high: float, count: int) -> list[float]:
 def nice_ticks(low: float, high: float, count: int) -> list[float]:
     """Return two to ``count`` + 1 round numbers between two values, with a step of 1, 2 or 5 times a power of ten.
 
-    Where no such step gives as many, every second (or third …) number of a finer step is returned.
+    If no such step gives a suitable count, every second (or third …) number of a finer step is returned.
     """
     if high <= low or count < 1:
         return [low]
@@ -245,7 +245,7 @@ def nice_ticks(low: float, high: float, count: int) -> list[float]:
 
 def _multiples(low: float, high: float, step: float) -> list[float]:
     """Return the multiples of a step between two values."""
-    # Without the tolerance, rounding would lose a limit that is a multiple itself.
+    # Without the tolerance, rounding errors would drop a limit that is itself a multiple.
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)]

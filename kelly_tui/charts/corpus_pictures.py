@@ -13,7 +13,7 @@ from rich.text import Text
 from kelly_core.formatting import MISSING
 
 if TYPE_CHECKING:
-    # Only named here: the worker that reads corpora needs neither of them.
+    # For annotations only: the worker that reads corpora needs neither of these modules.
     from textual.geometry import Size
 
     from kelly_tui.themes import ThemeColors
@@ -22,11 +22,11 @@ _SHADES = " ░▒▓█"
 _BAR_EIGHTHS = " ▁▂▃▄▅▆▇█"
 """Parts of a bar by their height in eighths of a line."""
 _WIDTH, _ROWS = 64, 16
-"""Columns and lines of a picture at most."""
+"""Maximum columns and lines of a picture."""
 _GAP = 2
 """Columns between two examples."""
 _LEAST_WIDTH, _MOST_ROWS = 30, 12
-"""Columns of one of several examples at least, and lines of one of its pictures at most."""
+"""Minimum columns of one of several examples, and maximum lines of one of its pictures."""
 _LINES_BESIDE_PICTURES = 3
 """Lines of the title and of the names of input and target."""
 _BAR_ROWS = 2
@@ -41,23 +41,23 @@ T = TypeVar("T")
 
 
 def picture(frames: Sequence[Sequence[float]]) -> str:
-    """Return frames [T, n] as lines of shades from the least value to the greatest, at most 64 wide and 16 high.
+    """Return frames [T, n] as lines of shades from the lowest value to the highest, at most 64 wide and 16 high.
 
-    Time runs to the right and numbers upwards; a single frame is one line.
+    Time increases to the right and the index upwards; a single frame is one line.
     """
     rows = to_levels(frames)
     return "\n".join(_shades(row, _WIDTH // len(row) if len(rows) > 1 else 1) for row in rows)
 
 
 def to_levels(frames: Sequence[Sequence[float]]) -> list[str]:
-    """Return frames [T, n] as lines of digits, 0 for the least value to 4 for the greatest.
+    """Return frames [T, n] as lines of digits, from 0 for the lowest value to 4 for the highest.
 
-    Time runs to the right and numbers upwards; a single frame is one line.
+    Time increases to the right and the index upwards; a single frame is one line.
     """
     rows = [list(frames[0])] if len(frames) == 1 else [list(row) for row in zip(*frames, strict=True)][::-1]
     rows = _fitted(rows, _WIDTH, _ROWS)
     lowest, highest = min(map(min, rows)), max(map(max, rows))
-    # Equal values have no contrast: all of them are shown as the least.
+    # If all values are equal, all are shown as the lowest.
     scale = (len(_SHADES) - 1) / (highest - lowest) if highest > lowest else 0.0
     return ["".join(str(round((value - lowest) * scale)) for value in row) for row in rows]
 
@@ -68,7 +68,7 @@ def _shades(levels: str, wide: int) -> str:
 
 
 def _fitted(rows: Sequence[Sequence[Any]], width: int, height: int) -> list[list[Any]]:
-    """Return the maximum of neighboring values of rows, so that there are at most ``height`` rows of ``width``."""
+    """Return rows reduced to at most ``height`` rows of ``width`` values, by the maximum of neighboring values."""
     columns = zip(*(_maxima(row, width) for row in rows), strict=True)
     return [list(row) for row in zip(*(_maxima(column, height) for column in columns), strict=True)]
 
@@ -110,7 +110,7 @@ class ExampleGallery:
     examples: Sequence[ShownExample]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
-        """Return the pictures, in as many columns as leave each its width."""
+        """Return the pictures, in as many columns as their minimum width allows."""
         columns = max(1, min(len(self.examples), (size.width + _GAP) // (_WIDTH // 2 + _GAP)))
         width = min(_WIDTH, (size.width - _GAP * (columns - 1)) // columns)
         if width < _LEAST_WIDTH:
@@ -126,7 +126,7 @@ class ExampleGallery:
 
 
 def _shaded(levels: Sequence[str], width: int, rows: int) -> list[str]:
-    """Return lines of shades, each value as wide as the room lets it be; a single frame becomes bars."""
+    """Return lines of shades, each value as wide as the room allows; a single frame becomes bars."""
     lines = ["".join(line) for line in _fitted(levels, width, rows)]
     wide = max(1, width // len(lines[0]))
     if len(lines) > 1:
@@ -136,7 +136,7 @@ def _shaded(levels: Sequence[str], width: int, rows: int) -> list[str]:
 
 
 def _bars(heights: Sequence[int], rows: int) -> list[str]:
-    """Return bars beside each other, of heights in eighths of a line, from the highest of ``rows`` lines down."""
+    """Return bars beside each other as ``rows`` lines from the top; heights are in eighths of a line."""
     return ["".join(_BAR_EIGHTHS[min(8, max(0, height - 8 * row))] for height in heights) for row in range(rows)][::-1]
 
 
@@ -155,14 +155,14 @@ def _side_by_side(blocks: Sequence[Lines], width: int) -> Lines:
 
 @dataclass(frozen=True)
 class LabelPlane:
-    """Labels by valence (first axis) and arousal, -1..1, in as many intervals each; and by each of the two alone."""
+    """Label counts by valence (first axis) and arousal, -1..1, in equally many intervals; and by each of them alone."""
 
     plane: Sequence[Sequence[int]]
     valence: Sequence[int]
     arousal: Sequence[int]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
-        """Return the plane if any pair of both is known, and the histograms below or beside it where they fit."""
+        """Return the plane if any pair of labels is known, and the histograms below or beside it if they fit."""
         has_pairs = any(map(any, self.plane))
         rows = _rows(len(self.plane), min(size.height - _LINES_BESIDE, (size.width - _LEFT) // 2)) if has_pairs else 0
         lines = _plane(_pooled_plane(self.plane, rows), colors) if rows else []
@@ -192,7 +192,7 @@ def _rows(bins: int, room: int) -> int:
 
 
 def _pooled_plane(plane: Sequence[Sequence[int]], rows: int) -> list[list[int]]:
-    """Return counts by arousal from the highest to the lowest, and valence, of ``rows`` intervals each."""
+    """Return counts by arousal (from the highest to the lowest) and valence, in ``rows`` intervals each."""
     by_valence = [_pooled([sum(column) for column in zip(*group, strict=True)], rows) for group in _groups(plane, rows)]
     return [list(row) for row in zip(*by_valence, strict=True)][::-1]
 
@@ -207,7 +207,7 @@ def _groups(values: Sequence[T], parts: int) -> list[Sequence[T]]:
 
 
 def _plane(counts: list[list[int]], colors: ThemeColors) -> Lines:
-    """Return the plane with its axes through 0; darker is more, by the logarithm of the count."""
+    """Return the plane with its axes through 0; the shade is proportional to the logarithm of the count."""
     rows, most = len(counts), max(map(max, counts))
     scale = (len(_SHADES) - 1) / math.log1p(most)
     lines = [Text(" " * _LEFT + "arousal", colors.muted)]

@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from kelly_tui.charts.canvas import Canvas
 
 _LEAST_EPOCHS = 4.0
-"""Epochs that stay in view, however far one zooms in."""
+"""Minimum number of epochs in view."""
 
 
 class CurveChart(Widget, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
-    The picture is made in a thread beside the screens, one at a time, down to the segments that Textual composes, and
-    put in place of the former one.
+    A thread draws one picture at a time, up to the segments that Textual composes; the screen then replaces the former
+    picture with it.
 
     Attributes:
-        series: what it shows, or will show as soon as that is drawn.
-        logarithmic, tail, ascii, smooth, window, cursor: how; see ``PlotRequest``.
+        series: the curves that it shows, or will show as soon as they are drawn.
+        logarithmic, tail, ascii, smooth, window, cursor: how to draw them; see ``PlotRequest``.
     """
 
     ALLOW_SELECT = False
@@ -92,7 +92,7 @@ class CurveChart(Widget, can_focus=True):
         return self._pictured == self.request
 
     def show(self, title: str, series: Sequence[Series], placeholder: str | None = None) -> None:
-        """Draw these series soon; without a point, show the placeholder, which stays the former one if it is None."""
+        """Draw these series soon, or the placeholder if they have no points; None keeps the former placeholder."""
         if placeholder is not None and placeholder != self._placeholder:
             self._placeholder = placeholder
             self.refresh()
@@ -112,7 +112,7 @@ class CurveChart(Widget, can_focus=True):
         self._draw_soon()
 
     def move_cursor(self, step: int) -> None:
-        """Move the cursor by epochs; the first time it comes to the last one."""
+        """Move the cursor by epochs; the first move puts it at the last epoch."""
         start = self._limits[1] if self.cursor is None else self.cursor
         xs = self._epochs_around(start, abs(step))
         if not xs:
@@ -139,13 +139,13 @@ class CurveChart(Widget, can_focus=True):
         if width >= last - first:
             self.post_message(self.Changed(self.cursor, None))
             return
-        # The epoch at the center stays where it is on the screen.
+        # The epoch at the center keeps its place on the screen.
         left = center - (min(right, max(left, center)) - left) / max(right - left, 1e-9) * width
         left = min(last - width, max(first, left))
         self.post_message(self.Changed(self.cursor, (left, left + width)))
 
     def _epoch_at(self, column: int) -> float | None:
-        """Return the epoch at a column of the widget, None beside the curves."""
+        """Return the epoch at a column of the widget, None outside the plot area."""
         canvas = self._plot.canvas
         if canvas is None or not 0 <= (column := column - canvas.margin - self.gutter.left) < canvas.columns:
             return None
@@ -154,9 +154,9 @@ class CurveChart(Widget, can_focus=True):
         return min(self._epochs_around(epoch, 1), key=lambda x: abs(x - epoch), default=None)
 
     def _epochs_around(self, center: float, count: int) -> list[float]:
-        """Return the epochs of all curves next to one, at least ``count`` before and after it where there are as many.
+        """Return the epochs of all curves around a center, at least ``count`` on each side if there are as many.
 
-        A run may have a hundred thousand epochs: all of them would take too long for each key.
+        A run may have a hundred thousand epochs; collecting all of them would take too long for each key.
         """
         found: set[float] = set()
         for each in self.series:
@@ -193,7 +193,7 @@ class CurveChart(Widget, can_focus=True):
             self._drawing = True
             self._draw_aside(request, self._plot.canvas, self.visual_style.rich_style)
 
-    # Without a description, Textual would make one of all the numbers.
+    # Without a description, Textual would build one from the arguments, with all their numbers.
     @work(thread=True, group="draw", description="curves")
     def _draw_aside(self, request: PlotRequest, former: Canvas | None, ground: Style) -> None:
         plot = draw(request)
@@ -209,13 +209,13 @@ class CurveChart(Widget, can_focus=True):
         self._drawing = False
         if (self.border_subtitle or "") != self._plot.legend:
             self.border_subtitle = self._plot.legend
-        # With another number of lines, nothing of the former picture is where it was.
+        # If the number of lines has changed, all lines have moved.
         if len(former) != len(self._strips) or not former:
             self.refresh()
         for row, columns in enumerate(message.changed):
             if columns:
                 self.refresh(Region(columns.start, row, len(columns), 1))
-        # It may have changed while it was drawn.
+        # The request may have changed while the plot was drawn.
         self._draw_soon()
 
     def render_lines(self, crop: Region) -> list[Strip]:
@@ -224,14 +224,14 @@ class CurveChart(Widget, can_focus=True):
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
-        """Return a line of the last plot, or of the reason why there is none."""
+        """Return a line of the last plot, or of the placeholder if there is none."""
         if self._strips:
             ground = self.visual_style.rich_style
             return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, ground)
         return super().render_line(y)
 
     def render(self) -> RenderResult:
-        """Return the reason why there is no plot."""
+        """Return the placeholder for a missing plot."""
         small = too_small(self.size)
         why = "No room for the curves." if small and any(each.xs for each in self.series) else self._placeholder
         return placeholder(why, ThemeColors.of(self.app.theme_variables).muted)

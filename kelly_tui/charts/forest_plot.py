@@ -13,10 +13,10 @@ from kelly_tui.charts.chart_data import nice_ticks
 from kelly_tui.themes import ThemeColors
 
 _LEAST_COLUMNS = 20
-"""Columns of the axis at least."""
+"""Minimum columns of the axis."""
 _LEAST_FOR_NUMBERS = 76
 _LEAST_GAIN = -1.0
-"""Left end of the axis at most: a model may be worse than a baseline by any factor."""
+"""Lower limit of the axis; a model may be worse than a baseline by any factor."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Gain:
 
     Attributes:
         label: baseline and metric.
-        low, value, high: 1 is a gain of 100 %.
-        beaten: whether the model counts as better than the baseline.
+        low, value, high: interval and value; 1 is a gain of 100 %.
+        beaten: True if the model counts as better than the baseline.
     """
 
     label: str
@@ -57,7 +57,7 @@ class ForestPlot:
             return Text()
         low = max(_LEAST_GAIN, min(0.0, *(gain.low for gain in self.gains)))
         axis = _Axis(low, max(0.0, *(gain.high for gain in self.gains)), columns)
-        # Free lines between the rows make them easier to tell apart.
+        # Empty lines between the rows make them easier to distinguish.
         gap = size.height >= 2 * len(self.gains) + 2
         lines = []
         for gain, text in zip(self.gains, texts, strict=True):
@@ -84,7 +84,7 @@ class _Axis:
         return min(self._columns - 1, max(0, place))
 
     def row(self, gain: Gain, color: str, muted: str) -> Text:
-        """Return the interval as a line with its value, and the line of 0 behind it."""
+        """Return the interval as a line with a mark at the value, and the zero line behind it."""
         signs = [" "] * self._columns
         signs[self.zero] = "│"
         start, stop = self._column(gain.low), self._column(gain.high)
@@ -109,7 +109,7 @@ class _Axis:
 
 
 def gains_of(quality: QualityRecord) -> tuple[Gain, ...]:
-    """Return the relative gains over each baseline by each deciding metric, as far as they are defined."""
+    """Return the defined relative gains over each baseline, for each metric that decides the verdict."""
     return tuple(
         Gain(f"{baseline.name}, {words(difference.measure)}", -share.high, -share.value, -share.low, difference.beaten)
         for baseline, difference, share in quality.relative_differences()

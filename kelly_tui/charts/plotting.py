@@ -34,10 +34,10 @@ LEAST_SIZE = Size(16, 4)
 _ASCII_MARKERS = "*o+x#"
 _LEAST_TO_SMOOTH = 5
 _FAINT = 0.7
-"""Share of the ground in the color of raw values behind a smoothed curve."""
+"""Share of the background color in the color of raw values behind a smoothed curve."""
 _DASH_COLUMNS = 3
 _LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
-"""Columns that a chart must have to name curves at their ends, and lines to name its x axis."""
+"""Minimum columns of a chart for names at the ends of curves, and minimum lines for the title of its x axis."""
 _LONGEST_NAME = 18
 _X_TITLE = "epoch"
 _MOST_DIGITS = 12
@@ -51,11 +51,11 @@ class PlotRequest:
     Attributes:
         series: the curves.
         size: columns and lines.
-        colors: of the theme in force.
-        logarithmic: logarithms of the values.
-        tail: the last epochs only.
-        ascii: with markers that are letters and signs.
-        smooth: moving averages, with the raw values faint behind them.
+        colors: colors of the current theme.
+        logarithmic: draw the logarithms of the values.
+        tail: draw the last epochs only.
+        ascii: draw with ASCII letters and signs.
+        smooth: draw moving averages, with the raw values faint behind them.
         window: first and last x to draw; None for all.
         cursor: x at which a line is drawn and the values are shown; None for none.
     """
@@ -113,7 +113,7 @@ def draw(request: PlotRequest) -> Plot:
     drawn = [(each, several) for each, several in drawn if several]
     if too_small(request.size) or not drawn:
         return Plot(None, legend)
-    # It imports NumPy, for which the first screen does not wait.
+    # Imported here because it imports NumPy, which the first screen must not wait for.
     from kelly_tui.charts.canvas import Canvas
 
     frame = _frame(request, drawn)
@@ -126,7 +126,7 @@ def draw(request: PlotRequest) -> Plot:
 
 
 def _layers(request: PlotRequest) -> Iterator[Series]:
-    """Yield the curves in the order of drawing; of a smoothed one the raw values first."""
+    """Yield the curves in the order of drawing; the raw values of a smoothed curve come before it."""
     for each in request.series:
         if not request.smooth or each.dashed or len(each.xs) < _LEAST_TO_SMOOTH:
             yield each
@@ -138,11 +138,11 @@ def _layers(request: PlotRequest) -> Iterator[Series]:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Limits of both axes, with ticks and labels; y in the units that are drawn, logarithms on such a scale.
+    """Limits of both axes, with ticks and labels; y is log10 of the values if the scale is logarithmic.
 
     Attributes:
         left, right: x of the first and of the last column.
-        last: last x of the curves; after it there is room for names.
+        last: last x of the curves; columns after it hold names.
         low, high: y of the lowest and of the highest line.
         ticks: y of the ticks, and their labels.
         has_title: there is a line with the title of the x axis.
@@ -180,7 +180,7 @@ def _frame(request: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _
     pieces = [piece for _, several in drawn for piece in several]
     xs, ys = ([value for piece in pieces for value in piece[axis]] for axis in (0, 1))
     low, high = min(ys), max(ys)
-    # A level without any other curve has no height to scale by, and a single epoch no width.
+    # A level without any other curve has a height of 0, and a single epoch a width of 0.
     if high - low < 1e-12:
         low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
     left, right = min(xs), max(max(xs), min(xs) + 1)
@@ -191,7 +191,7 @@ def _frame(request: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _
     curves = [each for each, _ in drawn if not each.faint and not each.dashed]
     names = tuple(curves) if len(curves) > 1 and request.size.width >= _LEAST_FOR_NAMES else ()
     frame = _Frame(left, right, right, low, high, ticks, request.size.height >= _LEAST_FOR_TITLE, names, request.size)
-    # Names are right of the last epoch: the axis is longer than the curves by the columns of the longest name.
+    # Names are right of the last epoch, so the axis is longer than the curves by the columns of the longest name.
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
     stretched = left + (right - left) * (frame.columns - 1) / max(1, frame.columns - 1 - room)
     return replace(frame, right=stretched)
@@ -227,7 +227,7 @@ def _draw_curves(
 ) -> None:
     """Draw all curves, then the marks of their best epochs."""
     below: list[Segment] = []
-    # The height of one dot: values that differ by less have the same dots.
+    # The height of one dot: values that differ by less are drawn at the same dot.
     tolerance = (frame.high - frame.low) / (4 * frame.rows)
     step = _DASH_COLUMNS * (frame.right - frame.left) / frame.columns
     for number, (each, several) in enumerate(drawn):
@@ -245,10 +245,10 @@ def _draw_curves(
 
 
 def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
-    """Write the name of each curve at its end, each in a line of its own."""
+    """Write the name of each curve at its end, no two in the same line."""
     ends = {id(each): (several[-1][0][-1], several[-1][1][-1]) for each, several in drawn}
     taken: set[int] = set()
-    # From the lowest up: names that must move to a free line keep the order of their curves.
+    # In ascending order of y, so that names that must move to a free line keep the order of their curves.
     for each in sorted(frame.names, key=lambda each: ends[id(each)][1]):
         x, y = ends[id(each)]
         free = [row for row in reversed(range(frame.rows)) if row not in taken]
@@ -278,7 +278,7 @@ def _legend(request: PlotRequest, near: list[Series]) -> str:
     shapes = _ASCII_MARKERS if request.ascii else "━━━━━"
     # For a smoothed curve the raw value is shown.
     raw = {each.name: each for each in request.series}
-    # A window may begin and end between epochs: only those inside are shown.
+    # A window may begin and end between epochs; the text names only epochs inside it.
     window = "" if request.window is None else f"{math.ceil(request.window[0])}-{math.floor(request.window[1])}"
     tail = f"last {TAIL_EPOCHS}" if request.tail and not window else ""
     notes = [
@@ -307,7 +307,7 @@ def _named(series: Series, cursor: float | None) -> str:
 
 
 def axis_labels(values: Sequence[float]) -> list[str]:
-    """Format the labels of an axis: as few digits as tell the values exactly, compared with the steps between them."""
+    """Format the labels of an axis with as few digits as keep the error small compared with the step between them."""
     ordered = sorted(values)
     steps = [after - before for before, after in pairwise(ordered)]
     tolerance = 1e-3 * min(steps, default=abs(ordered[0]))

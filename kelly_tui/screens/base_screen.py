@@ -30,7 +30,7 @@ class BaseScreen(Screen[None]):
     """A screen with header, body, equivalent command and footer.
 
     Subclasses define ``NAME``, ``ABOUT``, ``body``, ``command`` and ``draw``; ``MUTATING_ACTIONS`` names the actions
-    that a read-only session refuses.
+    that are disabled in a read-only session.
     """
 
     NAME: ClassVar[str]
@@ -60,7 +60,7 @@ class BaseScreen(Screen[None]):
         self._in_front = self._offers_cancel = False
         self._waits_to_draw = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
-        # Textual sets these after mounting, and would then style all widgets again.
+        # Textual would set these classes only after mounting, and would then style all widgets again.
         widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
         self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
 
@@ -76,7 +76,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def table(self) -> RecordTable:
-        """The table, on whose row under the cursor the keys act."""
+        """The table; keys act on its row under the cursor."""
         return self.query_one(RecordTable)
 
     def compose(self) -> ComposeResult:
@@ -94,34 +94,34 @@ class BaseScreen(Screen[None]):
         raise NotImplementedError
 
     def command(self) -> tuple[str, ...]:
-        """Return the words of the command that does the same, after ``kelly-core``."""
+        """Return the words of the equivalent command line, after ``kelly-core``."""
         raise NotImplementedError
 
     def draw(self) -> None:
-        """Show the content as it is now, in the colors of the theme."""
+        """Show the current content, in the colors of the theme."""
         raise NotImplementedError
 
     @property
     def unsaved_text(self) -> str:
-        """Description of what quitting would discard, "" for nothing."""
+        """Description of the edits that quitting would discard, "" for none."""
         return ""
 
     @property
     def is_busy(self) -> bool:
-        """True while there is something that the action ``cancel`` of the screen can stop."""
+        """True while a task is running that the action ``cancel`` of the screen can stop."""
         return False
 
     def offer_cancel(self) -> None:
-        """Show the key of ``cancel`` in the footer, or leave it out, as ``is_busy`` says now."""
+        """Show the key of ``cancel`` in the footer if ``is_busy``, otherwise hide it."""
         if self._offers_cancel != self.is_busy:
             self._offers_cancel = self.is_busy
             self.refresh_bindings()
 
     def runs_changed(self) -> None:
-        """Draw what follows from another list of runs; for screens that show runs."""
+        """Redraw after the list of runs has changed; for screens that show runs."""
 
     def refresh_frame(self) -> None:
-        """Show the command, the problem with the settings and the live run as they are now."""
+        """Show the current command, the current problem with the settings, and the live run."""
         self.query_one(CommandLine).show(self.kelly.session.command_text(self.command()))
         problem = self.query_one("#problem", Static)
         update_text(problem, self.kelly.session.problem)
@@ -135,7 +135,7 @@ class BaseScreen(Screen[None]):
         self.kelly.add_screen(self)
 
     def on_activate(self) -> None:
-        """Update what may have changed while another screen was active."""
+        """Update data that may have changed while another screen was active."""
 
     @on(ScreenResume)
     def _come_back(self, event: ScreenResume) -> None:
@@ -154,9 +154,9 @@ class BaseScreen(Screen[None]):
         self._in_front = False
 
     def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
-        """Lay out now and draw in a later turn of the loop: together, both may take longer than a key should wait.
+        """Lay out now, and draw in a later iteration of the event loop: both together may delay a key for too long.
 
-        Widgets that fit themselves to a new size do so in between, and are drawn once.
+        Widgets that adapt to a new size do so in between, and are drawn once.
         """
         if not self._waits_to_draw:
             self._waits_to_draw = True
@@ -164,19 +164,19 @@ class BaseScreen(Screen[None]):
         super()._refresh_layout(size, scroll)
 
     def _on_timer_update(self) -> None:
-        """Lay out and draw what has changed, after the last of several keys: it takes longer than what most keys do."""
+        """Lay out and draw changes after the last of several keys, since this takes longer than handling most keys."""
         if not self.kelly.keys_wait:
             super()._on_timer_update()
 
     async def _draw_layout(self) -> None:
-        """Draw each part in a turn of its own, which keeps its lines, then all of them at once."""
+        """Render each widget in its own iteration of the event loop, which caches its lines, then draw all at once."""
         await asyncio.sleep(0)
         for widget, (region, clip) in list(self._compositor.visible_widgets.items()):
             if self.is_current and widget.is_attached:
                 widget.render_lines(clip.intersection(region).translate(-region.offset))
                 await asyncio.sleep(0)
         self._waits_to_draw = False
-        # Textual then forgets which widgets have changed: those that did since the layout are drawn with it.
+        # The refresh clears the set of changed widgets, so those that have changed since the layout are drawn with it.
         self._compositor.update_widgets(self._dirty_widgets)
         self._compositor_refresh()
 
@@ -186,7 +186,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def is_out_of_date(self) -> bool:
-        """True if it is styled for another theme than the current one."""
+        """True if the screen is styled for a theme other than the current one."""
         return self._styled_as != self.kelly.look
 
     @on(Resize)
@@ -197,7 +197,7 @@ class BaseScreen(Screen[None]):
         self._fitted = event.size
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Leave out what a read-only session must not do; a key that comes before its screen is there does nothing."""
+        """Hide actions that a read-only session must not run; ignore keys that arrive before the screen is mounted."""
         if action == "back" and not self.kelly.drilled_from:
             return False
         if action == "cancel" and self.is_mounted and not self.is_busy:
@@ -206,12 +206,12 @@ class BaseScreen(Screen[None]):
 
     @on(RecordTable.Opened)
     async def _open_row(self) -> None:
-        """Show more of the row that was double-clicked."""
+        """Run ``OPEN_ACTION`` for the row that was double-clicked."""
         if self.OPEN_ACTION and self.check_action(self.OPEN_ACTION, ()):
             await self.run_action(self.OPEN_ACTION)
 
     def action_back(self) -> None:
-        """Go back to the screen that led here."""
+        """Return to the previous screen."""
         self.kelly.switch_mode(self.kelly.drilled_from)
 
     def action_copy_command(self) -> None:
@@ -219,12 +219,12 @@ class BaseScreen(Screen[None]):
         self.kelly.copy(self.query_one(CommandLine).command)
 
     def action_copy_value(self) -> None:
-        """Copy what is under the cursor."""
+        """Copy the value under the cursor."""
         copy = getattr(self.focused, "value_to_copy", None)
         if copy is not None:
             self.kelly.copy(copy())
 
 
 def _fitting(length: int, breakpoints: list[tuple[int, str]]) -> list[str]:
-    """Return the class of the last breakpoint that a window reaches."""
+    """Return the class of the largest breakpoint that is not above the length."""
     return [name for least, name in breakpoints if length >= least][-1:]

@@ -33,14 +33,14 @@ _ENGINE = "engine"
 _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
-"""Lines of the details that the spread and the notes may take."""
+"""Lines of the details that are reserved for the spread and the notes."""
 _LONGEST_BAR, _BESIDE_BAR = 48, 28
 """Columns of the longest bar of the histogram, and of numbers and borders beside it."""
 _BAR, _SHORT_BAR = 20, 6
 
 
 class Benchmark(ChartScreen):
-    """The figures above, the spread and the history of the chosen row below."""
+    """Latencies above; spread and history of the selected row below."""
 
     NAME = "benchmark"
     ABOUT = (
@@ -66,7 +66,7 @@ class Benchmark(ChartScreen):
 
     @dataclass
     class Timed(Message):
-        """All is timed; ``report`` is None if that failed or was cancelled."""
+        """The benchmark has ended; ``report`` is None if it failed or was cancelled."""
 
         folder: str
         report: BenchmarkReport | None
@@ -102,7 +102,7 @@ class Benchmark(ChartScreen):
         return self._reports.get(str(self.kelly.exports.absolute()))
 
     def on_activate(self) -> None:
-        """Read what other programs have timed meanwhile."""
+        """Read timings that other programs have added meanwhile."""
         self._read_history(self.kelly.exports)
 
     def on_resize(self) -> None:
@@ -114,7 +114,7 @@ class Benchmark(ChartScreen):
         try:
             runs = list(read_runs(folder, _MAX_HISTORY_BYTES))[::-1]
         except KellyError:
-            # The command bench reports it; the figures of the last result are shown without it.
+            # The ``bench`` command reports this error; the screen shows the last result without a history.
             runs = []
         post_unless_replaced(self, self.HistoryRead(runs))
 
@@ -162,7 +162,7 @@ class Benchmark(ChartScreen):
                 self.post_message(self.Timing(line.strip()))
             else:
                 lines.append(line)
-        # Warnings of libraries may come before the document.
+        # Libraries may print warnings before the JSON document.
         start = next((number for number, line in enumerate(lines) if line.startswith("{")), None)
         report, problem = None, ""
         try:
@@ -197,7 +197,7 @@ class Benchmark(ChartScreen):
         return bool(self._timing)
 
     def draw(self) -> None:
-        """Show the latencies, and more of the chosen row."""
+        """Show the latencies, and the details of the selected row."""
         self.offer_cancel()
         report = self._report
         set_border_title(self.table, "latency of a frame", self._timing or _verdict(report))
@@ -248,7 +248,7 @@ class Benchmark(ChartScreen):
         self._draw_trend(engine, part)
 
     def _draw_trend(self, engine: str, part: str) -> None:
-        """Draw median and 99th percentile of one row in all runs that are kept and that no other program disturbed."""
+        """Draw median and 99th percentile of one row over all stored runs that no other program disturbed."""
         earlier = [latency for run, latency in self._earlier(engine, part) if not run.busy]
         colors = self.theme_colors
         runs = list(range(1, len(earlier) + 1))

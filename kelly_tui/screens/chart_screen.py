@@ -1,4 +1,4 @@
-"""Base class of the screens with charts: one cursor and one window for all of them."""
+"""Base class of the screens with charts: all charts of a screen share one cursor and one window."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ChartScreen(BaseScreen):
     ]
 
     def on_mount(self) -> None:
-        """Have the charts drawn in characters that the terminal has."""
+        """Make the charts use only characters that the terminal can show."""
         for chart in self.query(CurveChart):
             chart.ascii = self.kelly.session.options.ascii
 
@@ -44,7 +44,7 @@ class ChartScreen(BaseScreen):
         return next((chart for chart in charts if chart.has_focus), next(iter(charts), None))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave the arrow keys to a text field and to the log where these have the focus."""
+        """Leave the arrow keys to a text field or to the log if it has the focus."""
         if action in _CHART_ACTIONS and (not self.is_mounted or isinstance(self.focused, Input | RunLog)):
             return False
         return super().check_action(action, parameters)

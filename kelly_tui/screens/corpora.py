@@ -1,4 +1,4 @@
-"""Corpora for Datasets: how their files are, and what is shown of their sources and of a report."""
+"""Corpora for Datasets: stamp of their files, and rows that describe their sources and a report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kelly_tui.themes import ThemeColors
 
 _ENTRIES_AT_ONCE = 500
 _PAUSE = 1e-3
-"""Seconds after these entries, in which the screens can take the interpreter."""
+"""Seconds to sleep after this many entries, so that the screens' thread gets the GIL."""
 _NAMES = 4
 _MOST_BAR_COLUMNS = 32
 
@@ -26,7 +26,7 @@ _MOST_BAR_COLUMNS = 32
 def folder_stamp(folder: Path) -> list[int]:
     """Return number, bytes and latest modification time (ns) of all files below a folder.
 
-    Entries that cannot be read are left out. Meant for a thread: a corpus may have a hundred thousand files.
+    Entries that cannot be read are left out. Call it in a thread: a corpus may have a hundred thousand files.
     """
     files = size = latest = entries = 0
     waiting = [str(folder)]
@@ -51,12 +51,12 @@ def folder_stamp(folder: Path) -> list[int]:
 
 
 def download_bytes(name: str) -> int:
-    """Return the size of the archives of a corpus, 0 if it is got by hand."""
+    """Return the size of the archives of a corpus, 0 if it must be obtained manually."""
     return sum(archive.bytes for source in sources_of(name, SOURCES) for archive in source.archives)
 
 
 def source_rows(name: str, colors: ThemeColors) -> Iterator[LabeledRow]:
-    """Yield what a corpus can be got from, with the license and the size of each."""
+    """Yield the sources of a corpus, with the license and the size of each."""
     for source in sources_of(name, SOURCES):
         size = sum(archive.bytes for archive in source.archives)
         yield "", ""
@@ -66,7 +66,7 @@ def source_rows(name: str, colors: ThemeColors) -> Iterator[LabeledRow]:
 
 
 def report_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iterator[LabeledRow]:
-    """Yield what a kept report (see ``CORPUS_REPORTS``) says, with a bar of at most ``width`` columns."""
+    """Yield the content of a saved report (see ``CORPUS_REPORTS``), with a bar of at most ``width`` columns."""
     if report["problem"]:
         yield "problem", Text(report["problem"], colors.bad)
         return
@@ -96,7 +96,7 @@ def report_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iter
 def _split_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iterator[LabeledRow]:
     """Yield the splits as a bar and as numbers.
 
-    Training and validation are counted in examples. Test files are not read, so that their share is that of files.
+    Training and validation are counted in examples. Test files are not read, so their share is a share of files.
     """
     splits, test = report["splits"], report.get("test_files", 0)
     examples = sum(splits.values())

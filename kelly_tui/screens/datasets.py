@@ -1,4 +1,4 @@
-"""The corpora: found or not, what of each can be used, and what to do to get it."""
+"""The corpora: whether each is found, its usable files, and how to get it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_EXAMPLES = "It has no examples."
 
 
 class Datasets(BaseScreen):
-    """The corpora on the left, the chosen one on the right; in the free room its labels and some examples."""
+    """The corpora on the left, the selected one on the right; below, if there is room, its labels and some examples."""
 
     NAME = "datasets"
     OPEN_ACTION = "preview"
@@ -49,7 +49,7 @@ class Datasets(BaseScreen):
         "missing is replaced by an additional one or by synthetic data. "
         "Preparing reads every file once, computes its features and keeps them; what cannot be used is counted."
     )
-    # To draw an example may take features that are not there yet, which are then computed and kept.
+    # ``preview`` is on the list because drawing an example may compute features and write them to the cache.
     MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview", "get"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -63,14 +63,14 @@ class Datasets(BaseScreen):
 
     @dataclass
     class Looked(Message):
-        """Which corpora are here, or why a folder cannot be looked into."""
+        """Which corpora are found, or why a folder cannot be read."""
 
         found: dict[str, bool | str]
         unclaimed: list[Unclaimed]
 
     @dataclass
     class Stamped(Message):
-        """How the files of a corpus are now; see ``folder_stamp``."""
+        """Current stamp of the files of a corpus; see ``folder_stamp``."""
 
         name: str
         stamp: list[int]
@@ -90,7 +90,7 @@ class Datasets(BaseScreen):
 
     @dataclass
     class DownloadEnded(Message):
-        """A download ended; ``problem`` is "" if the corpus is there or the download was cancelled."""
+        """A download ended; ``problem`` is "" if the corpus is complete or the download was cancelled."""
 
         name: str
         problem: str
@@ -133,7 +133,7 @@ class Datasets(BaseScreen):
         return ("datasets", *self.kelly.session.config_words)
 
     def on_activate(self) -> None:
-        """Look for corpora that have come meanwhile."""
+        """Look for corpora that have been added meanwhile."""
         self._look()
 
     @work(thread=True, exclusive=True, group="look")
@@ -150,7 +150,7 @@ class Datasets(BaseScreen):
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
         post_unless_replaced(self, self.Looked(found, find_unclaimed(datasets)))
-        # Afterwards, since it takes seconds for a corpus of many files.
+        # Stamps come last, since they take seconds for a corpus of many files.
         for name in [name for name, here in found.items() if here is True]:
             post_unless_replaced(self, self.Stamped(name, folder_stamp(datasets.folder(name))))
 
@@ -167,17 +167,17 @@ class Datasets(BaseScreen):
         self.draw()
 
     def action_rescan(self) -> None:
-        """Look again."""
+        """Look for corpora again."""
         self._found = {}
         self.draw()
         self._look()
 
     def action_prepare(self) -> None:
-        """Read the chosen corpus."""
+        """Read the selected corpus."""
         self._queue([self._corpus])
 
     def action_prepare_all(self) -> None:
-        """Read every corpus that is here."""
+        """Read every corpus that is found."""
         self._queue([name for name in CORPORA if self._found.get(name) is True])
 
     def _queue(self, names: list[str]) -> None:
@@ -220,18 +220,18 @@ class Datasets(BaseScreen):
 
     @work(thread=True, exclusive=True, group="inspect")
     def _inspect(self, name: str) -> None:
-        # Taken before the files are read: those that change meanwhile then count as changed.
+        # The stamp is taken before the files are read, so that files that change meanwhile count as changed.
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
         result, problem = self._work(self._read_queue, "inspect", name)
         self.post_message(self.Inspected(name, result.get("report"), problem, stamp))
 
     def _work(self, queue: JobQueue, task: str, name: str) -> tuple[dict[str, Any], str]:
-        """Run a task of the worker for corpora; return its last line, and the error, "" if there is none."""
+        """Run a task of the worker for corpora; return the last JSON object, and the error ("" if there is none)."""
         job = queue.attach(self.kelly.start(worker("corpora", task, name, self.kelly.session.config_argument)))
         line: dict[str, Any] = {}
         noted = ""
         for line in job.records():
-            # Each line of a progress repeats its note.
+            # Every progress line repeats the note.
             if line.get("note", "") not in ("", noted):
                 noted = line["note"]
                 self.notify(noted, title=name, severity="warning")
@@ -280,7 +280,7 @@ class Datasets(BaseScreen):
         return self.table.current or next(iter(CORPORA))
 
     def _key(self, name: str) -> str:
-        """Return the absolute folder of a corpus, the key of its report: every checkout has corpora of its own."""
+        """Return the absolute folder of a corpus, the key of its report: every checkout has its own corpora."""
         return str(self.kelly.session.settings.datasets.folder(name).absolute())
 
     def _report(self, name: str) -> dict[str, Any] | None:
@@ -298,7 +298,7 @@ class Datasets(BaseScreen):
         return bool(self._read_queue.current or self._download_queue.current)
 
     def draw(self) -> None:
-        """Show the corpora, and more of the chosen one."""
+        """Show the corpora, and the details of the selected one."""
         self.offer_cancel()
         self.table.show(self._row(name) for name in CORPORA)
         self._draw_details()
@@ -309,14 +309,14 @@ class Datasets(BaseScreen):
         report = self._report(name)
         counts = [MISSING] * 3
         if report is not None:
-            # Corpora of notes have no length, and reports of earlier versions do not state one.
+            # Corpora of MIDI files have no duration, and reports of earlier versions do not state one.
             seconds = report.get("seconds")
             hours = MISSING if seconds is None else f"{seconds / 3600:,.2f}"
             counts = [f"{report['files']:,}", f"{report['examples']:,}", hours]
         return Row(name, (name, self._state(name), *counts, Text(model, self.theme_colors.muted)))
 
     def _models(self, name: str) -> list[str]:
-        """Return the models that learn from a corpus."""
+        """Return the models that are trained on a corpus."""
         served = CORPORA[name].joins or (name,)
         models = self.kelly.session.settings.models
         return [model for model, settings in models.items() if settings.dataset in served]
@@ -360,7 +360,7 @@ class Datasets(BaseScreen):
         self.query_one("#examples", Drawing).show("examples", gallery, _NO_EXAMPLES)
 
     def _guide(self) -> Iterator[LabeledRow]:
-        """Yield what each corpus is, its license and how it is got, for the room that one not read leaves."""
+        """Yield description, license and source of each corpus; shown while the selected corpus has no report."""
         for name, corpus in CORPORA.items():
             yield name, corpus.title
             yield "", Text(corpus.license, self.theme_colors.muted)

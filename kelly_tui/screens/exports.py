@@ -1,4 +1,4 @@
-"""Exports for Validate: the files of a folder, and of one file the checks and what its metadata records."""
+"""Exports for Validate: the files of a folder, and the checks and metadata of one file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kelly_tui.themes import ThemeColors
 
 _NO_QUALITY = "no record: a training that runs to its end writes one"
 MODEL_OF = {spec.file_stem: spec.name for spec in MODELS}
-"""Model by the name of its export, without the ending."""
+"""Model by the file name of its export, without the extension."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class ExportFile:
 
     @classmethod
     def at(cls, path: Path) -> ExportFile:
-        """Return the export as it is now."""
+        """Return the export with its current stamp."""
         status = path.stat()
         return cls(path, status.st_size, status.st_mtime_ns)
 
 
 def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
-    """Return the exports of a folder by name, and why it cannot be looked into, "" if it can."""
+    """Return the exports of a folder sorted by name, and the error if the folder cannot be read, otherwise ""."""
     try:
         if not folder.is_dir():
             return [], f"The folder {folder} does not exist yet. A training writes its exports there."
-        # A pattern of ``glob`` would find nothing in a folder that may not be read, and raise no error.
+        # ``glob`` would find nothing in a folder without read permission, and raise no error.
         documents = sorted(path for path in folder.iterdir() if path.suffix == ".json" and path.is_file())
         return [ExportFile.at(path) for path in documents if _may_be_export(path)], ""
     except OSError as error:
@@ -54,7 +54,7 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
 
 
 def _may_be_export(path: Path) -> bool:
-    """Return False for a former export, and for a document without the keys of one, such as the results of a sweep.
+    """Return False for a backup of an export, and for JSON without an export's keys, such as the results of a sweep.
 
     A file named after a model, or one that is empty or not JSON, is listed: it may be a damaged export.
     """
@@ -70,7 +70,7 @@ def _may_be_export(path: Path) -> bool:
 
 
 def losses_of(export: Path) -> Curves:
-    """Return the losses by epoch that are kept beside an export; empty if they cannot be read."""
+    """Return the losses per epoch that are stored beside an export; empty if they cannot be read."""
     curves = Curves()
     with suppress(KellyError):
         history = read_history(export.parent / "history" / f"{export.stem}_history.json")
@@ -83,12 +83,12 @@ def losses_of(export: Path) -> Curves:
 
 
 def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool) -> Iterator[LabeledRow]:
-    """Yield the checks of a kept result (see ``CHECKED_EXPORTS``), with a note where one differs from the time before.
+    """Yield the checks of a saved result (see ``CHECKED_EXPORTS``), with a note on each that has changed.
 
     Args:
-        result: checks, and those of the time before.
-        colors: of the theme.
-        only_failed: leave out what passed.
+        result: the checks, and those of the previous validation.
+        colors: colors of the theme.
+        only_failed: leave out checks that passed.
     """
     former = {check["name"]: check["passed"] for check in result.get("former") or ()}
     for check in result["checks"]:
@@ -101,7 +101,7 @@ def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool
 
 
 def metadata_rows(content: dict[str, Any], colors: ThemeColors) -> Iterator[LabeledRow]:
-    """Yield what the worker for exports found in a file: sizes, layers, data, verdict and metrics."""
+    """Yield the metadata that the worker for exports read from a file: sizes, layers, data, verdict and metrics."""
     yield "sizes", f"{content['input_size']} in, {content['output_size']} out"
     yield "layout", content["layout"]
     for number, layer in enumerate(content.get("layers", ())):

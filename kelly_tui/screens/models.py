@@ -23,7 +23,7 @@ from kelly_tui.widgets.settings_form import SETTING_FIELDS, Field, SettingsForm,
 
 
 class Models(BaseScreen):
-    """The models on the left; layers and settings of the chosen one on the right."""
+    """The models on the left; layers and settings of the selected one on the right."""
 
     NAME = "models"
     OPEN_ACTION = "edit"
@@ -70,7 +70,7 @@ class Models(BaseScreen):
         self.call_after_refresh(setattr, self.query_one(SettingsForm), "display", True)
 
     def on_activate(self) -> None:
-        """Read the file, which may have changed, unless there are edits."""
+        """Read the settings file again, unless there are edits."""
         if not self._edits:
             self._load()
         self.table.select(self.kelly.chosen_model)
@@ -97,7 +97,7 @@ class Models(BaseScreen):
         self._show_model()
 
     def draw(self) -> None:
-        """Show the models, and the layers and the state of the form of the chosen one."""
+        """Show the models, and the layers and the form's state of the selected one."""
         self.table.show(self._row(spec) for spec in MODELS)
         update_text(self.query_one("#layers", Static), self._layers(self._spec))
         status = self.query_one("#form-status", Label)
@@ -127,7 +127,7 @@ class Models(BaseScreen):
         form.load(self._spec, self.kelly.session.loaded)
         set_border_title(self.table, "models", _sizes(self._spec))
         set_border_title(self.query_one("#settings"), f"settings of {self._spec.name}")
-        # What was typed for this model before another one was looked at.
+        # Restore edits that were typed for this model before another one was selected.
         for field in SETTING_FIELDS:
             key = f"models.{self._spec.name}.{field.name}"
             if key in self._edits:
@@ -138,7 +138,7 @@ class Models(BaseScreen):
     @on(SettingsForm.Edited)
     def _edited(self, event: SettingsForm.Edited) -> None:
         form = self.query_one(SettingsForm)
-        # A new choice reports its first word, which may come here after another model was chosen.
+        # A new choice field reports its first option, and the message may arrive after another model was selected.
         if form.model != self._spec.name:
             return
         key = f"models.{self._spec.name}.{event.field.name}"
@@ -172,13 +172,13 @@ class Models(BaseScreen):
         self.set_focus(self.table)
 
     def action_revert(self) -> None:
-        """Discard what was typed."""
+        """Discard the edits."""
         self.kelly.session.reload()
         self._load()
         self.notify(f"Read {self.kelly.session.config_path} again")
 
     def action_save(self) -> None:
-        """Write the changes, after asking where someone else has changed the same setting meanwhile."""
+        """Write the changes; ask first if the same setting has been changed in the file meanwhile."""
         if self._problems:
             self.notify("Fix the marked fields first.", severity="error")
             return
@@ -214,7 +214,7 @@ class Models(BaseScreen):
 
 
 def _sizes(spec: ModelSpec) -> str:
-    """Return the layers in one line: sizes, with the type before what another layer than a dense one gives."""
+    """Return the layers in one line: sizes, each with the layer's type before it unless the layer is dense."""
     outputs = [f"{'' if isinstance(layer, Dense) else f'{layer.kind} '}{layer.out_size}" for layer in spec.layers]
     return " → ".join([str(spec.input_size), *outputs])
 

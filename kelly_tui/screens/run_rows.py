@@ -1,4 +1,4 @@
-"""Rows of Runs: the list with its columns, order and sweeps, one run in detail, and what differs between several."""
+"""Rows of Runs: the list with its columns, order and sweeps, one run in detail, and differences of several runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kelly_tui.widgets.record_table import Row
 COLUMNS = ("", "run", "state", "models", "epoch", "best", "gain", "verdict", "rate", "seed", "time", "tags", "age")
 NUMBERS = ("epoch", "best", "gain", "rate", "seed", "time", "age")
 EXTRAS = ("seed", "rate", "verdict", "epoch", "time", "tags", "gain", "best", "models")
-"""Columns that a narrow table leaves out, in this order."""
+"""Columns that are hidden in a narrow table, in this order."""
 AGE = "age"
 SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
     AGE: lambda run: -run.created,
@@ -58,11 +58,11 @@ class SweepGroup:
 
     @property
     def key(self) -> str:
-        """Key of its row, which cannot be the id of a run."""
+        """Key of the group's row, which cannot equal the id of a run."""
         return f"{self.folder}/"
 
     def best_ids(self, overviews: Overviews, count: int) -> list[str]:
-        """Return the ids of the runs with the largest gains, or, of one model, with the least losses, best first."""
+        """Return the ids of the runs with the largest gains (the lowest losses if all train one model), best first."""
         known = [overviews[run.id] for run in self.runs if run.id in overviews]
         if len({run.models for run in known}) == 1 and all(len(run.models) == 1 for run in known):
             ranks = {run.id: run.best_loss for run in known}
@@ -84,7 +84,7 @@ def in_order(runs: Sequence[RunSnapshot], overviews: Overviews, sorted_by: str, 
 
 
 def grouped(runs: Sequence[RunSnapshot], overviews: Overviews) -> list[RunSnapshot | SweepGroup]:
-    """Return the runs in their order, those of a sweep as one group where the first of them is."""
+    """Return the runs in their order, those of a sweep as one group at the place of the first of them."""
     sweeps: dict[str, list[RunSnapshot]] = {}
     for run in runs:
         sweeps.setdefault(_sweep_of(run, overviews) or run.id, []).append(run)
@@ -92,13 +92,13 @@ def grouped(runs: Sequence[RunSnapshot], overviews: Overviews) -> list[RunSnapsh
 
 
 def _sweep_of(run: RunSnapshot, overviews: Overviews) -> str:
-    """Return the output folder of a run's sweep, "" for a run of its own."""
+    """Return the output folder of a run's sweep, "" for a run that is not part of one."""
     overview = overviews.get(run.id)
     return str(Path(run.output).parent.parent) if overview is not None and overview.sweep else ""
 
 
 def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: ThemeColors) -> Row:
-    """Return the summary of a sweep: how many runs in which states, and the best result."""
+    """Return the summary of a sweep: number of runs in each state, and the best result."""
     states = Counter(run.state for run in group.runs)
     text = ", ".join(f"{count} {state}" for state, count in states.most_common())
     known = [overviews[run.id] for run in group.runs if run.id in overviews]
@@ -164,7 +164,7 @@ def _figures(run: RunOverview) -> list[str]:
 
 
 def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors) -> Iterator[LabeledRow]:
-    """Yield what is known of one run."""
+    """Yield the details of one run."""
     run = view.snapshot
     yield "state", run_state_text(run, colors)
     if run.error:

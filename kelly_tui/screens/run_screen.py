@@ -28,7 +28,7 @@ from kelly_tui.screens.chart_screen import ChartScreen
 _EMOTION = "valence=0.4 arousal=0.2"
 _NEEDS_SNAPSHOT = frozenset({"stop", "set", "pause", "unpause", "resume", "delete", "export"})
 _POLL_SECONDS = 1.0
-"""Nothing here is drawn more often, however fast the epochs come."""
+"""Minimum seconds between two redraws, however short the epochs are."""
 
 
 class RunScreen(ChartScreen):
@@ -77,7 +77,7 @@ class RunScreen(ChartScreen):
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Return the ids of runs to follow beside it."""
+        """Return the ids of other runs to follow."""
         return ()
 
     @property
@@ -135,7 +135,7 @@ class RunScreen(ChartScreen):
             if views != last:
                 post_unless_replaced(self, self.RunRead(views))
             last = views
-            # Each poll reads a part of a long log: the next part follows at once.
+            # Each poll reads only a part of a long log, so read the next part without a pause.
             if not any(followers[folder.id].has_more for folder in folders):
                 time.sleep(_POLL_SECONDS)
 
@@ -247,8 +247,8 @@ class RunScreen(ChartScreen):
 
 
 def _music_words(text: str) -> list[str]:
-    """Return the options of ``kelly-core runs generate`` for an emotion such as ``valence=0.4 arousal=0.2``, or else
-    the file that is named.
+    """Return the options of ``kelly-core runs generate``: for an emotion such as ``valence=0.4 arousal=0.2``, or else
+    for the file that the text names.
     """
     if not text:
         return []

@@ -49,7 +49,7 @@ from kelly_tui.widgets.record_table import RecordTable, Row
 
 _DROP_ANSWERS = (("", "Keep it"), ("drop", "Drop it"))
 _NEEDS_RUN = frozenset({"mark", "pin", "tags", "note", "validate", "generate"})
-"""Actions on a run, which a training that waits, or the group of a sweep, is not."""
+"""Actions that need a run; a training in the queue or the group of a sweep is not one."""
 _NO_CURVES = "Curves appear after an epoch."
 _MAX_UNFOLDED = 100
 """Maximum number of sweeps that are remembered as unfolded."""
@@ -117,7 +117,7 @@ class Runs(RunScreen):
 
     @property
     def run_id(self) -> str:
-        """Return the id of the run under the cursor, "" for one that waits in the queue and for a sweep."""
+        """Return the id of the run under the cursor, "" for a training in the queue and for a sweep."""
         return "" if self._waiting or self._group else self._current
 
     @property
@@ -136,7 +136,7 @@ class Runs(RunScreen):
 
     @property
     def other_ids(self) -> tuple[str, ...]:
-        """Return the ids of the runs to compare, the reference first; () if there are not two.
+        """Return the ids of the runs to compare, the reference first; () if there are fewer than two.
 
         These are the marked runs, or else the best ones of the sweep under the cursor.
         """
@@ -156,7 +156,7 @@ class Runs(RunScreen):
         return (*words, "show", self.run_id) if self.run_id else words
 
     def on_activate(self) -> None:
-        """Show the runs that there are now, and follow the selected one."""
+        """Show the current runs, and follow the selected one."""
         self.draw()
         self.follow()
 
@@ -175,13 +175,13 @@ class Runs(RunScreen):
 
     @on(Input.Changed, "#filter")
     def draw(self) -> None:
-        """Show the runs that the filter keeps, and the selected one."""
+        """Show the runs that match the filter, and the selected run."""
         text = self.query_one("#filter", Input).value
         problem = ""
         try:
             self._filter = RunFilter.parse(text)
         except RunError as error:
-            # The last filter that could be read stays in force while the user types.
+            # The last valid filter stays active while the user types.
             problem = str(error)
         listed = self.kelly.run_list
         known = {run.id for run in listed.runs}
@@ -196,17 +196,17 @@ class Runs(RunScreen):
         set_border_title(self.table, "runs", problem or self._list_text(len(kept), bool(self._filter.conditions)))
         self.table.show(shown)
         self._remember(text)
-        # The row under the cursor may be another one, or the same again after a filter that kept none.
+        # The row under the cursor may have changed, or be the same again after a filter that matched no run.
         self.draw_run()
 
     def _list_text(self, count: int, filtered: bool) -> str:
-        """Return the number of shown runs, and by what they are sorted if not by age."""
+        """Return the number of shown runs, and the column that they are sorted by if it is not the age."""
         total = len(self.kelly.run_list.runs) + len(self.kelly.run_list.unreadable)
         order = "" if (self._sorted_by, self._reversed) == (AGE, False) else f"by {self._sorted_by}"
         return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))
 
     def _rows(self, runs: Sequence[RunSnapshot]) -> Iterator[Row]:
-        """Yield the rows of runs, those of a sweep below its summary unless it is folded; a filter unfolds all."""
+        """Yield the rows of runs, those of a sweep below its summary unless folded; a filter unfolds all sweeps."""
         overviews, colors = self.kelly.run_list.overviews, self.theme_colors
         self._groups = {}
         for each in grouped(in_order(runs, overviews, self._sorted_by, self._reversed), overviews):
@@ -318,13 +318,13 @@ class Runs(RunScreen):
         self.follow()
 
     def action_drop(self) -> None:
-        """Take a waiting training out of the queue, after asking."""
+        """Remove a waiting training from the queue after confirmation."""
         if (waiting := self._waiting) is not None:
             question = ConfirmDialog(f"Drop {waiting.id}?", "It will not be trained.", _DROP_ANSWERS, "drop")
             self.kelly.ask(question, lambda _answer: self._change_queue(lambda folder: drop(folder, waiting.id)))
 
     def action_move(self, step: int) -> None:
-        """Let the waiting training under the cursor start sooner or later."""
+        """Move the waiting training under the cursor up or down in the queue."""
         if (waiting := self._waiting) is not None:
             place = self.kelly.waiting.index(waiting) + 1 + step
             if 1 <= place <= len(self.kelly.waiting):
@@ -359,7 +359,7 @@ class Runs(RunScreen):
         self.draw()
 
     def action_pin(self) -> None:
-        """Make the selected run the reference, or have none."""
+        """Make the selected run the reference, or unset it if it is the reference already."""
         self.kelly.pinned = "" if self.kelly.pinned == self.run_id else self.run_id
         self.kelly.state.remember("app", pinned=self.kelly.pinned)
         self.draw()
@@ -396,7 +396,7 @@ class Runs(RunScreen):
         self.draw_run()
 
     def action_attach(self) -> None:
-        """Show the run on the Train screen; of a sweep show or hide the runs."""
+        """Show the run on the Train screen; for a sweep, show or hide its runs."""
         if self._group is not None:
             self.action_fold()
         elif self.run_id:

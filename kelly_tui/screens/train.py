@@ -32,10 +32,10 @@ from kelly_tui.widgets.run_log import RunLog
 _NO_CURVES = "The curves appear after the first epoch."
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
 _KINDS = ("loss", "baseline", "rate", "pace")
-"""Kinds of charts, which are ids as well: the large one may show any, those at its side the others."""
+"""Kinds of charts, which are ids as well: the large chart shows any of them, the small ones the others."""
 _ROWS_FOR_ALL_CHARTS = 48
 _ROWS_FOR_LONG_ALARMS = 22
-"""A lower window has no room for curves below an alarm of several lines."""
+"""Minimum lines of the window for warnings of several lines; in a lower one the curves would have no room."""
 _MOST_ALARMS = 3
 _LEAST_WIDE = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
@@ -126,7 +126,7 @@ class Train(RunScreen):
         self.query_one(RunLog).show(view.lines if view else ())
 
     def _state_parts(self, run: RunSnapshot) -> Iterator[str]:
-        """Yield what is known of the run as a whole, as far as there is room for it."""
+        """Yield facts about the run as a whole, as far as there is room for them."""
         wide = self.size.width >= _LEAST_WIDE
         yield state_text(run.state, run.silent_seconds, self.theme_colors).plain
         if len(run.models) > 1 and run.live:
@@ -168,7 +168,7 @@ class Train(RunScreen):
         alarm.display = bool(lines)
 
     def _alarms(self, run: RunSnapshot) -> Iterator[str]:
-        """Yield what went wrong, the most serious first."""
+        """Yield errors and warnings, the most serious first."""
         if run.error:
             yield run.error
         for model in run.models:
@@ -200,17 +200,17 @@ class Train(RunScreen):
     def _draw_curves(self) -> None:
         large = _KINDS[self._kind]
         for place in _KINDS:
-            # The chart that is large leaves its place at the side to the one that is there otherwise.
+            # The kind that is shown large swaps its place with the loss, which is large by default.
             kind = {"loss": large, large: "loss"}.get(place, place)
             chart = self.query_one(f"#{place}", CurveChart)
             chart.show(*self._chart(kind), self._activity() if place == "loss" else None)
             if place != "loss":
-                # A level line shows nothing that the table does not: its room goes to the other charts.
+                # A constant curve shows nothing that the table does not, so the other charts get its room.
                 has_room = place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
                 chart.display = has_room and not (kind == "rate" and _is_constant(chart.series))
 
     def _activity(self) -> str:
-        """Return what the run does before the chosen model has a curve."""
+        """Return the run's current activity while the chosen model has no curve yet."""
         model, run = self._chosen, None if self.view is None else self.view.snapshot
         if model is None or run is None or not run.live:
             return _NO_CURVES
@@ -247,7 +247,7 @@ class Train(RunScreen):
         return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, color)]
 
     def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
-        """Return one model's losses, or the validation losses of all models, or of this model in several runs."""
+        """Return one model's losses, the validation losses of all models, or those of this model in several runs."""
         assert self.view is not None
         colors, others = self.theme_colors, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:
@@ -286,7 +286,7 @@ class Train(RunScreen):
         self._draw_curves()
 
     def action_others(self) -> None:
-        """Choose runs to overlay; those of the shown model come first, as others have no curve to compare."""
+        """Choose runs to overlay; runs of the shown model come first, since the others have no curve to compare."""
 
         def overlay(marked: list[str]) -> None:
             self.kelly.marked = marked
@@ -305,7 +305,7 @@ class Train(RunScreen):
             self.notify("There is no other run yet.", timeout=4)
 
     def action_rollback(self) -> None:
-        """Roll the selected model back after confirmation; if it is not in training, the first one that is."""
+        """Roll the selected model back after confirmation; if it cannot be rolled back, the first one that can."""
         models = [model for model in self._models if model.can_roll_back]
         model = self._chosen if self._chosen in models else next(iter(models), None)
         if model is None:
@@ -318,7 +318,7 @@ class Train(RunScreen):
         self.toggle_class("-log")
 
     def action_search_log(self) -> None:
-        """Show the log, give it the focus, so that n and N go from match to match, and ask what to search for."""
+        """Show and focus the log, so that n and N go from match to match, and ask for a text to search for."""
         log = self.query_one(RunLog)
         self.set_class(self.has_class("-log") or not log.display, "-log")
         log.focus()
@@ -345,9 +345,9 @@ def _share(run: RunSnapshot) -> float:
 
 
 def _seconds_left(run: RunSnapshot) -> float | None:
-    """Estimate the seconds until all models are trained: each epoch so far took as long as one to come does.
+    """Estimate the seconds until all models are trained, from the mean time per epoch so far.
 
-    None if the run has ended, or was resumed, since then the share that this attempt has done is not known.
+    None if the run has ended or was resumed: for a resumed run, this attempt's share of the epochs is unknown.
     """
     share = _share(run)
     return (run.updated - run.began) * (1 - share) / share if run.live and share and run.attempt == 1 else None

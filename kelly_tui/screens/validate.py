@@ -144,7 +144,7 @@ class Validate(ChartScreen):
         folder = self.kelly.exports
         files, problem = exports_in(folder)
         post_unless_replaced(self, self.Found(folder, files, problem))
-        # An export may hold 16 MB: only those that have changed are read again.
+        # An export may have 16 MB, so only changed ones are read again.
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))
@@ -159,15 +159,15 @@ class Validate(ChartScreen):
         self._looked = True
         self._files = {str(file.path): file for file in message.files}
         self._folder_problem = message.problem
-        # Another screen may have timed them meanwhile.
+        # Benchmark may have timed them meanwhile.
         self._benchmarks = load_benchmarks()
-        # A mark stays while another folder is shown, so that exports of two trainings can be compared.
+        # Marks are kept when another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
         here = message.folder != self.kelly.session.settings.output.dir
         set_border_title(self.table, f"exports of {message.folder}" if here else "exports")
         name = Path(self.table.current or "").name
         self.draw()
-        # In another folder, the export of the same model is the one to compare with.
+        # After a change of the folder, select the export of the same model.
         self.table.select(next((file for file in self._files if Path(file).name == name), ""))
 
     @on(Described)
@@ -181,7 +181,7 @@ class Validate(ChartScreen):
         self._look()
 
     def action_folder(self) -> None:
-        """Show the exports of the next folder; while one is marked, of the next with an export of the same model."""
+        """Show the exports of the next folder; if one is marked, of the next folder with an export of that model."""
         self.kelly.next_export_folder(*(Path(file).name for file in self._marked if len(self._marked) == 1))
         self._look()
 
@@ -207,14 +207,14 @@ class Validate(ChartScreen):
     def _check(self, file: str) -> None:
         specs = ["--check-specs"] if Path(file).stem in MODEL_OF else []
         stamp = 0
-        # Taken before the check: a version that is written meanwhile then counts as not checked.
+        # The stamp is taken before the check, so that a version written meanwhile counts as not checked.
         with suppress(OSError):
             stamp = ExportFile.at(Path(file)).stamp
         job = self._job_queue.attach(self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs]))
         text = "".join(job.lines())
         try:
             report = json.loads(text)["files"][0] if text and not job.cancelled else None
-            # Failed checks end the command with an error code as well, but with a report.
+            # Failed checks also end the command with an error code, but with a report.
             problem = "" if job.cancelled or report is not None else job.problem
         except (ValueError, KeyError, IndexError):
             report, problem = None, job.problem or "the check ended without a result"
@@ -222,10 +222,10 @@ class Validate(ChartScreen):
 
     @on(Checked)
     def _on_checked(self, message: Checked) -> None:
-        """Keep the report beside the previous one, and continue with the next export."""
+        """Store the report with the previous one, and continue with the next export."""
         if message.problem:
             self.notify(message.problem, severity="error", timeout=10)
-        # Kept although another folder may be shown by now.
+        # Stored even if another folder is shown by now.
         if message.report is not None:
             former = self._result(message.file)
             self._results[str(Path(message.file).absolute())] = {
@@ -313,7 +313,7 @@ class Validate(ChartScreen):
         return bool(self._job_queue.current)
 
     def draw(self) -> None:
-        """Show the exports, and more of the chosen one."""
+        """Show the exports, and the details of the selected one."""
         self.offer_cancel()
         self.table.show(self._row(file) for file in self._files.values())
         self._draw_details()
@@ -332,7 +332,7 @@ class Validate(ChartScreen):
         return Row(key, (mark, file.path.stem, self._verdict(key), self._parity(key), *deploy))
 
     def _parity(self, key: str) -> Text:
-        """Return whether every parity check with another engine passed."""
+        """Return a mark for the result of all parity checks with other engines."""
         result = self._result(key)
         checks = [] if result is None else result["checks"]
         asked = [check for check in checks if check["name"].startswith(_PARITY_CHECKS)]
@@ -375,7 +375,7 @@ class Validate(ChartScreen):
         self._draw_quality(current)
 
     def _draw_quality(self, file: str | None) -> None:
-        """Draw the gains over the baselines; without any, the details have the room."""
+        """Draw the gains over the baselines; without any, the details take all of the room."""
         quality = recorded_quality(self._contents.get(file or "", {}).get("metadata"))
         gains = () if quality is None else gains_of(quality)
         self.set_class(bool(gains), "-gains")

@@ -65,7 +65,7 @@ class KeyFooter(Footer):
 
     def on_resize(self) -> None:
         """Rebuild for the new width."""
-        # A line on which all keys fit, before and now, stays as it is.
+        # The footer stays unchanged if all keys fit both before and after the resize.
         if self._room != self.content_size.width and self._needed > min(self._room, self.content_size.width):
             self.call_after_refresh(self.recompose)
 
@@ -78,7 +78,7 @@ class KeyFooter(Footer):
 
 
 class CommandLine(Static):
-    """Shell command that does the same as the screen."""
+    """Shell command that is equivalent to the screen."""
 
     def __init__(self) -> None:
         super().__init__(id="command", markup=False)

@@ -1,4 +1,4 @@
-"""Panels of text and of pictures in characters; what has not changed is not laid out and drawn again."""
+"""Panels of text and of character pictures; unchanged content is neither laid out nor drawn again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from kelly_tui.themes import ThemeColors
 
 
 def update_text(widget: Static, text: str | Text) -> None:
-    """Show a text; showing the same one again would lay out the whole screen."""
+    """Show a text unless it is shown already, since Textual would then lay out the whole screen again."""
     if widget.content != text:
         widget.update(text)
 
 
 def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
-    """Set the titles in a widget's border; setting the same one again would draw all of the widget again."""
+    """Set the titles in a widget's border unless they are equal, since Textual would then redraw the whole widget."""
     if widget.border_title != title:
         widget.border_title = title
     if (widget.border_subtitle or "") != subtitle:
@@ -44,11 +44,11 @@ class DetailsPanel(VerticalScroll):
         yield Static(id="text", markup=False)
 
     def show(self, title: str, content: Text | str | Iterable[LabeledRow]) -> None:
-        """Show a text, a short muted one, or rows."""
+        """Show a ``Text``, a string in the muted color, or rows."""
         set_border_title(self, title)
         muted = ThemeColors.of(self.app.theme_variables).muted
         if isinstance(content, str):
-            # The color as a part of the text: texts are compared without the style of the whole.
+            # The color is set on a span, because a comparison of texts ignores the style of the whole text.
             content = Text.assemble((content, muted))
         wanted = content if isinstance(content, Text) else LabeledRows(content, muted)
         if wanted != self._content:
@@ -69,7 +69,7 @@ class Picture(Protocol):
 
 
 class Drawing(Widget):
-    """Panel with a picture that is drawn for the room there is; drawn again only if it is another one."""
+    """Panel with a picture that is drawn for the panel's size, and redrawn only if the picture changes."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, classes="panel")
@@ -84,7 +84,7 @@ class Drawing(Widget):
             self.refresh()
 
     def render(self) -> RenderResult:
-        """Return the picture, or the reason why there is none."""
+        """Return the picture, or the placeholder if there is none."""
         colors = ThemeColors.of(self.app.theme_variables)
         drawn = self._picture.draw(self.size, colors) if self._picture is not None else Text()
         why = "No room for the picture." if self._picture is not None else self._placeholder

@@ -17,7 +17,7 @@ from textual.widgets.data_table import RowKey
 CellContent = str | Text
 
 _BLANKS = 2
-"""Beside each column."""
+"""Number of spaces beside each column."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,15 @@ class Row:
 
 
 class RecordTable(DataTable[Text]):
-    """Rows that are refreshed in place: the cursor stays where it was, and only what changed is drawn again.
+    """Rows that are refreshed in place: the cursor stays at its row, and only changes are drawn.
 
     Args:
         columns: labels.
         title: text in the border.
         numbers: labels of the right-aligned columns.
-        extras: labels of the columns that are hidden in a narrow window, in this order, and where no row has a text.
-        id: of the widget.
+        extras: labels of the columns that are hidden if all of their cells are empty, and, in this order, in a narrow
+            window.
+        id: id of the widget.
     """
 
     HELP = (
@@ -81,7 +82,7 @@ class RecordTable(DataTable[Text]):
         self._numbers = frozenset(numbers)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave a key to its screen where that has a use of its own for it."""
+        """Leave a key to the screen if the screen binds it to an action of its own."""
         if action == "select_cursor":
             key = "enter"
         elif action == "end_of_list":
@@ -142,7 +143,7 @@ class RecordTable(DataTable[Text]):
         self.show(self._rows)
 
     def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        """Return the columns that fit; the choice is kept until the width changes."""
+        """Return the columns that fit; until the width changes, columns are only removed."""
         room = self.scrollable_content_region.width
         texts = [[str(cell) for cell in row.cells] for row in rows]
         empty = {
@@ -150,7 +151,7 @@ class RecordTable(DataTable[Text]):
             for label, *of_rows in zip(self._all, *texts, strict=True)
             if label in self._extras and of_rows and not any(of_rows)
         }
-        # While rows change, columns are only left out: one that came back and went again would make the table flicker.
+        # While rows change, columns are only removed: repeatedly showing and hiding one would make the table flicker.
         is_new = room != self._room or empty != self._empty or not self._labels
         labels = [label for label in self._all if label not in empty] if is_new else list(self._labels)
         self._room, self._empty = room, empty
@@ -181,7 +182,7 @@ class RecordTable(DataTable[Text]):
             self.add_row(*cells, key=key)
         keys = list(wanted)
         if keys:
-            # A row that is gone leaves the cursor where it was.
+            # If the current row is gone, the cursor stays at the same line.
             place = keys.index(current) if current in keys else min(row, len(keys) - 1)
             self.move_cursor(row=max(0, place), animate=False)
 

@@ -21,7 +21,7 @@ _TIME = re.compile(r"\d{1,2}:\d\d(:\d\d)?")
 
 
 class RunLog(Log):
-    """Log lines; only new ones are drawn. Follows the last line until the user scrolls up."""
+    """Log lines; only new ones are drawn. The pane follows the last line until the user scrolls up."""
 
     HELP = (
         "Log of the training. It follows the last line until you scroll up; f follows again. / searches, n and N go "
@@ -48,7 +48,7 @@ class RunLog(Log):
 
     @dataclass
     class SearchWanted(Message):
-        """Request to ask for a text to search; ``text`` is the last one."""
+        """Request to ask the user for a search text; ``text`` is the previous one."""
 
         text: str
 
@@ -68,10 +68,10 @@ class RunLog(Log):
         if lines[:known] == self._shown:
             new = lines[known:]
         elif known and self._shown[-1] in lines:
-            # Only the last lines of a run are kept: the first of the known ones are gone.
+            # Only the last lines of a run are kept, so the first of the shown lines may be missing in ``lines``.
             new = lines[lines.index(self._shown[-1]) + 1 :]
         else:
-            # Another run.
+            # These are lines of another run.
             self.clear()
             self._follows, self._pointed = True, None
             new = lines
@@ -98,7 +98,7 @@ class RunLog(Log):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _show_state(self) -> None:
-        """Show at the lower edge the searched text, and that the log does not follow."""
+        """Show in the lower border the search text, and a note if the log does not follow the last line."""
         parts = [
             f"/{self._wanted} {len(self._matches)} lines" if self._wanted else "",
             "" if self._follows else "f follows",
@@ -111,12 +111,12 @@ class RunLog(Log):
         return [number for number, line in enumerate(self.lines) if wanted in line.casefold()] if wanted else []
 
     def render_line(self, y: int) -> Strip:
-        """Draw a line, with its number if asked for, and reversed if a search or the cursor of the charts is there."""
+        """Draw a line, with its number if enabled, and reversed if the current match or the charts' cursor is on it."""
         number = y + self.scroll_offset.y
         strip = super().render_line(y)
         if number >= self.line_count:
             return strip
-        # Scrolled to the right, a line has no room to lose at its end.
+        # Not when scrolled to the right: the number would then cut off the end of the line.
         if self._numbered and not self.scroll_offset.x:
             prefix = Segment(f"{number + 1:>4} ", self.rich_style)
             strip = Strip([prefix, *strip.crop(0, max(0, self.size.width - 5))], self.size.width)
@@ -136,13 +136,13 @@ class RunLog(Log):
         self.refresh()
 
     def action_search(self) -> None:
-        """Have the screen ask for a text."""
+        """Request a search text from the screen."""
         self.post_message(self.SearchWanted(self._wanted))
 
     def search(self, text: str) -> None:
-        """Go to the first match of a text from here on; a time of day goes to that time.
+        """Go to the next match of a text from the current position, or to a time of day if the text is one.
 
-        A text that is typed before the log is read waits for it: the log would seem not to contain it.
+        A search before the log is read is delayed until then; otherwise it would find nothing.
         """
         self._pending = "" if self._shown else text
         if self._pending:
@@ -155,15 +155,15 @@ class RunLog(Log):
         self.action_match(1)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave the keys of a search to the screen while nothing is searched."""
+        """Leave the keys of a search to the screen while there is no search text."""
         return bool(self._wanted) if action in ("match", "end_search") else super().check_action(action, parameters)
 
     def action_end_search(self) -> None:
-        """Clear the searched text."""
+        """Clear the search text."""
         self.search("")
 
     def action_match(self, step: int) -> None:
-        """Go to the next match in a direction; after the last one the first comes again."""
+        """Go to the next match in a direction; the first match follows the last one."""
         here = self._pointed if self._pointed is not None else self.scroll_offset.y - (step > 0)
         matches = self._matches
         ahead = [number for number in matches if (number > here if step > 0 else number < here)]
@@ -173,7 +173,7 @@ class RunLog(Log):
             self.app.notify(f"The log does not contain {self._wanted}.", severity="warning", timeout=4)
 
     def _go_to_time(self, text: str) -> None:
-        """Go to the first line that is not older than a time of day; lines without a time are passed over."""
+        """Go to the first line that is not older than a time of day; lines without a time are skipped."""
         found = (n for n, line in enumerate(self.lines) if _TIME.match(line) and line[: len(text)] >= text)
         number = next(found, None)
         if number is None:

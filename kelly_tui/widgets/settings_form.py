@@ -115,11 +115,11 @@ class SettingsForm(VerticalScroll, can_focus=False):
         self.model = spec.name
         for field in SETTING_FIELDS:
             control = self.query_one(f"#field-{field.name}")
-            # An environment variable would win over what is saved here.
+            # An environment variable would override the saved value.
             control.disabled = loaded.origins[f"models.{spec.name}.{field.name}"].startswith("KELLY_")
             choices = {"loss": usable_losses(spec), "state": spec.states}.get(field.name, ())
             if isinstance(control, SettingChoice) and choices:
-                # The first of new options is selected at once, but the user has not chosen it.
+                # Textual selects the first of new options immediately, but the user has not chosen it.
                 with self.prevent(Select.Changed):
                     control.set_options((choice, choice) for choice in choices)
             if isinstance(control, SettingInput):

@@ -25,11 +25,11 @@ from kelly_tui.charts.corpus_pictures import to_levels
 
 _SECONDS_BETWEEN_LINES = 0.1
 NAMES_A_REASON = 200
-"""Number of files that are listed by name for each reason to skip them."""
+"""Maximum number of files that are listed by name for each reason to skip files."""
 LABEL_BINS = 48
-"""Intervals of valence and of arousal in which labels are counted, -1..1."""
+"""Number of bins of valence and of arousal, -1..1, in which labels are counted."""
 _EXAMPLES = 9
-"""Examples of a corpus that are kept to be shown."""
+"""Number of examples of a corpus that are stored for display."""
 
 
 def main(arguments: list[str]) -> None:
@@ -59,14 +59,14 @@ class _Progress:
         self._printed = 0.0
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
-        """Print bytes done and in all, at most ten times a second."""
+        """Print completed and total bytes, at most ten times a second."""
         now = time.monotonic()
         if now - self._printed >= _SECONDS_BETWEEN_LINES or done == total:
             self._printed = now
             _say({"file": file, "stage": stage, "done": done, "total": total, "note": ""})
 
     def note(self, text: str) -> None:
-        """Print a sentence for the person who waits."""
+        """Print a note for the user."""
         _say({"file": "", "stage": "", "done": 0, "total": 0, "note": text})
 
 
@@ -84,7 +84,7 @@ def _get(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def inspect(name: str, settings: Settings) -> dict[str, Any]:
-    """Read a corpus, and return its report with what the screen draws of it, as JSON values."""
+    """Read a corpus, and return its report with the data of the screen's pictures, as JSON values."""
     datasets: list[CorpusDataset] = []
     report = inspect_corpus(name, settings, _progress, datasets.append)
     shown = {
@@ -98,16 +98,16 @@ def inspect(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:
-    """Return valence and arousal of all examples, [n, 2]; one label of each frame only where the frames differ.
+    """Return valence and arousal of all examples, [n, 2]: one label per frame for dynamic labels, else one per example.
 
-    None are returned for a corpus without emotions.
+    The array is empty for a corpus without emotions.
     """
     if dataset.labels.shape[-1] != 2:
         return np.zeros((0, 2), np.float32)
     if dataset.labels.ndim == 2:
         return dataset.labels
     by_frame = dataset.rows.sources == "dynamic"
-    # Frames without a label are NaN, at the beginning of a song as well as after its end.
+    # Frames without a label are NaN, both at the beginning of a song and after its end.
     whole = dataset.labels[~by_frame]
     first = np.isfinite(whole).all(axis=2).argmax(axis=1)
     return np.concatenate([dataset.labels[by_frame].reshape(-1, 2), whole[np.arange(len(whole)), first]])
@@ -119,7 +119,7 @@ def _count_labels(labels: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
     bins = ((np.clip(pairs, -1, 1) + 1) * (LABEL_BINS / 2)).clip(0, LABEL_BINS - 1)
     known = np.isfinite(pairs)
     both = bins[known.all(axis=1)].astype(np.intp)
-    # Two bins as one number, so that pairs are counted as numbers are.
+    # Both bins are combined into one number, because ``bincount`` counts single numbers.
     plane = np.bincount(both @ [LABEL_BINS, 1], minlength=LABEL_BINS**2).reshape(LABEL_BINS, LABEL_BINS)
     valence, arousal = (
         np.bincount(column[is_known].astype(np.intp), minlength=LABEL_BINS)
@@ -159,7 +159,7 @@ def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:
 
 
 def _rounded(frames: NDArray[np.float32]) -> list[list[float]]:
-    # More digits than a picture shows would only make the line longer.
+    # Digits beyond the resolution of a picture would only make the line longer.
     rounded: list[list[float]] = np.round(np.nan_to_num(np.atleast_2d(frames)), 4).tolist()
     return rounded
 
