@@ -10,7 +10,7 @@ from torch.optim.adam import adam
 
 
 class FlatAdam:
-    """Adam with gradient clipping, for networks whose steps cost more in calls than in arithmetic.
+    """Adam with gradient clipping, for networks in which the calls of a step take longer than its arithmetic.
 
     All weights are concatenated in one vector; the network's parameters become views of it. Clipping and stepping are
     then one operation each instead of one per parameter.
@@ -21,7 +21,8 @@ class FlatAdam:
         gradient_clip: maximum L2 norm of a step's gradient; 0 does not clip.
 
     Attributes:
-        gradient: gradient of all weights, concatenated in the network's order; filled before each step, scaled by it.
+        gradient: gradient of all weights, concatenated in the network's order; the caller fills it before each step,
+            which scales it in place.
         learning_rate: learning rate of the following steps.
     """
 
@@ -41,9 +42,9 @@ class FlatAdam:
 
     @torch.no_grad()
     def step(self, weight: Tensor) -> None:
-        """Divide the gradient of a weighted sum by its ``weight``, clip it, and update the weights.
+        """Divide the gradient of a weighted loss sum by its ``weight``, clip it, and update the network.
 
-        A weight of 0, of a batch in which everything is masked, leaves a gradient of 0.
+        ``weight`` is the sum of the loss weights. If everything in a batch is masked, it is 0 and the gradient stays 0.
         """
         # The smallest normal number in place of 0 avoids 0 / 0, which would make every weight NaN.
         factor = 1.0 / weight.clamp(min=torch.finfo(weight.dtype).tiny)
@@ -52,7 +53,7 @@ class FlatAdam:
             norm = torch.linalg.vector_norm(self.gradient) * factor
             factor = factor * (self._gradient_clip / norm).clamp_(max=1.0)
         self.gradient.mul_(factor)
-        # The function instead of torch.optim.Adam, whose bookkeeping takes longer than the update of so few weights.
+        # Not torch.optim.Adam, whose bookkeeping takes longer than the update of so few weights.
         adam(
             [self._weights],
             [self.gradient],

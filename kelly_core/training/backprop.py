@@ -16,8 +16,8 @@ from kelly_core.training.networks import KellyNetwork, activate
 Map = Callable[..., Iterator[Any]]
 """Signature of the built-in ``map``; the map of an executor computes several items in parallel."""
 _Back = Callable[[Tensor, Sequence[Tensor]], Tensor]
-"""Backward function of a layer: it takes the gradient with respect to the outputs, writes those with respect to the
-parameters, and returns that with respect to the inputs.
+"""Backward function of a layer: it takes the gradient with respect to the outputs, writes the gradients with respect to
+the parameters, and returns the gradient with respect to the inputs.
 """
 
 
@@ -28,7 +28,7 @@ class GradientAccumulator:
     on how many are computed in parallel.
 
     Args:
-        network: network whose parameters the gradient is taken with respect to.
+        network: network; the gradient is taken with respect to its parameters.
         loss: loss function.
         gradient: vector that receives the gradient of each batch, concatenated in the network's order.
     """
@@ -42,7 +42,7 @@ class GradientAccumulator:
 
     def __call__(self, parts: Sequence[TensorBatch], parallel_map: Map = map) -> LossSums:
         """Write the gradient of a batch's weighted loss sum to ``gradient``; return loss sum and weight sum."""
-        # One micro-batch writes to the gradient itself, which saves a copy of it at each step.
+        # A single micro-batch writes directly to the gradient, which saves a copy at each step.
         if len(parts) == 1:
             return self._chain(parts[0], self._whole)
         if len(parts) > len(self._rows):
@@ -50,7 +50,7 @@ class GradientAccumulator:
             self._parts = [self._by_parameter(row) for row in self._rows]
         # Each micro-batch writes to its own row, so that threads never add to the same memory.
         sums = list(parallel_map(self._chain, parts, self._parts[: len(parts)]))
-        # The order of this sum depends on the number of rows only, and so does its rounding.
+        # The order of this sum, and so its rounding, depends only on the number of rows.
         torch.sum(self._rows[: len(parts)], dim=0, out=self._gradient)
         total, weight = torch.stack([torch.stack(pair) for pair in sums]).sum(dim=0)
         return total, weight
@@ -64,14 +64,14 @@ class GradientAccumulator:
 class BackwardPass:
     """Gradients of a chain of layers.
 
-    For matrices this small, the bookkeeping of autograd takes as long as the products; without it a step of the dense
-    networks takes 0.5 to 0.7 of the time. All other layers use autograd.
+    For matrices this small, the bookkeeping of autograd takes as long as the matrix products; without it a step of the
+    dense networks takes 0.5 to 0.7 of the time. All other layers use autograd.
     """
 
     def __init__(self, network: KellyNetwork, loss: str) -> None:
         self._loss, self._output = loss, network.spec.output_activation
         activations: list[str] = [layer.activation for layer in network.spec.layers]
-        activations[-1] = ""  # The losses apply the last one.
+        activations[-1] = ""  # The loss functions apply the last activation.
         self._layers: list[_DenseLayer | _AutogradLayer] = [
             _DenseLayer(module, activation, first=not index)
             if isinstance(module, nn.Linear)
@@ -89,7 +89,7 @@ class BackwardPass:
         logits = x.view_as(batch.targets)
         sums = weighted_loss(self._loss, self._output, logits, batch)
         grad = loss_gradient(self._loss, self._output, logits, batch).flatten(0, 1)
-        # Backwards through the layers, so the gradients are filled from their end.
+        # The loop runs from the last layer to the first, so ``gradient`` is filled from its end.
         end = len(gradient)
         for layer, back in zip(reversed(self._layers), reversed(backs), strict=True):
             start = end - layer.parameters
@@ -130,7 +130,7 @@ class _AutogradLayer:
 
     def forward(self, x: Tensor, examples: int) -> tuple[Tensor, _Back]:
         """Return outputs [F, out] for the concatenated frames [F, in] of some examples, and their backward function."""
-        # The caller disables autograd; layers over time need it. The detached input cuts the graph below this layer.
+        # The caller disables autograd, which this layer needs. The detached input cuts the graph below this layer.
         with torch.enable_grad():
             inputs = x.view(examples, -1, x.shape[-1]).detach().requires_grad_()
             outputs = activate(self._activation, advance(self._module, inputs, None)[0])

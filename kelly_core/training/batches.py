@@ -19,8 +19,8 @@ from kelly_core.training.hyperparameters import Hyperparameters
 _BATCHES_PER_READ = 16
 """Batches read from the dataset at a time: enough to spread the cost of a read, few enough to bound memory."""
 _MAX_MICRO_BATCHES, _MIN_MICRO_BATCH_SIZE = 16, 16
-"""Micro-batches of a batch of sequences on the CPU. Their gradients must be summed, so more of them cost more than they
-gain; smaller ones are slow, and larger ones exceed the cache of a core.
+"""Limits for the micro-batches of a batch of sequences on the CPU. Summing the gradients of more micro-batches costs
+more than it gains; smaller ones are slow, and larger ones exceed the cache of a core.
 """
 
 
@@ -31,8 +31,8 @@ class TensorBatch:
     Attributes:
         inputs: [N, T, in].
         targets: [N, T, out].
-        weights: of the targets; they broadcast to them.
-        pooled: [N], whether an example's target is that of its mean output over time; None if none is.
+        weights: loss weights, which broadcast to the targets.
+        pooled: [N], True if an example's target applies to its mean output over time; None if no example is pooled.
     """
 
     inputs: Tensor
@@ -44,8 +44,8 @@ class TensorBatch:
     def of(cls, batch: Batch, device: torch.device, *, single_frames: bool = False) -> TensorBatch:
         """Move a batch to ``device``.
 
-        ``single_frames`` makes every frame of a sequence an example, [N T, 1, …]; the label of a whole sequence then is
-        the label of each of its frames.
+        ``single_frames`` makes every frame of a sequence an example, [N T, 1, …]; the label of a whole sequence then
+        applies to each of its frames.
         """
         arrays = [batch.inputs, batch.targets, batch.weights]
         if single_frames:
@@ -61,7 +61,7 @@ class TensorBatch:
         return len(self.inputs)
 
     def batches(self, size: int) -> Iterator[TensorBatch]:
-        """Split into batches of ``size`` examples, the last perhaps smaller, as views."""
+        """Split into batches of ``size`` examples, of which the last may be smaller, as views."""
         parts = [torch.split(tensor, size) for tensor in (self.inputs, self.targets, self.weights)]
         pooled = repeat(None) if self.pooled is None else torch.split(self.pooled, size)
         return map(TensorBatch, *parts, pooled)
@@ -77,8 +77,8 @@ class BatchLoader:
     """Reader of a training's examples in batches, split into micro-batches.
 
     Attributes:
-        micro_batches: least number of micro-batches in a batch, as the device's memory requires.
-        parallel: whether micro-batches are worth computing in parallel: sequences on the CPU.
+        micro_batches: minimum number of micro-batches in a batch, as the device's memory requires.
+        parallel: True if it is faster to compute micro-batches in parallel: for sequences on the CPU.
     """
 
     def __init__(self, spec: ModelSpec, dataset: Dataset, settings: Hyperparameters, device: torch.device) -> None:
@@ -100,12 +100,12 @@ class BatchLoader:
         """Yield the training examples in a new order and with new noise, both drawn from ``rng``."""
         order = rng.permutation(self._dataset.train)
         for batch in self._read(lambda indices: self._dataset.train_batch(indices, rng), order):
-            # Shuffled across what was read, so that the frames of a step come from many sequences.
+            # Shuffled across all examples of one read, so that the frames of a step come from many sequences.
             shuffled = batch.take(rng.permutation(len(batch))) if self._single_frames else batch
             yield from shuffled.batches(self._size)
 
     def validation(self) -> Iterator[TensorBatch]:
-        """Yield the validation examples that choose the epoch, in their order, without noise."""
+        """Yield the validation examples by which the best epoch is selected, in their order, without noise."""
         for batch in self._read(self._dataset.eval_batch, self._dataset.choosing):
             yield from batch.batches(self._size)
 

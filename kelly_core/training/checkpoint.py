@@ -33,7 +33,7 @@ MAX_BYTES = 256_000_000
 _LARGEST_COUNT = 2**31
 _LARGEST_NUMBER = 2**63
 _DEEPEST = 20
-"""Levels of tables and lists in a checkpoint; the quality record has five."""
+"""Maximum nesting depth of tables and lists in a checkpoint; the quality record has five levels."""
 
 
 def _not_nan(value: float) -> float:
@@ -68,7 +68,7 @@ class Checkpoint:
         metrics: metrics of the best weights.
         rollbacks: number of automatic rollbacks to the best weights after a divergence.
         quality: ``QualityRecord`` of the best weights as JSON values; empty until the training has ended.
-        average: moving mean of the weights over the epochs; empty where none is taken and in older files.
+        average: moving mean of the weights over the epochs; empty if it is not computed, and in older files.
     """
 
     model: str
@@ -140,13 +140,13 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
 
 def random_states(rng: np.random.Generator) -> dict[str, Any]:
     """Return the states of the training's generator and of PyTorch's on all devices."""
-    # Of every generator that a step may draw from, or a resumed training would differ from an uninterrupted one.
+    # A step may draw from any of them; if one were missing, a resumed training would differ from an uninterrupted one.
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"numpy": rng.bit_generator.state, "torch": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore_random_states(states: dict[str, Any], rng: np.random.Generator, device: torch.device) -> None:
-    """Set all generators to the states of ``random_states``; those of GPUs only for a training on one."""
+    """Set all generators to the states of ``random_states``; those of GPUs only if the training runs on a GPU."""
     rng.bit_generator.state = states["numpy"]
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and states["cuda"]:
@@ -160,7 +160,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         CheckpointError: the file cannot be written.
     """
     content = {"format": FORMAT} | {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
-    # Serialized in memory first: torch turns a full disk into an error of its own, without the system's reason.
+    # Serialized in memory first: if the disk is full, torch raises an error of its own without the system's reason.
     buffer = BytesIO()
     torch.save(content, buffer)
     atomic_write(path, lambda file: file.write(buffer.getbuffer()), error=CheckpointError)
@@ -185,7 +185,7 @@ class _CorruptedError(Exception):
 def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
     """Return the checkpoint that a file holds, with every value checked."""
     version = content.get("format")
-    # A tensor has no truth value of its comparison.
+    # The type first: the file may hold a tensor, and its comparison has no single truth value.
     if type(version) is not int or version != FORMAT:
         shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"
@@ -207,7 +207,7 @@ def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
-            # The size of the open file, because the path may lead to another file by now.
+            # This is the size of the open file; the path may point to another file by now.
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise CheckpointError(f"is larger than {format_bytes(MAX_BYTES)}", where=path)
             # A few kilobytes can inflate to gigabytes, so sizes are compared before torch reads anything.
@@ -237,7 +237,7 @@ def _tensors(value: object, depth: int = 0) -> Iterator[Tensor]:
 
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:
-    """Return the error for a file that PyTorch cannot read; an export passed by mistake is named as one."""
+    """Return the error for a file that PyTorch cannot read; it says so if the file is an export passed by mistake."""
     with open_regular(path) as file:
         start = file.read(_PEEKED_BYTES).lstrip()
     if not start.startswith(b"{"):
@@ -273,7 +273,7 @@ def _check_kinds(checkpoint: Checkpoint) -> None:
     values = {name: getattr(checkpoint, name) for name in _KINDS}
     _check_table(values, _KINDS, "")
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.")
-    # An int of a file may have any size, and both are counted on from.
+    # A file may hold an int of any size, and a resumed training continues to count from both.
     for name in ("epoch", "rollbacks"):
         if not 0 <= values[name] < _LARGEST_COUNT:
             raise _CorruptedError(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}")
@@ -301,7 +301,7 @@ def _check_row(row: object, name: str) -> None:
 
 
 def _check_plain(value: object, name: str, depth: int = 0) -> None:
-    """Raise an error unless a value consists of tables, lists, text and numbers, as JSON holds them."""
+    """Raise an error unless a value consists of tables, lists, text and numbers, as in JSON."""
     if isinstance(value, dict | list | tuple) and depth < _DEEPEST:
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:
@@ -331,7 +331,7 @@ def _check_inputs(checkpoint: Checkpoint) -> None:
             raise _CorruptedError(f"`{name}` holds values that are not finite numbers")
     for field_name in ("network", "best_network", "average"):
         for name, tensor in getattr(checkpoint, field_name).items():
-            # A batch normalization counts its batches.
+            # Batch normalization counts batches in an integer.
             kind = torch.int64 if name.endswith(".num_batches_tracked") else torch.float32
             if not isinstance(tensor, Tensor) or tensor.dtype != kind:
                 raise _CorruptedError(f"`{field_name}.{name}` is not a tensor of {kind}")
@@ -405,7 +405,7 @@ def _check_resumed_state(checkpoint: Checkpoint) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _CorruptedError(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}") from error
-    # A state of another length is refused by PyTorch, but only once the training runs.
+    # PyTorch refuses a state of another length, but only when the training sets it.
     if state.random.torch.dtype != torch.uint8 or state.random.torch.shape != torch.get_rng_state().shape:
         raise _CorruptedError("`random.torch` is not a state of PyTorch's generator")
     if not {"best_epoch", "val_loss"} <= checkpoint.metrics.keys():

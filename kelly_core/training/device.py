@@ -25,7 +25,7 @@ def resolve_device(name: str) -> torch.device:
     """Return the device called "auto", "cpu", "cuda" or "mps"; "auto" is the fastest one available.
 
     Raises:
-        TrainingError: there is no such device here.
+        TrainingError: this machine does not have the device.
     """
     devices = available_devices()
     if name == "auto":
@@ -40,7 +40,7 @@ def cpu_workers(threads: int) -> Iterator[Executor]:
     """Context manager for threads that compute the micro-batches of a batch; PyTorch uses one thread in each of them.
 
     Steps of networks this small are too short for parallel operations. A micro-batch per thread keeps the cores busy
-    for longer and loses less speed beside other processes.
+    for longer and slows down less while other processes compute.
 
     Denormal numbers are flushed to zero in these threads and in the calling one. The moments of a weight whose gradient
     is always zero (a ReLU that never fires) decay into denormals, with which a step of Adam takes 13 times as long.

@@ -31,7 +31,7 @@ class Estimate:
         steps: optimizer steps per epoch.
         seconds_per_epoch: seconds of training and validation per epoch.
         seconds: seconds of all epochs.
-        memory_bytes: peak memory of the process in the trial, its data included.
+        memory_bytes: peak memory of the process in the trial, including its data.
         device_memory_bytes: peak memory on the GPU; 0 without one.
     """
 

@@ -51,12 +51,12 @@ def evaluate_network(
 def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Split) -> QualityRecord:
     """Measure an export with the plugin's inputs: raw features, each sequence from zero state.
 
-    A file of an earlier version of the emotion code gets its own codes.
+    The codes are converted for a file with an earlier version of the emotion code.
 
     Raises:
         NoSplitError: the dataset has no such split.
-        DataError: the dataset was generated again in place of the examples that the file was trained on.
-        ExportError: the file does not fit the dataset, or the networks in PyTorch do not know a layer.
+        DataError: the dataset is generated, and the file was trained on other examples.
+        ExportError: the file does not fit the dataset, or ``TorchEngine`` does not support a layer.
     """
     if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
         raise ExportError(f"does not take what {dataset.name} gives", where=export.path)
@@ -82,6 +82,6 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
         return quality
     if not known:
         return replace(quality, chose_epoch=None, notes=(*quality.notes, _OTHER_DATA))
-    # An earlier version chose the epoch on all validation examples.
+    # Earlier versions selected the best epoch on all validation examples.
     judged = isinstance(trained_on, dict) and bool(trained_on.get("judging_examples"))
     return replace(quality, chose_epoch=not judged)

@@ -26,7 +26,7 @@ from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
 
 _CLOSED_FORGET_BIAS = -100.0
-"""Bias that closes a forget gate: the gate's other inputs are 0, and σ(-100) is 0 beside any number of float32."""
+"""Bias that closes a forget gate: the gate's other inputs are 0, and σ(-100) is below the resolution of float32."""
 
 
 def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural") -> None:
@@ -40,7 +40,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
     """
     layers = exported_layers(checkpoint)
     spec, data, normalizer = checkpoint.spec, checkpoint.dataset, checkpoint.normalizer
-    # An earlier program recorded no version of the emotion code.
+    # Earlier versions of the program recorded no version of the emotion code.
     version = int(data.get("code_version", 1))
     metadata = build_metadata(
         model_name=checkpoint.model,
@@ -64,7 +64,7 @@ def export_network(checkpoint: Checkpoint, path: Path, layout: Layout = "rtneura
             normalizer.mean.astype(np.float32),
             # An input that the network ignores stays at its mean.
             normalizer.deviation.astype(np.float32),
-            # Golden codes are those of the present version, which a network of another one was not trained on.
+            # Golden codes have the current version; a network with another version was not trained on them.
             spec.code_inputs if version == CODE_VERSION else 0,
         ),
         code_version=version if spec.has_code else None,
@@ -77,7 +77,7 @@ class Replacement:
     """Result of an export to a path at which another export may exist.
 
     Attributes:
-        written: the new export is there.
+        written: True if the new export was written.
         text: one sentence on what was replaced or kept, "" if nothing was there or it had the same weights.
     """
 
@@ -88,11 +88,11 @@ class Replacement:
 def replace_export(
     checkpoint: Checkpoint, path: Path, layout: Layout = "rtneural", *, keep_best: bool = False
 ) -> Replacement:
-    """Write an export as ``export_network`` does, and keep another training's that it replaces.
+    """Write an export as ``export_network`` does, and keep the export of another training that it replaces.
 
-    The former export becomes ``<model>.previous.json``. With ``keep_best`` a better one stays in its place, and the new
-    weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses compare only on the same examples; an export of
-    real data is better than one of generated data.
+    The former export becomes ``<model>.previous.json``. With ``keep_best`` a better former export stays in place, and
+    the new weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses are compared only if they are of the
+    same examples; an export of real data is better than one of generated data.
 
     Returns:
         True if the file was written, and what was replaced or kept.
@@ -148,14 +148,15 @@ def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
 
 
 def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
-    """Return a model's input without information: the mean of its audio in training, the code of a neutral emotion.
+    """Return a model's input without information: the training mean of audio inputs, the code of a neutral emotion.
 
-    Zeros in place of a code would be read as neutral, too, but no emotion has that code, so none was trained on it.
+    A model would read zeros in place of a code as neutral, too, but no emotion has that code, so it is not in the
+    training data.
 
     Args:
         spec: the model.
-        mean: of each raw input in training, [in]; not looked at where the input is a code.
-        version: of the emotion code.
+        mean: mean of each raw input in training, [in]; ignored if the input is a code.
+        version: version of the emotion code.
     """
     neutral = np.array(mean, np.float64)
     neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
@@ -170,7 +171,7 @@ def _describe_inputs(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     """
     spec, best_constant = checkpoint.spec, checkpoint.dataset.get("best_constant")
     features: dict[str, Any] = {NEUTRAL_INPUT: neutral_input(spec, checkpoint.normalizer.mean, version)}
-    # An earlier program did not record it.
+    # Checkpoints of earlier versions lack it.
     if spec.code_inputs and best_constant is not None:
         features[MARGINAL] = best_constant
     # The first half of the code holds no context; a model may take only that half.
@@ -227,7 +228,7 @@ def _forgetful(lstm: LstmWeights) -> LstmWeights:
 
 
 def run_checkpoint(path: Path, weights_hash: str, inputs: Array) -> Array:
-    """Return outputs [T, out] of a checkpoint's own network in PyTorch, to which those of its export must be equal.
+    """Return outputs [T, out] of a checkpoint's own network in PyTorch, which the outputs of its export must match.
 
     Args:
         path: the checkpoint.

@@ -34,7 +34,7 @@ class TrainingFiles:
     Args:
         output: folder of the training.
         stem: beginning of every file name.
-        settings: decide which files are written, and what a resumed training must have in common.
+        settings: they determine which files are written, and what a resumed training must have in common.
         listen: receives an event for every checkpoint.
     """
 
@@ -80,7 +80,7 @@ class TrainingFiles:
             write_history(self.history, state.model, state.history, state.metrics)
 
     def best_state(self, current: Checkpoint) -> Checkpoint:
-        """Return the state to roll back to: of a resumed training its best checkpoint if kept, otherwise ``current``.
+        """Return the state to roll back to: the best checkpoint of a resumed training if kept, otherwise ``current``.
 
         Raises:
             CheckpointError: the best checkpoint cannot be read.

@@ -28,7 +28,7 @@ EpochRow = dict[str, Any]
 def epoch_row(
     epoch: int, train_loss: float, val_loss: float, learning_rate: float, seconds: float, frames: int
 ) -> EpochRow:
-    """Return the row of an epoch in which ``frames`` were trained on in some seconds, validation not included."""
+    """Return the row of an epoch; training on its ``frames`` took ``seconds``, validation not included."""
     return {
         "epoch": epoch,
         "train_loss": train_loss,
@@ -48,7 +48,7 @@ class _Epoch(BaseModel):
 
 
 class _BestEpoch(BaseModel):
-    """Metrics of the best epoch that a curve needs; the last two are drawn as levels."""
+    """Metrics of the best epoch that a curve needs; the last two are drawn as horizontal lines."""
 
     best_epoch: Count
     val_loss: BoundedLoss
@@ -101,7 +101,7 @@ def write_history(
 
     Args:
         path, model: the JSON file, and the name of the model.
-        rows: one an epoch, all with the same keys.
+        rows: one per epoch, all with the same keys.
         metrics: metrics of the best epoch; ``best_epoch`` among them.
         quality: ``QualityRecord`` of the best epoch as JSON values; None until the training has ended.
 
@@ -150,5 +150,5 @@ class TensorBoardWriter:
             }
             for name, value in values.items():
                 self._writer.add_scalar(f"{event.model}/{name}", value, event.epoch)
-            # The writer itself would keep an epoch for two minutes before a viewer could see it.
+            # Without a flush the writer keeps an epoch in memory for up to two minutes, where no viewer sees it.
             self._writer.flush()

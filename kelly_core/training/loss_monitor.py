@@ -74,7 +74,7 @@ class EarlyStopping:
 
 
 SEVERAL = 5
-"""Epochs from which a trend is judged: one or two losses may lie anywhere."""
+"""Epochs from which a trend is judged; one or two losses may be outliers."""
 LONG_WITHOUT_PATIENCE = 10
 """Epochs without progress that count as a plateau if early stopping allows any number."""
 CLEAR_RISE = 0.02
@@ -139,7 +139,7 @@ class LossMonitor:
     def advice(self) -> str:
         """Describe the concern and a remedy.
 
-        How many epochs of patience are left is not a part of it: the text stays on screens while that number falls.
+        The text does not contain the remaining patience: it stays on screens while that number falls.
         """
         if self.concern == "overfitting":
             best = self._progress.best_loss
@@ -171,7 +171,7 @@ def divergence(
 ) -> str:
     """Describe why an epoch's losses count as divergence; "" if they do not.
 
-    ``before`` has the training and validation loss of each epoch before it.
+    ``before`` holds the training and validation losses of the earlier epochs.
     """
     # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):

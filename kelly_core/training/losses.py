@@ -1,8 +1,8 @@
 """The losses, weighted by example, frame and output; their gradients, and the backward pass of a network.
 
 A spec may name a loss of its own: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
-with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and what to divide by. The
-loss of several examples is the sum of the totals over the sum of the sizes. Sizes must not depend on the outputs. The
+with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and its divisor. The loss
+of several examples is the sum of the totals over the sum of the sizes. Sizes must not depend on the outputs. The
 function must be differentiable with respect to the outputs; training and evaluation both use it."""
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch
     frame.
 
     Args:
-        loss: which loss.
-        activation: of the last layer, applied here in a stable form.
+        loss: name of the loss.
+        activation: activation of the last layer, applied here in a stable form.
         logits: [N, T, out] before the last activation.
         batch: targets [N, T, out] and weights that broadcast to them.
     """
@@ -76,7 +76,7 @@ def pool(outputs: Tensor, weights: Tensor, pooled: Tensor) -> Tensor:
 
 
 def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch) -> Tensor:
-    """Return the gradient of the sum of ``losses.weighted_loss`` by the logits [N, T, out].
+    """Return the gradient of the sum of ``losses.weighted_loss`` with respect to the logits [N, T, out].
 
     For both cross-entropies it is output minus target (Bishop, Pattern Recognition and Machine Learning, 2006, 4.3);
     the output is multiplied by the sum of the soft targets, which need not be 1.

@@ -73,7 +73,7 @@ def train_in_parallel(
             pending -= ended
             for future in ended:
                 yield _result_of(future)
-        # The last child may have sent events between the look above and its end.
+        # The last child may have sent events between the check above and its end.
         _forward_events(channel, listen)
 
 
@@ -95,7 +95,7 @@ class _Channel:
         return cls(context.Queue(), context.Event(), context.Event(), rollbacks, changes, os.getpid())
 
     def send(self, requests: Requests, *, is_paused: bool) -> None:
-        """Pass on what the observers request to the children."""
+        """Forward the observers' requests to the children."""
         if requests.should_stop():
             self.stop.set()
         (self.hold.set if is_paused else self.hold.clear)()
@@ -118,7 +118,7 @@ class _Channel:
         """Return True once per request."""
         requested = self.rollbacks[model].is_set()
         if requested:
-            # A request that arrives between both lines is the same request.
+            # A request that arrives between these two lines is treated as the same request.
             self.rollbacks[model].clear()
         return requested
 
@@ -134,12 +134,12 @@ class _Channel:
     def _end_with_parent(self) -> None:
         """Exit if the parent has ended: nothing would read the events, and the output folder would not be locked."""
         if os.getppid() != self.parent:
-            # Not sys.exit: the handlers at exit would wait for a queue that is no longer read.
+            # Not sys.exit, whose exit handlers would wait for a queue that is no longer read.
             os._exit(1)
 
 
 def _with_share_of_threads(settings: Settings, jobs: int) -> Settings:
-    """Return the settings of each of some processes, with its share of the CPU threads."""
+    """Return the settings for each of ``jobs`` processes, with its share of the CPU threads."""
     # Without a share each process would start as many threads as there are cores, and they would wait for each other.
     share = settings.training.threads or max(1, (os.cpu_count() or 1) // jobs)
     return settings.model_copy(update={"training": settings.training.model_copy(update={"threads": share})})
@@ -161,14 +161,14 @@ def _pool(jobs: int, context: SpawnContext, channel: _Channel) -> Iterator[Proce
     try:
         yield pool
     finally:
-        # After an error of this process, too: otherwise the children would train to their end.
+        # Also after an error of this process: otherwise the children would complete their trainings.
         channel.stop.set()
         channel.hold.clear()
         pool.shutdown(cancel_futures=True)
 
 
 def _gpu_of(worker: int) -> int | None:
-    """Return the GPU that a worker uses; None for all, if there is at most one."""
+    """Return the GPU that a worker uses; None (all GPUs) if there is at most one."""
     import torch
 
     count = torch.cuda.device_count()
@@ -176,14 +176,14 @@ def _gpu_of(worker: int) -> int | None:
 
 
 def _forward_events(channel: _Channel, listen: Listener) -> None:
-    """Pass on the events that have arrived; wait shortly for the first."""
+    """Forward the events that have arrived; wait briefly for the first."""
     wait = _POLL_SECONDS
     while True:
         try:
             listen(channel.events.get(timeout=wait))
         except queue.Empty:
             return
-        # Only the first event is worth waiting for; the loop above has requests to look at.
+        # Wait only for the first event: the calling loop must also check for requests.
         wait = 0.001
 
 

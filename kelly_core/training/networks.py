@@ -27,13 +27,13 @@ from kelly_core.engines.torch_engine import LayerStates, advance
 from kelly_core.spec import MODELS, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 
 _LEAST_PROBABILITY = 1e-6
-"""Initial probability of what no training example has: about one in all beats of a small corpus."""
+"""Initial probability of an output that no training example has: about one in all beats of a small corpus."""
 _LARGEST_TANH = 0.99
-"""Largest initial output of tanh, which still has a gradient there."""
+"""Largest initial output of tanh, at which it still has a gradient."""
 _EPSILON = 1e-5
-"""Added to the variance by a batch normalization, as by default in PyTorch."""
+"""Number that batch normalization adds to the variance, the default of PyTorch."""
 _KEPT_SHARE = 0.8
-"""Share of the mean of the weights that stays from epoch to epoch, once there are five."""
+"""Share of the previous mean in the moving mean of the weights, from the fifth epoch on."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "": lambda x: x,
@@ -63,7 +63,7 @@ class KellyNetwork(nn.Module):
 
         Args:
             x: [N, T, in].
-            state: of each layer after the frames before; None starts from zero.
+            state: state of each layer after the earlier frames; None starts from zero.
 
         Returns:
             [N, T, out] and the state of each layer after these frames.
@@ -116,7 +116,8 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
     """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that output.
 
     The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end
-    of its range, where they are infinite, counts as just inside it. A last layer without a bias of its own stays.
+    of its range, where they are infinite, counts as just inside it. A last layer without a bias of its own is not
+    changed.
     """
     last = network.layers[-1]
     if not isinstance(last, nn.Linear | nn.Conv1d) or last.bias is None:
@@ -139,16 +140,16 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
 
 
 def copy_weights(network: KellyNetwork) -> dict[str, Tensor]:
-    """Return weights that later steps do not change; ``state_dict`` alone aliases them."""
+    """Return a copy of the weights; later steps would change the tensors that ``state_dict`` returns."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
 @torch.no_grad()
 def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) -> None:
-    """Update the moving mean of the weights at the end of an epoch; the first five epochs count alike.
+    """Update the moving mean of the weights at the end of an epoch; the first five epochs have equal weight.
 
     Args:
-        average: network with the mean, changed in place; ``network`` itself if no mean is taken.
+        average: network with the mean, changed in place; ``network`` itself if no mean is computed.
         network: network with the weights of the epoch.
         epochs: complete epochs before it.
     """
@@ -158,7 +159,7 @@ def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) ->
     kept = min(_KEPT_SHARE, epochs / (epochs + 1))
     current = network.state_dict()
     for name, mean in average.state_dict().items():
-        # A batch normalization counts its batches in whole numbers, which have no mean.
+        # Batch normalization counts batches in an integer, which is copied, not averaged.
         mean.copy_(torch.lerp(current[name], mean, kept) if mean.is_floating_point() else current[name])
 
 

@@ -46,7 +46,7 @@ def train_model(
     """
     started = time.monotonic()
     corpus = settings.models[spec.name].dataset
-    # Results of the earlier steps stay known if a later one fails.
+    # The results of earlier steps are kept if a later one fails.
     done = ModelResult(spec.name, corpus, False, None, None, 0, {}, 0.0)
     try:
         dataset = open_dataset(corpus, settings, progress(corpus))
@@ -68,7 +68,7 @@ def train_model(
     except Exception as fault:
         if spec in CHAIN_MODELS:
             raise
-        # The code of an installed package may raise anything; it must not cost the other models.
+        # The code of an installed package may raise any exception, which must not end the training of the other models.
         done = replace(done, error=f"unexpected {type(fault).__name__}: {fault}")
         traceback.print_exc()
     return replace(done, seconds=time.monotonic() - started)

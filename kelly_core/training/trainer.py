@@ -47,7 +47,7 @@ from kelly_core.training.plots import plot_losses
 MAX_ROLLBACKS = 3
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 _GENERATED_EXAMPLES = 256
-"""Generated examples from which the initial output is computed: each is generated again, so all would take a minute."""
+"""Generated examples from which the initial output is computed; they are not stored, and all would take a minute."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TrainingResult:
         epoch: complete epochs.
         metrics: of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
             ``bayes_loss`` and ``epsilon``.
-        checkpoint, quality: final state with the best weights, and their quality; None if none was validated.
+        checkpoint, quality: final state with the best weights, and their quality; None if no weights were validated.
     """
 
     reason: EndReason
@@ -71,7 +71,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class Requests:
-    """Functions that a training calls to learn what its observers request.
+    """Functions that a training calls to get the requests of its observers.
 
     Attributes:
         should_stop: polled after each step; True ends the training.
@@ -99,7 +99,7 @@ class Trainer:
         batches: the examples, split as the device's memory requires.
         stopping: best loss and early stopping.
         loss_monitor: detects plateaus and overfitting.
-        history: one row an epoch.
+        history: one row per epoch.
         constant: best constant output on the training examples, [out].
         baseline: validation loss of that output.
         parallel_map: computes micro-batches, in parallel if that is faster.
@@ -138,7 +138,7 @@ class Trainer:
         self.device = resolve_device(settings.device)
         self.constant = best_constant(dataset, settings.loss, _GENERATED_EXAMPLES if dataset.synthetic else 0)
         network = build_network(spec, settings.seed)
-        # Problems of evaluation and export are raised here, not after hours of training.
+        # Errors of evaluation and export are raised here, not after hours of training.
         metrics_of(spec)
         fold_normalization(weights_of(spec, network.state_dict()), dataset.normalizer)
         start_at(network, self.constant)
@@ -169,7 +169,7 @@ class Trainer:
 
         Args:
             resume: continue from the latest checkpoint, or start at the beginning if there is none.
-            renew_patience: continue a training that early stopping has ended, too.
+            renew_patience: also continue a training that early stopping has ended.
             unsaved_rate: learning rate that was in force when the training was interrupted, if the checkpoint to resume
                 does not hold it yet.
 
@@ -316,7 +316,7 @@ class Trainer:
         if self.settings.epochs != checkpoint.settings["epochs"]:
             self.stopping.renew_patience()
         self.history = list(checkpoint.history)
-        # The monitor's state is a function of the losses, so that it needs no place in the checkpoint.
+        # The monitor's state is a function of the losses, so the checkpoint need not hold it.
         self.loss_monitor = LossMonitor.of(self._losses, patience, min_delta)
         self.epoch = checkpoint.epoch
         self.rollbacks = checkpoint.rollbacks
@@ -355,7 +355,7 @@ class Trainer:
     def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
         """Return to the best weights with half the learning rate. Return the state from which training continues.
 
-        A rate that was raised since then is undone: the new rate is never above that of the best epoch. Requested
+        An increase of the rate since then is undone: the new rate is never above that of the best epoch. Requested
         rollbacks are not counted: the limit exists to end a training that diverges again and again.
         """
         rollbacks, half = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
@@ -382,7 +382,7 @@ class Trainer:
         return self._save_now()
 
     def _save_now(self) -> Checkpoint:
-        """Save the state before the next epoch is complete, so that a stop in that epoch keeps it."""
+        """Save the state at once, so that a stop during the next epoch does not lose it."""
         state = self.state()
         if self.epoch and self.settings.save_latest:
             self.files.save("latest", state)
@@ -402,8 +402,8 @@ class Trainer:
     def _keep_stopped(self, last: Checkpoint) -> None:
         """Return to the last complete epoch and make sure that it can be resumed.
 
-        A training stopped in its first epoch keeps its current weights as the best, so that there is something to
-        export, unless an earlier training left a checkpoint, which is worth more.
+        A training stopped in its first epoch keeps its current weights as the best, so that they can be exported,
+        unless an earlier training left a best checkpoint, which is not replaced.
         """
         if self.epoch:
             self.load_state(last)
@@ -419,7 +419,7 @@ class Trainer:
     def _evaluate(self, reason: EndReason) -> QualityRecord:
         """Evaluate the best weights, and add the result to the checkpoints that hold them and to the history.
 
-        A training killed before this is complete finds all epochs done when it is resumed, and does it then.
+        If the training is killed before this is complete, a resumed training finds all epochs done and evaluates then.
         """
         state = self.state()
         network = state.best().to(self.device)
