@@ -34,11 +34,11 @@ def export_best(run: Run, target: Path) -> BestExports:
         target: an empty folder.
 
     Raises:
-        RunError: no model of the run has a checkpoint yet, or another training has replaced one.
+        RunError: no model of the run has a checkpoint yet, or another training has replaced a checkpoint.
         CheckpointError: a checkpoint is damaged.
         ExportError: weights are not finite, or a file cannot be written.
     """
-    # torch is loaded only here: other uses of runs do without it.
+    # torch is imported only here: other uses of runs do not need it.
     from kelly_core.training.checkpoint import load_checkpoint
     from kelly_core.training.exporting import export_network
     from kelly_core.training.files import checkpoint_path

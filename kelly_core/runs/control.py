@@ -37,7 +37,7 @@ class Request:
             of one model from its next epoch on.
         at_once: stop without finishing the current step or other work.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
-        model: which one to roll back or to change.
+        model: model to roll back or to change.
         learning_rate, patience, epochs: new values of "set"; None leaves a setting as it is.
     """
 
@@ -134,7 +134,7 @@ class RunController:
     def __init__(self, on_change: Callable[[StateChanged], None]) -> None:
         self._on_change = on_change
         self.failure = ""
-        """Why the run must end as failed; "" while it need not."""
+        """Reason to end the run as failed; "" if there is none."""
         # Reentrant, because ``fail`` calls ``handle`` with the lock held.
         self._lock = threading.RLock()
         self._reported: StateChanged | None = None
@@ -281,8 +281,8 @@ class RunController:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        # A handler can run between any two instructions, also with the lock held, so it only sets flags. The monitor
-        # thread reports them.
+        # A handler can run between any two instructions, even while the lock is held, so it only sets flags. The
+        # monitor thread reports them.
         again = self._stop and number == signal.SIGINT
         self._stop = True
         if again:

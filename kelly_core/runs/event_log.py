@@ -35,7 +35,7 @@ EndState = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class AttemptBegun:
-    """A process was started to train, for the first time or to resume; earlier records do not tell its end."""
+    """A process was started to train, for the first time or to resume; a recorded end belongs to an earlier attempt."""
 
     format: int = LOG_FORMAT
 
@@ -81,7 +81,7 @@ class HostLoad:
 
 @dataclass(frozen=True)
 class Revived:
-    """The process is running again after some seconds without a heartbeat (it was halted, or the machine slept)."""
+    """The process is running again after some seconds without a heartbeat (it or the machine was suspended)."""
 
     silent_seconds: Seconds
 
@@ -121,9 +121,9 @@ class LogRecord:
     """One line of a log.
 
     Attributes:
-        time: Unix time at which it was written; only to be shown, for clocks are set.
+        time: Unix time at which it was written; for display only, because clocks can be changed.
         busy: seconds of training in the attempt, pauses left out; durations come from these.
-        attempt: which start of the run wrote it, 1 for the first.
+        attempt: number of the attempt that wrote it, 1 for the first.
         event: what happened.
     """
 
@@ -158,7 +158,7 @@ def decode(line: bytes) -> LogRecord:
 
     Raises:
         DamagedLineError: it is not a record.
-        UnknownKindError: it is one, of an unknown kind.
+        UnknownKindError: it is a record of an unknown kind.
     """
     try:
         fields = _parse(line)
@@ -181,12 +181,12 @@ def _parse(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        # It also reads NaN and lone surrogates, which earlier versions wrote, but takes five times as long.
+        # The json module also reads NaN and lone surrogates, written by earlier versions, but is five times slower.
         return json.loads(line)
 
 
 def _number(value: object, largest: float) -> float:
-    """Round a number from 0 to ``largest`` to milliseconds: smaller steps would make paces overflow."""
+    """Round a number from 0 to ``largest`` to milliseconds: finer differences would make computed speeds overflow."""
     if isinstance(value, int | float) and 0 <= value <= largest:
         return round(float(value), 3)
     raise TypeError(f"not a number from 0 to {largest:g}")
@@ -269,8 +269,8 @@ _RESERVE_BYTES = 2**16
 class LogWriter:
     """Appends records; safe to use from several threads.
 
-    Records that a full disk refuses wait in memory for the next one. Some space is set aside, so that at least the
-    ending can be written.
+    Records that do not fit on a full disk are kept in memory and written with the next one. Some disk space is
+    reserved, so that at least the end of the run can be written.
 
     Raises:
         RunError: the log cannot be opened.
@@ -287,7 +287,7 @@ class LogWriter:
         self._reserve = path.with_name(".reserve")
         size = os.fstat(self._handle).st_size
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            # A killed process left half a line; what follows must not become a part of it.
+            # A killed process left half a line; the next record must not be appended to it.
             self._waiting += b"\n"
         # Blocks that this file occupies are freed for the last records of a run on a full disk.
         self._set_space_aside()
@@ -300,7 +300,7 @@ class LogWriter:
             self._free_reserve()
 
     def _free_reserve(self) -> None:
-        # Something else of this name, a folder perhaps, takes no space of the log's.
+        # If something else has this name, such as a folder, there is no reserved space to free.
         with contextlib.suppress(OSError):
             self._reserve.unlink()
 
@@ -327,7 +327,7 @@ class LogWriter:
 
     def _flush(self) -> None:
         try:
-            # O_APPEND makes each write land at the end; a signal or a full disk may cut it short.
+            # With O_APPEND each write goes to the end of the file; a signal or a full disk may cut it short.
             while self._waiting:
                 written = os.write(self._handle, self._waiting)
                 del self._waiting[:written]

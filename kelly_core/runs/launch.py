@@ -1,4 +1,4 @@
-"""Start the process of a run, for the first time or to resume, and lock the folder that it trains into."""
+"""Start the process of a run, for the first time or to resume, and lock its output folder."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def start(
 
     Raises:
         RunError: a run has this name, another run trains into the same output folder, a folder cannot be written, or
-            Apprise, which the settings ask for, is not installed.
+            Apprise, which the settings require, is not installed.
     """
     manifest = new_manifest(settings, models, resume=resume, command=command)
     return start_run(settings.runs.dir.absolute(), manifest, name)
@@ -73,12 +73,12 @@ def start(
 def new_manifest(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> RunManifest:
-    """Return the manifest of a training that begins in this working folder; see ``start``.
+    """Return the manifest of a training whose working folder is the current one; see ``start``.
 
     Raises:
-        RunError: the settings ask for messages by a package that is not installed.
+        RunError: the settings require messages by a package that is not installed.
     """
-    # Imported late: it loads a client of HTTP, which the help of a command and a start without messages do not need.
+    # Imported late: it loads an HTTP client, which ``--help`` and a start without messages do not need.
     from kelly_core.runs.notify import require_apprise
 
     require_apprise(settings.notify)
@@ -115,7 +115,7 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
 def resume(run: Run, more_epochs: int = 0) -> Run:
     """Resume an ended run from its checkpoints with its own settings.
 
-    ``more_epochs`` are trained by each model beyond those it has done; 0 continues to the number of the settings.
+    Each model trains ``more_epochs`` beyond its complete epochs; 0 continues to the number in the settings.
 
     Raises:
         RunError: a process is working on it, another run trains into its output folder, or its manifest is damaged.
@@ -123,7 +123,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
     with ExitStack() as locks:
         life = _until_end(locks, run.take())
         manifest = read_manifest(run.folder)
-        # An extension whose process died before it knew what is done still holds.
+        # An extension still applies if the process died before converting it to a total number of epochs.
         manifest = replace(
             manifest,
             settings=settings_of(run.folder, manifest).model_dump(mode="json"),
@@ -150,7 +150,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
 
     Args:
         folder: the run.
-        handles: of the locks of the run and, last, of its output folder.
+        handles: file descriptors of the locks of the run and, last, of its output folder.
 
     Returns:
         Its process id.
@@ -158,7 +158,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     Raises:
         RunError: it cannot be started.
     """
-    # -P: a module of the working folder must not take the place of one of Python's own.
+    # -P: a module of the working folder must not shadow one of Python's own.
     manifest = read_manifest(folder)
     command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(handles[-1])]
     try:
@@ -166,12 +166,12 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
             process = subprocess.Popen(
                 observed(command, folder, manifest.attempts, _notifier(folder, manifest)),
                 cwd=manifest.working_folder,
-                # The log is UTF-8, whatever the terminal can show from which the run was started; no name ends it.
+                # The output is UTF-8 whatever the terminal's encoding; names that are not UTF-8 do not end the run.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=console,
-                # A session of its own: a hang-up of the terminal does not reach the training.
+                # In a session of its own the process gets no SIGHUP when the terminal closes.
                 start_new_session=True,
                 # The child inherits the open locks, so that they are never free between parent and child.
                 pass_fds=handles,
@@ -189,7 +189,7 @@ def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifie
 
     The output of the other command goes to standard error.
 
-    The notifier is a command that takes the place of the observing one in the end, however the other one has ended.
+    ``notifier`` is a command that replaces the shell (exec) after the other command has ended in any way.
     """
     return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 
@@ -202,7 +202,7 @@ def _working_folder() -> str:
 
 
 def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
-    """Close this process's handle in the end; the started process keeps its own, and with it the lock."""
+    """Close this process's handle when ``stack`` closes; the started process keeps its own, and with it the lock."""
     stack.callback(lock.release)
     return lock
 
@@ -211,7 +211,7 @@ def _new_folder(runs: Path) -> RunDirectory:
     taken = {short_id(path.name) for path in runs.iterdir()} if runs.is_dir() else set()
     for attempt in range(_TRIES):
         path = runs / new_run_id(datetime.now())
-        # Screens and commands name a run by its two words. In a folder of thousands of runs no pair may be left.
+        # Screens and commands name a run by its two words. In a folder of thousands of runs no unused pair may be left.
         if short_id(path.name) in taken and attempt < _TRIES // 2:
             continue
         with suppress(FileExistsError):
@@ -222,7 +222,7 @@ def _new_folder(runs: Path) -> RunDirectory:
 
 def _named_folder(path: Path) -> RunDirectory:
     folder = RunDirectory(path)
-    # A folder without a manifest is left by a failed start; the caller holds the lock of its output.
+    # A folder without a manifest was left by a failed start; the caller holds the lock of its output.
     with suppress(FileExistsError):
         _make(path)
     if folder.manifest.exists():
@@ -241,7 +241,7 @@ def _make(path: Path) -> None:
 
 
 def _deny_others_writing(folder: RunDirectory) -> None:
-    """Remove write permissions of others from a run's folder: who can write to it can control the run."""
+    """Remove write permissions of others from a run's folder: anyone who can write to it can control the run."""
     try:
         deny_others_writing(folder.path)
     except OSError as error:
@@ -252,13 +252,13 @@ def _launch(folder: RunDirectory, manifest: RunManifest, life: FileLock, output_
     manifest = replace(manifest, attempts=manifest.attempts + 1)
     _deny_others_writing(folder)
     write_manifest(folder, manifest)
-    # The silence since the last attempt does not count.
+    # The time since the last attempt must not count as silence.
     os.utime(life.handle)
     log = LogWriter(folder.events)
     try:
         log.append(LogRecord(time.time(), 0.0, manifest.attempts, AttemptBegun()))
         run = Run(folder)
-        # Until the new process is known, none must be taken for it, least of all the former one's number.
+        # Until the new PID is known, no process may be taken for that of the run, so the former PID is removed.
         life.write_owner(folder.id, 0)
         pid = spawn(folder, (life.handle, output_lock.handle))
     except RunError as error:
@@ -280,7 +280,7 @@ def acquire_output_lock(output: Path) -> FileLock:
     """Acquire the lock of an output folder, which is created if necessary.
 
     Raises:
-        RunError: another run trains into it (the message names it), or the folder cannot be made.
+        RunError: another run trains into it (the message names it), or the folder cannot be created.
     """
     path = output_lock_path(output)
     try:
@@ -295,8 +295,8 @@ def acquire_output_lock(output: Path) -> FileLock:
 
 def release_output_lock(lock: FileLock) -> None:
     """Release the output folder; only for the process that holds the lock."""
-    # Removing the name frees it: the lock that stays until this process ends is then on a file without a name.
-    # Where it cannot be removed, the end of the process frees it shortly after.
+    # Deleting the lock file releases the folder: this process keeps its lock until it exits, but on a deleted file. If
+    # the file cannot be deleted, the exit of the process releases it shortly after.
     with suppress(OSError):
         lock.remove()
 

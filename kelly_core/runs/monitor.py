@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_LOADS = 5.0
 
 
 class RunMonitor:
-    """Context manager of a thread that serves a run while it trains.
+    """Context manager of the thread that monitors a run while it trains.
 
     ``is_owned`` returns False once the output folder is no longer this run's.
     """
@@ -68,12 +68,12 @@ class RunMonitor:
                 self._report_problem(f"unexpected {type(error).__name__}: {error}")
 
     def _tick(self, now: float) -> None:
-        # Exports into a folder of the same name that is another run's would overwrite that one's.
+        # If another run now owns a folder of the same name, exports would overwrite that run's.
         if not self._is_owned():
             self._controller.fail(_output_lost(self._run))
         for request in self._inbox.read():
             self._controller.handle(request)
-        # A signal handler may not take the lock of the log, so this thread writes what it has noted.
+        # A signal handler may not take the lock of the log, so this thread logs the stop that the handler has recorded.
         self._controller.report_signals()
         if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
             self._beat(now)
@@ -83,7 +83,7 @@ class RunMonitor:
 
     def _beat(self, now: float) -> None:
         silent, self._last_beat = now - self._last_beat, now
-        # The time of change is the heartbeat; the content names the owner and stays.
+        # The modification time is the heartbeat; the content names the owner and does not change.
         os.utime(self._run.folder.heartbeat)
         if silent > SILENT_SECONDS:
             self._logger.log(Revived(silent))
@@ -124,7 +124,7 @@ class ResourceMonitor:
 
     def sample(self) -> HostLoad:
         """Return the load since the last call, without GPUs that do not report theirs, such as partitioned ones."""
-        # Total less available, not ``used``: caches that the system would give up do not count.
+        # Total less available, not ``used``: caches that the system can free do not count.
         memory = psutil.virtual_memory()
         return HostLoad(
             cpu_percent=self._cpu_percent(),
@@ -152,7 +152,7 @@ class ResourceMonitor:
 def _cpu_seconds() -> tuple[float, float]:
     """Return the busy and total seconds of all cores since the machine's start."""
     times = psutil.cpu_times()._asdict()
-    # On Linux the time of guests is a part of that of users.
+    # On Linux the user time includes the guest time.
     total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
     return total - times["idle"] - times.get("iowait", 0.0), total
 

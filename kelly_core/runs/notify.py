@@ -43,7 +43,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
 
 
 def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
-    """Send a message in a process of its own, if the settings name a place; return at once."""
+    """Send a message in a process of its own, if the settings name a destination; return at once."""
     if is_wanted(notify):
         # Without memory for another process the message is lost, not the training.
         with contextlib.suppress(OSError):
@@ -93,7 +93,7 @@ def terminal_sequence(notify: NotifySettings, text: str) -> str:
 
 
 def send(notify: NotifySettings, content: dict[str, Any], wait: Callable[[float], None] = time.sleep) -> list[str]:
-    """Send a message to every place that the settings name, and return the problems."""
+    """Send a message to every destination in the settings, and return the problems."""
     problems = []
     if notify.command:
         problems.append(_run_command(notify.command, content))
@@ -128,7 +128,7 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code}"
-            # Another try of a request that the server calls wrong would be refused, too.
+            # A server that rejects a request as wrong would reject it again.
             if error.code < 500 and error.code not in _TRY_AGAIN:
                 break
         except (OSError, ValueError) as error:
@@ -177,5 +177,5 @@ def main() -> None:
 
 
 def is_wanted(notify: NotifySettings) -> bool:
-    """Return True if the settings name a place beyond the terminal."""
+    """Return True if the settings name a destination other than the terminal."""
     return bool(notify.command or notify.webhook or notify.apprise)

@@ -42,12 +42,12 @@ class RunOverview:
         losses: best validation losses, one for each model that has one.
         best_epoch: epoch of the best loss of a run of one model.
         gain: mean over the models of 1 - best loss / baseline loss.
-        verdicts: what the evaluations of its models found, one word or two each.
+        verdicts: verdicts of its models' evaluations, one or two words each.
         learning_rate: as set for its models.
         seed: random seed.
-        duration: seconds from the begin of the latest attempt to the last record.
+        duration: seconds from the beginning of the latest attempt to the last record.
         tags, note: as the user gave them.
-        sweep: name of the folder of its sweep, "" for a run of its own.
+        sweep: name of the folder of its sweep, "" if it belongs to none.
         device: as set, such as auto.
     """
 
@@ -119,7 +119,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _common(values: Iterable[Any]) -> Any:
     """Return the value that all have, None if they differ."""
-    # A damaged manifest may hold values that have no hash, so they are compared.
+    # A damaged manifest may hold unhashable values, so they are compared instead of put into a set.
     found = list(values)
     return found[0] if found and all(value == found[0] for value in found) else None
 
@@ -165,7 +165,7 @@ class RunDiff:
 
 
 def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
-    """Compare runs by the values in force; a setting that a run does not know has its default there.
+    """Compare runs by their effective settings; one that a run does not have counts as its default.
 
     A setting of a model that is not set has the value of [training] or of the model's specification. It is the same in
     two runs if it was set to the same value, or not set in either: then only the setting that it follows differs.
@@ -173,7 +173,7 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
 
     Args:
         runs: two or more.
-        only_differences: leave out settings that are the same in all runs, and where each run writes.
+        only_differences: leave out settings that are the same in all runs, and the folders that each run writes to.
     """
     defaults = flatten(Settings().model_dump(mode="json"))
     requested = [defaults | flatten(run.manifest.settings) for run in runs]
@@ -280,14 +280,14 @@ class Curves:
 def thinned(
     xs: Sequence[float], ys: Sequence[float], columns: int, first: int = 0, end: int | None = None, *, log: bool = False
 ) -> Iterator[tuple[float, float]]:
-    """Yield the points of a curve, at most two for each column of a picture: its minimum and its maximum, in order.
+    """Yield the points of a curve, at most two for each column of a plot: its minimum and its maximum, in order.
 
-    Columns hold the same number of points: one more epoch leaves all but the last column as they are. A column without
-    a value that can be drawn yields NaN or another such value.
+    Columns hold the same number of points: one more epoch changes only the last column. A column without a value that
+    can be drawn yields NaN or another such value.
 
     Args:
         xs, ys: of the points.
-        columns: width of the picture.
+        columns: width of the plot.
         first, end: range of the points; ``end`` None is all of them.
         log: values that are not positive cannot be drawn, either.
     """
@@ -295,13 +295,13 @@ def thinned(
     if end - first <= 2 * columns:
         yield from zip(xs[first:end], ys[first:end], strict=True)
         return
-    # Here for the first screen's sake; a hundred thousand points are looked through at each redraw.
+    # Imported here so that the first screen opens sooner. NumPy, because each redraw scans a hundred thousand points.
     import numpy as np
 
     values = np.asarray(ys, dtype=np.float64)[first:end]
     drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
     size = -(-len(values) // columns)
-    # The last value again fills the last column: the first of two equal ones is taken, which has an x.
+    # Copies of the last value fill the last column; of equal values the first is taken, and that one has an x.
     free = -len(values) % size
     starts = np.arange(first, end, size)
     filled = [values] if drawable.all() else [np.where(drawable, values, filler) for filler in (np.inf, -np.inf)]

@@ -1,7 +1,7 @@
 """Trainings that wait for their turn, and the process that starts them: one at a time for each device.
 
-The waiting trainings are in ``.queue/queue.json`` of the folder of runs. A process of its own session, the dispatcher,
-starts the next one when the run before has ended, however it has ended; it ends when none waits. After a reboot any
+The waiting trainings are in ``.queue/queue.json`` of the folder of runs. The dispatcher, a process in a session of its
+own, starts the next one when the run before has ended in any way; it exits when none waits. After a reboot any
 ``kelly-core runs`` or ``train --queue``, and the screens, start it again.
 """
 
@@ -53,7 +53,7 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
     """
     try:
         with open_regular(_queue_file(runs)) as file:
-            # Not by pydantic: its JSON has no surrogates, which stand for the bytes of a path that are not UTF-8.
+            # Not pydantic's JSON parser: it refuses surrogates, which stand for the bytes of a path that are not UTF-8.
             content = json.loads(file.read(_MAX_BYTES))
         return TypeAdapter(list[WaitingRun]).validate_python(content)
     except FileNotFoundError:
@@ -68,10 +68,10 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
 def enqueue(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> WaitingRun:
-    """Let a training wait for its turn, and make sure that something starts it.
+    """Add a training to the queue, and make sure that a dispatcher is running.
 
     Args:
-        settings, models, resume, command: as ``launch.start`` takes them.
+        settings, models, resume, command: as for ``launch.start``.
 
     Raises:
         RunError: the queue cannot be written, or its process cannot be started.
@@ -133,7 +133,7 @@ def ensure_dispatcher(runs: Path) -> None:
 def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
     """Start the waiting trainings whose device is free. Return True while some wait.
 
-    A training whose output folder is in use waits on; those behind it that can start do so.
+    A training whose output folder is in use keeps waiting; later ones that can start are started.
     """
     listed, known = list_runs(runs), set(run_ids(runs))
     busy = {slot(listed.overviews[run.id].device) for run in listed.runs if run.live}

@@ -50,7 +50,7 @@ def list_runs(runs: Path) -> RunList:
             continue
         found.append(snapshot)
         overviews[folder.id] = overview(snapshot, run.manifest, read_labels(folder))
-    # By ID as well, so that runs of the same time keep their order from list to list.
+    # By ID as well, so that runs of the same time have the same order in every list.
     found.sort(key=lambda run: (run.created, run.id))
     return RunList(tuple(found), unreadable, overviews)
 
@@ -72,7 +72,7 @@ def find_run(runs: Path, text: str) -> RunDirectory:
         RunError: there is none, or more than one; or the folder cannot be read.
     """
     if not text:
-        # An unset variable of a script, perhaps; it must not name the only run there is.
+        # The text may be an unset variable of a script, and must not match the only run of the folder.
         raise RunError(
             "no run is named", hint="Give the beginning of its name, last or last~1; `kelly-core runs` lists them"
         )
@@ -89,20 +89,20 @@ def find_run(runs: Path, text: str) -> RunDirectory:
 
 
 def _matches(names: Sequence[str], text: str) -> list[str]:
-    """Return the names that a text means: an exact name or its words before names that only begin so."""
-    # A name may also be the beginning of a longer one; typed in full, it means itself.
+    """Return the names that match a text: exact names or words if there are any, else those that begin with it."""
+    # A name may also be the beginning of a longer one; typed in full, it matches only itself.
     exact = [name for name in names if name == text] or [name for name in names if short_id(name) == text]
     return exact or sorted(name for name in names if name.startswith(text) or short_id(name).startswith(text))
 
 
 def _last(folders: list[RunDirectory], before: int, runs: Path) -> RunDirectory:
-    """Return the latest run, or that many before it."""
+    """Return the run that is ``before`` runs earlier than the latest."""
     times = {}
     for folder in folders:
         try:
             times[folder] = read_manifest(folder).created
         except RunError:
-            # An unreadable run has no time; it can still be named.
+            # The creation time of an unreadable run is unknown; the run can still be found by name.
             continue
     if not times:
         raise RunError("there is no run yet", where=runs, hint="`kelly-core train` starts one")
@@ -156,7 +156,7 @@ _MATCHES: dict[str, Callable[[str, str], bool]] = {
     "verdict": str.startswith,
     "tag": operator.eq,
 }
-"""How a text is compared if it need not contain the wanted one: "trained" must not find "not trained"."""
+"""Comparison of fields in which a substring is not a match: "trained" must not find "not trained"."""
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": math.isclose,
     ":": math.isclose,
@@ -175,7 +175,7 @@ class RunFilter:
 
     A condition is a word that is part of the run's id, state, models, corpora, tags or note; or ``field:text``, where
     ``a,b`` means a or b; or a number such as ``loss<0.03``, ``gain>=20%``, ``duration>2h`` or ``age<3d``. A minus sign
-    before a condition negates it. Case does not matter. Quotes hold blanks together.
+    before a condition negates it. Case does not matter. Quotes keep spaces within a condition.
     """
 
     conditions: tuple[Callable[[RunOverview], bool], ...]
@@ -185,7 +185,7 @@ class RunFilter:
         """Return the filter that a text describes; "" keeps every run.
 
         Raises:
-            RunError: a field is not known, or a number is not one.
+            RunError: a field is not known, or a number is invalid.
         """
         return cls(tuple(_condition(word) for word in _words(text) if word.strip("-")))
 
@@ -195,7 +195,7 @@ class RunFilter:
 
 
 def _words(text: str) -> list[str]:
-    """Split at blanks outside quotes; a quote that is still open, while the user types, ends with the text."""
+    """Split at spaces outside quotes; a quote that is still open, while the user types, ends with the text."""
     for closing in ("", "'", '"'):
         try:
             return shlex.split(text + closing)

@@ -110,8 +110,8 @@ class Run:
 
     Args:
         folder: its path.
-        reading: "usual" reads what the summary of the log does not cover, "quick" only a bounded end of that, "whole"
-            the log from its beginning, which finds all damage in it.
+        reading: "usual" reads what the summary of the log does not cover, "quick" only a bounded part at its end,
+            "whole" the log from its beginning, which finds all damage in it.
 
     Raises:
         RunError: there is no run, or its manifest is damaged or of a newer version.
@@ -158,7 +158,7 @@ class Run:
 
     def poll(self) -> list[LogRecord]:
         """Return records written since the last call, a bounded number; [] if there are none."""
-        # Records that ``follow`` had read and not yielded when its caller left it.
+        # Records that ``follow`` had read but not yielded when its caller stopped iterating.
         if self._not_yet_given:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()
@@ -169,7 +169,7 @@ class Run:
         self._logged = replace(
             reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
         )
-        # After found records more may follow, so the process counts as gone only after the last one.
+        # If records were found, more may follow; the process counts as gone only when none is left.
         self._process_gone = not alive and not found
         return found
 
@@ -194,7 +194,7 @@ class Run:
         """Request a stop; checkpoints and an export of the best weights so far are kept in any case.
 
         Args:
-            at_once: do not finish what is being done.
+            at_once: do not finish the current work.
             after_epochs: first complete this number of epochs, the current one included; 0 ends the current step and
                 drops the epoch in progress.
 
@@ -249,9 +249,9 @@ class Run:
         return wanted[0]
 
     def requested(self) -> Literal["stop", "pause", ""]:
-        """Return the request to the latest attempt that still holds, "" for none.
+        """Return the request to the latest attempt that is still in force, "" for none.
 
-        A process that is still starting shows no answer to a request in its state. Nothing revokes a stop.
+        The state of a process that is still starting does not show its requests yet. A stop cannot be revoked.
         """
         kinds = [request.kind for request in control.Inbox(self.folder.control, self._attempt()).read()]
         if "stop" in kinds or self.snapshot.state == "stopping":
@@ -319,7 +319,7 @@ class Run:
             RunError: the process is another user's.
         """
         heartbeat = Heartbeat.read(self.folder)
-        # Only while its lock is held: an id without one may be that of another program by now.
+        # Only while its lock is held: otherwise another program may have the PID by now.
         if heartbeat.locked and heartbeat.here and heartbeat.owner.pid:
             try:
                 os.kill(heartbeat.owner.pid, signal.SIGKILL)
@@ -406,7 +406,7 @@ def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:
 def describe_exit(folder: RunDirectory, attempt: int) -> str:
     """Describe how a process ended that did not log its end, and what to do.
 
-    The text is "its process is gone" where nothing is known, as after a power cut.
+    The text is "its process is gone" if nothing is known, as after a power failure.
     """
     resume = f"`kelly-core runs resume {folder.id}` continues from the last checkpoint"
     status = _read(folder, attempt)

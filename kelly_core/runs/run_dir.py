@@ -43,7 +43,7 @@ class RunDirectory:
     """Paths of a run's files.
 
     Attributes:
-        manifest: the manifest, that is the request.
+        manifest: the manifest, which holds the request.
         environment: versions, machine and commit of the latest attempt.
         events: the log, from which state and result are derived.
         summary: snapshot of the log up to an offset, for quick reads.
@@ -80,9 +80,9 @@ class RunManifest:
         models: names, in the order of training.
         working_folder: where relative paths of the settings start; absolute.
         resume: True if the first attempt continues from existing checkpoints.
-        command: the command line that asks for the same.
+        command: equivalent command line, for display.
         settings: all settings, as JSON types.
-        attempts: how often a process was started for it.
+        attempts: number of processes started for it.
         more_epochs: epochs to train beyond those done; its process turns them into totals in ``settings``, and 0 here.
     """
 
@@ -202,7 +202,7 @@ class RunLabels:
 
 
 def read_labels(folder: RunDirectory) -> RunLabels:
-    """Return the labels of a run; none if there are none, or if they are damaged."""
+    """Return the labels of a run; empty ones if there are none, or if they are damaged."""
     try:
         with open_regular(folder.labels) as file:
             labels: RunLabels = TypeAdapter(RunLabels).validate_json(file.read(_MAX_LABEL_BYTES))

@@ -47,23 +47,23 @@ class ModelSnapshot:
         state: its own state; "failed" with ``error``.
         dataset, synthetic, device, baseline_loss: as in ``events.ModelStarted``.
         epoch, epochs: complete epochs, and their planned total.
-        step, steps: steps taken in the epoch in progress, and how many an epoch has.
+        step, steps: steps taken in the epoch in progress, and steps per epoch.
         train_loss, val_loss: of the last complete epoch.
         best_loss, best_epoch: the lowest validation loss.
-        patience_left: epochs without progress that are still allowed; 0 where any number is.
+        patience_left: epochs without progress that are still allowed; 0 if any number is.
         learning_rate: of the last complete epoch.
-        steps_per_second, frames_per_second: pace of training.
-        epoch_seconds: how long an epoch takes, validation and saving included.
+        steps_per_second, frames_per_second: training speed.
+        epoch_seconds: duration of an epoch, including validation and saving.
         eta_seconds: time until all epochs are done; early stopping may end it sooner.
         reason: why its training ended, "" before.
         export: file for the plugin, "" before.
-        checkpoint: True if this run has saved one from which it can continue.
+        checkpoint: True if this run has saved a checkpoint from which it can continue.
         bayes_loss: as in ``events.ModelStarted``.
         alarm, alarm_kind: the last alarm that still holds, "" if there is none.
         error: why it failed, "" if it did not.
-        verdict: in one line whether it counts as trained, "" before.
-        epoch_began: when the epoch in progress began, in seconds of work.
-        measured_at: when ``step`` was last known, in seconds of work.
+        verdict: in one line whether it counts as trained, "" before that is known.
+        epoch_began: when the epoch in progress began, as ``LogRecord.busy``.
+        measured_at: when ``step`` was last known, as ``LogRecord.busy``.
     """
 
     model: str
@@ -110,20 +110,20 @@ class RunSnapshot:
     Attributes:
         id: name of its folder.
         state: queued, running, pausing, paused, stopping, finished, stopped, failed or died.
-        attempt: which start of it this is; 0 before the first.
-        created, began, updated: Unix times of its making, of the attempt and of the last record.
+        attempt: number of its latest attempt; 0 before the first.
+        created, began, updated: Unix times of its creation, of the beginning of the attempt and of the last record.
         output: folder that gets the exports, absolute.
         models: in the order of training.
         error: why it failed, "" if it did not.
         epochs_left: it stops after this number of further epochs; None if that was not requested.
-        features: how far the features of a corpus are, while they are computed.
+        features: progress of the features of a corpus, while they are computed.
         host: load of its machine, when last measured.
         host_name, pid: where its process runs or ran; "" and 0 before it did.
-        silent_seconds: for how long a live process has given no sign of life; 0 while all is well.
-        revivals: how often it came back from silence in this attempt.
+        silent_seconds: seconds for which a live process has been silent; 0 if its heartbeat is regular.
+        revivals: number of silences in this attempt after which its heartbeat returned.
         damaged_lines: lines of the log that could not be read.
         unknown_records: records of kinds that only a newer version knows.
-        skipped_bytes: how much of an unusually long log was left out to answer at once.
+        skipped_bytes: bytes of an unusually long log that were skipped to limit the reading time.
     """
 
     id: str
@@ -177,7 +177,7 @@ def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> N
     """Replace the summary; on failure the previous one stays."""
     text = dumps(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot))
     temporary = folder.summary.with_name(".summary.json.tmp")
-    # Without a summary the whole log is read: slower, and no reason to fail.
+    # Without a summary the whole log is read: slower, but not a reason to fail.
     with contextlib.suppress(OSError):
         with os.fdopen(open_for_writing(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(text.encode())
@@ -188,7 +188,7 @@ def read_summary(folder: RunDirectory) -> SnapshotCache | None:
     """Return the summary if it exists and matches the log."""
     try:
         with open_regular(folder.summary) as file:
-            # A longer one is cut here, so that it is refused as damaged.
+            # A longer file is cut here, and then refused as damaged.
             summary = _adapter().validate_json(file.read(_MAX_BYTES))
     except (OSError, ValidationError):
         return None

@@ -59,7 +59,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
         controller.begin()
         ending = training.run(meter)
         controller.close()
-        # Before the last record: a reader of the run's end may start another one into this folder at once.
+        # Before the last record: an observer that reads it may at once start another run into this output folder.
         release_output_lock(output_lock)
         if ending.state == "stopped":
             print_line(f"to continue: kelly-core runs resume {run.id}")
@@ -90,7 +90,8 @@ class _Training:
             write_environment(self._folder, self._manifest.attempts, meter.gpus)
             complete = False
             try:
-                # A stop at once may break in anywhere below: files are written atomically, so none is left half.
+                # An immediate stop may interrupt the code below anywhere; files are written atomically, so none is
+                # incomplete.
                 with self._controller.interruptible():
                     complete = self._train(settings)
             except StopNow:
@@ -110,7 +111,7 @@ class _Training:
         return RunEnded("finished" if complete else "stopped")
 
     def _extend(self, settings: Settings) -> Settings:
-        """Convert epochs to train beyond those done to totals, which the manifest stores for later attempts.
+        """Convert additional epochs to total numbers of epochs, which the manifest stores for later attempts.
 
         Finished epochs are counted in the checkpoints: the log may be damaged, or end before the last checkpoint.
         """
@@ -172,7 +173,7 @@ class _Training:
 
     def _train_in_turn(self, settings: Settings) -> Iterator[events.ModelResult]:
         """Train the models one after the other, until a stop is requested."""
-        # Imported late: PyTorch takes seconds, in which requests and the heartbeat are already served.
+        # Imported late: importing PyTorch takes seconds, in which requests and the heartbeat are already handled.
         from kelly_core.training.session import train_model
         from kelly_core.training.trainer import Requests
 
@@ -225,7 +226,7 @@ class _Training:
             return self._manifest.resume
         latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
-        # The log may be damaged, and the clock may have been set, so either of both is enough.
+        # The log may be damaged, and the clock may have been set, so either condition is enough.
         return known or (latest.exists() and latest.stat().st_mtime >= self._manifest.created)
 
     def _listen(self, event: events.Event) -> None:

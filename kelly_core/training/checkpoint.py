@@ -237,7 +237,7 @@ def _tensors(value: object, depth: int = 0) -> Iterator[Tensor]:
 
 
 def _not_a_checkpoint(path: Path) -> CheckpointError:
-    """Return the error for a file that PyTorch cannot read; it says so if the file is an export passed by mistake."""
+    """Return the error for a file that PyTorch cannot read; it names an export that was passed by mistake."""
     with open_regular(path) as file:
         start = file.read(_PEEKED_BYTES).lstrip()
     if not start.startswith(b"{"):
