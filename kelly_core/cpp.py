@@ -33,7 +33,7 @@ _GOLDEN_FRAMES = 2
 _ACTIVATIONS = {"tanh": "TanhActivation", "relu": "ReLuActivation", "sigmoid": "SigmoidActivation"}
 _ACTIVATIONS |= {"softmax": "SoftmaxActivation", "elu": "ELuActivation"}
 _CIRCLE_BEGIN = 48
-"""Where the entries of the code begin whose mean magnitude is the complexity."""
+"""Index of the first of those entries of the code whose mean magnitude is the complexity."""
 
 
 @dataclass
@@ -217,7 +217,7 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
     for export, spec in zip(exports, CHAIN_MODELS, strict=True):
         arrays[f"inputs{spec.name}"], arrays[f"outputs{spec.name}"] = _golden_of(export)
     bands = arrays[f"inputs{CHAIN_MODELS[0].name}"]
-    # Other frames than those of the networks: a stateful chain must be right later on, too.
+    # More frames than those of the networks: the outputs of a stateful chain must also be right in later frames.
     frames = np.concatenate([golden_inputs(bands.mean(axis=0), bands.std(axis=0)), bands])
     arrays["chainMel"] = frames
     arrays |= _chain_arrays("chain", chain.run(frames))

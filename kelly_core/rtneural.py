@@ -61,7 +61,7 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
     is written if a trial run shows that it computes its submodules in order.
 
     Args:
-        module: the network; it is left as it is, whatever its mode, type and device.
+        module: the network, in any mode, of any type and on any device; it is not changed.
         input_size: number of values in an input frame.
         path: file to create or replace.
         keep_former: keep an export of other weights that is replaced, as ``<name>.previous.json``.
@@ -154,13 +154,13 @@ def make_module(source: str) -> nn.Module:
     from torch import nn
 
     module, _, name = source.partition(":")
-    # Python puts the folder of a script on the path, but not that from which a command is typed.
+    # Python adds the folder of a script to sys.path, but not the working folder of a command.
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         factory = getattr(import_module(module), name)
         network = factory if isinstance(factory, nn.Module) else factory()
-    except Exception as error:  # the caller's own code may raise anything
+    except Exception as error:  # the caller's own code may raise any exception
         problem = f"cannot be made: {type(error).__name__}: {error}"
         raise ExportError(problem, where=source, hint="Name a function without arguments that returns it") from error
     if not isinstance(network, nn.Module):
@@ -214,7 +214,7 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise read_error(path, error, ExportError) from error
-    except Exception as error:  # a damaged file can raise nearly anything
+    except Exception as error:  # a damaged file can raise nearly any exception
         hint = "Save the weights only: torch.save(module.state_dict(), path)"
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise ExportError(f"is not a file of weights: {problem}", where=path, hint=hint) from error
@@ -230,7 +230,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         return _checked(library.load_file(path), path)
     except OSError as error:
         raise read_error(path, error, ExportError) from error
-    except Exception as error:  # the library's own error is not part of its public names
+    except Exception as error:  # the library's own error class is not public
         if type(error).__name__ != "SafetensorError":
             raise
         raise ExportError(f"is not a safetensors file: {error}", where=path) from error

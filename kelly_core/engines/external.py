@@ -46,11 +46,11 @@ class EngineTiming(BaseModel):
 
 
 class ExternalEngine:
-    """An engine behind a command line.
+    """An engine that is run as a command.
 
-    ``CMD MODEL.json`` reads one frame a line, numbers separated by spaces, until the end of its input, and writes one
-    output frame a line, in sequence after one reset. ``CMD --bench MODEL.json N`` prints one line of JSON with p50_us,
-    p99_us, max_us and n. A model that it cannot load makes it exit with another status than 0 and a message.
+    ``CMD MODEL.json`` reads one frame per line, numbers separated by spaces, until the end of its input, and writes one
+    output frame per line, in sequence after one reset. ``CMD --bench MODEL.json N`` prints one line of JSON with
+    p50_us, p99_us, max_us and n. If it cannot load a model, it exits with a status other than 0 and a message.
 
     Args:
         command: the command with its own arguments, quoted as in a shell.
@@ -71,7 +71,8 @@ class ExternalEngine:
         """Return outputs [T, out] for the frames [T, in], in sequence from zero state.
 
         Raises:
-            KellyError: the engine refuses the model, dies, hangs, or prints anything but a line of numbers per frame.
+            KellyError: the engine refuses the model, crashes, hangs, or prints anything but a line of numbers per
+                frame.
         """
         # Nine digits identify a float32.
         lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
@@ -88,7 +89,7 @@ class ExternalEngine:
         """Return the engine's own measurement over ``calls`` calls.
 
         Raises:
-            KellyError: the engine refuses the model, dies, hangs, or prints something else.
+            KellyError: the engine refuses the model, crashes, hangs, or prints anything but that line of JSON.
         """
         output = self._ask(["--bench", str(model.resolve()), str(calls)])
         try:
@@ -109,7 +110,7 @@ class ExternalEngine:
             stdin.write(input_text.encode())
             stdin.seek(0)
             process = self._start(arguments, stdin)
-        # Daemons: what a stray grandchild does with the pipes must not keep this program from ending.
+        # Daemon threads: a stray grandchild that keeps a pipe open must not keep this program from exiting.
         readers = [
             Thread(target=_read_beginning, args=(process.stdout, output), daemon=True),
             Thread(target=_read_end, args=(process.stderr, words), daemon=True),
@@ -118,7 +119,7 @@ class ExternalEngine:
             for reader in readers:
                 reader.start()
             status: int | None = process.wait(self._time_limit)
-            # A grandchild may hold a pipe open after the engine's end; it gets no more than the rest of the time.
+            # A grandchild may hold a pipe open after the engine's end; the wait ends at the time limit.
             for reader in readers:
                 reader.join(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -166,14 +167,14 @@ def _split(command: str) -> list[str]:
 
 
 def _read_beginning(pipe: IO[bytes], kept: bytearray) -> None:
-    """Keep what comes, up to the limit; closing the pipe then stops an engine that prints without end."""
+    """Keep the output up to the limit; closing the pipe then stops an engine that prints without end."""
     with pipe:
         while len(kept) <= _MAX_OUTPUT and (chunk := os.read(pipe.fileno(), 2**16)):
             kept += chunk
 
 
 def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
-    """Keep the last of what comes, and let all of it come, so that the engine never waits for a reader."""
+    """Keep the end of the output, but read all of it, so that the engine never waits for a reader."""
     with pipe:
         while chunk := os.read(pipe.fileno(), 2**16):
             kept += chunk
@@ -182,7 +183,7 @@ def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End the engine, if it still runs, and all processes that it started."""
-    # Without a member the group is gone; macOS forbids signals to a group of which only a dead leader is left.
+    # A group without processes does not exist; macOS forbids signals to a group that consists of an exited leader.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -177,7 +177,7 @@ class BatchNormWeights:
 
 @dataclass(frozen=True)
 class PreluWeights(SameSize):
-    """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one each."""
+    """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one per value."""
 
     kind: ClassVar[str] = Prelu.kind
     slope: Array
@@ -204,8 +204,8 @@ class ActivationLayer(SameSize):
         return 0
 
 
-# Each has a ``kind``, as RTNeural names its type, and an ``activation``, "" for none: it follows the layer, or is all
-# that a layer of its own computes.
+# Each has a ``kind``, RTNeural's name of its type, and an ``activation`` that follows the layer ("" for none); an
+# ``ActivationLayer`` computes nothing else.
 Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
 
 

@@ -24,8 +24,8 @@ TOLERANCE = 1e-5
 """Largest difference between two float32 engines that is attributed to rounding.
 
 On standardized inputs the five networks differ by 2e-7. With the standardization folded in, the first layer adds up 128
-terms of raw decibels, 30 to 80 in size, to a sum near 1. Folded against unfolded, that costs the emotion network 5e-7
-where weights have variance 1/in, and 3e-6 where they are twice as large.
+terms of raw decibels, 30 to 80 in size, to a sum near 1. Folding changes the outputs of the emotion network by 5e-7 if
+weights have variance 1/in, and by 3e-6 if they are twice as large.
 """
 
 
@@ -50,7 +50,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softmax": _softmax,
     "elu": lambda x: np.where(x > 0.0, x, np.expm1(np.minimum(x, 0.0))),
 }
-"""Activations of the engine; any other name, "linear" among them, makes it read through a null pointer."""
+"""Activations of the engine; with any other name, including "linear", it dereferences a null pointer."""
 
 
 class NumpyEngine:
@@ -82,7 +82,7 @@ class NumpyEngine:
     def process(self, frames: Array) -> Array:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         outputs = np.empty((len(frames), self.out_size), dtype=np.float32)
-        # Products of this size gain nothing from threads, and wait long for one that another program has displaced.
+        # Threads do not speed up products of this size, and one that another program displaces delays them for long.
         with get_cached_controller().limit(limits=1, user_api="blas"):
             for frame, output in zip(frames, outputs, strict=True):
                 output[:] = self.step(frame)
@@ -219,7 +219,7 @@ class _GruStage:
 
 
 class _Conv1dStage:
-    """A ring of the last frames; each group of outputs is one product with the taps of its inputs."""
+    """A ring buffer of the last frames; each group of outputs is one product with the taps of its inputs."""
 
     def __init__(self, layer: Conv1dWeights) -> None:
         groups, kernel = layer.groups, layer.kernel_size

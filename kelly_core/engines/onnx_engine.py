@@ -70,7 +70,7 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
         values = graph.add(layer, values)
     # The output has the same name whatever the last layer is.
     graph.node("Identity", [values], ["output"])
-    # The layers have added the outputs for their state; hosts look for the network's own at the first place.
+    # The layers have added the outputs for their state; hosts expect the network's own output first.
     graph.outputs.insert(0, graph.port("output", ["frames", layers[-1].out_size]))
     model = helper.make_model(
         helper.make_graph(graph.nodes, "kelly", graph.inputs, graph.outputs, graph.weights),
@@ -180,7 +180,7 @@ class _Graph:
         return self.node("Transpose", [self.node("Squeeze", [outputs, batch])], perm=[1, 0])
 
     def _add_state(self, part: str, shape: list[int]) -> str:
-        """Add an input for state of the present layer, and the output for its next value; return the input's name."""
+        """Add an input for state of the current layer, and the output for its next value; return the input's name."""
         name = f"{part}{self._stateful}"
         self.inputs.append(self.port(name, shape))
         self.outputs.append(self.port(f"{name}_next", shape))

@@ -38,7 +38,7 @@ class FrameSequential(nn.Sequential):
     """Modules in a chain over sequences of frames, in the layout [N, T, channels] throughout.
 
     It differs from ``nn.Sequential`` in three respects: recurrent modules pass on their outputs without their state,
-    convolutions are causal (zeros before the first frame), and modules that take channels second get them there.
+    convolutions are causal (zeros before the first frame), and modules that expect [N, channels, T] get that layout.
     """
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]
 def _modules(layer: Layer) -> Iterator[nn.Module]:
     """Yield a layer's module with its weights, then that of its activation."""
     if not isinstance(layer, ActivationLayer):
-        # Torch draws initial weights, which are replaced; the generator is left as it was.
+        # Torch draws initial weights, which are replaced; the state of the generator is restored.
         with torch.random.fork_rng(devices=[]):
             module, weights = _module(layer)
         with torch.no_grad():
@@ -122,7 +122,7 @@ def _modules(layer: Layer) -> Iterator[nn.Module]:
 
 
 def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:
-    """Return a module of a layer's type and sizes, and the arrays that belong into it, by attribute."""
+    """Return a module of a layer's type and sizes, and the arrays for its parameters and buffers, by attribute."""
     match layer:
         case DenseWeights():
             dense = nn.Linear(layer.in_size, layer.out_size, bias=layer.use_bias)

@@ -73,7 +73,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
     """
     _require_same_model(old, new)
     metrics = _pairs(_metrics(old.metadata), _metrics(new.metadata))
-    # Metrics, quality and golden vectors are compared apart from the rest.
+    # Metrics, quality and golden vectors are compared separately.
     before, after = ({**export.metadata, "metrics": None, "quality": None, "golden": None} for export in (old, new))
     return ExportDiff(
         model=str(new.metadata.get("model_name", new.path.stem)),
@@ -150,7 +150,7 @@ def _golden(export: Export) -> Golden | None:
 
 
 def _difference(old: Array, new: Array) -> ArrayDifference:
-    # Exact in double precision, in which weights that are nearly equal lose no digits.
+    # In double precision, so that the difference of nearly equal weights is exact.
     wide = old.astype(np.float64)
     apart = np.abs(wide - new)
     return ArrayDifference(float(apart.max()), _rms(apart), _rms(wide))
@@ -176,7 +176,7 @@ def _brief(old: Any, new: Any) -> tuple[Any, Any]:
         return shown_old, shown_new
     try:
         return shown_old, f"{shown_new}, largest difference {np.abs(np.subtract(new, old)).max():.3g}"
-    except (TypeError, ValueError, OverflowError):  # lists of other things than numbers, or integers beyond float64
+    except (TypeError, ValueError, OverflowError):  # lists of values that are not numbers, or integers beyond float64
         return shown_old, f"{shown_new}, different values"
 
 

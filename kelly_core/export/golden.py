@@ -40,11 +40,11 @@ def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
     unknown = np.zeros((len(corners), CONTEXT_SIZE))
     signs = np.where(np.arange(CONTEXT_SIZE) % 2, -1, 1)
     known = np.outer([0.3, -0.3, 0.6, -0.6], signs)
-    # Entries behind the descriptors are unused, and 0 in every code.
+    # Entries after the descriptors are unused, and 0 in every code.
     known[:, len(DESCRIPTORS) :] = 0
     valence, arousal = np.tile(corners, (2, 1)).T
     codes = encode(valence, arousal, context=np.concatenate([unknown, known]))
-    # The same noise beside the codes as in the frames that follow without one.
+    # The noise of the other inputs is the same in frames with a code and in those without.
     coded = frames[np.arange(len(codes)) % len(frames)]
     coded[:, :code_inputs] = codes[:, :code_inputs]
     return np.concatenate([coded, frames])
@@ -72,7 +72,7 @@ def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
     if golden is None:
         return noise.astype(np.float32)
     wide = golden.inputs.astype(np.float64)
-    # Finite inputs of any size are valid; what overflows is reported by the check of the outputs.
+    # Finite inputs of any size are valid; the check of the outputs reports an overflow.
     with np.errstate(over="ignore"):
         probe: Array = (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
     return probe

@@ -36,7 +36,7 @@ def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
     if len(value) != rows or lengths != {columns}:
         misfit = _shape_error(len(value), lengths, rows, columns)
         raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
-    # Types as a set a row: a matrix holds many thousands of numbers, but few types.
+    # The types are collected in one set per row: a matrix holds many thousands of numbers, but few types.
     return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
 
 
@@ -70,7 +70,7 @@ def read_size(value: object, name: str) -> int:
     Raises:
         FormatError: it is anything else.
     """
-    # True is an int in Python, and no number in JSON.
+    # True is an int in Python, but not a number in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST_SIZE:
         raise FormatError("structure", f"{name} must be a whole number from 1 to {_LARGEST_SIZE - 1}")
     return value
@@ -147,7 +147,7 @@ def _read_shape(content: dict[str, Any], key: str, has_2d: bool) -> int:
 
 
 def require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
-    """Compare the sizes that a layer records, if it does, with those of its neighbor and of its shape.
+    """Compare the sizes that a layer records, if any, with those of its neighbor and of its shape.
 
     Raises:
         FormatError: one differs.

@@ -312,7 +312,7 @@ def _epsilon(layer: dict[str, Any]) -> float:
 
 
 def _require_root(variance: Array, epsilon: float) -> None:
-    # The engine adds in float32; the smallest sum must leave a root to divide by.
+    # The engine adds in float32; the smallest sum must be positive, because its square root is a divisor.
     if not (variance + np.float32(epsilon) > 0).all():
         raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
 
@@ -412,7 +412,7 @@ def _activation(layer: dict[str, Any]) -> str:
 
 
 def _require_tanh(layer: dict[str, Any]) -> None:
-    """Refuse a recurrent layer with another activation than tanh; "" means tanh, too."""
+    """Refuse a recurrent layer with an activation other than tanh; "" also means tanh."""
     if layer.get("activation", "") not in ("", "tanh"):
         found = brief(layer["activation"])
         raise FormatError(

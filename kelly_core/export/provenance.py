@@ -15,7 +15,7 @@ PREVIOUS_ENDING = ".previous.json"
 """End of the name of the export that a training replaced."""
 
 SYNTHETIC_HINT = "Train it on a corpus, or add --allow-synthetic"
-"""How to get past ``synthetic_refusal``."""
+"""Remedy for a refusal by ``synthetic_refusal``."""
 
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bBY-NC\b|research only", re.IGNORECASE)
 
@@ -45,12 +45,12 @@ class Provenance:
 
 
 def is_non_commercial(license: str) -> bool:
-    """Return True if a license, in short, excludes commercial use."""
+    """Return True if a license, given by its short name, excludes commercial use."""
     return _NON_COMMERCIAL.search(license) is not None
 
 
 def provenance_of(metadata: object) -> Provenance:
-    """Return what an export's metadata record about its data; odd entries count as not recorded."""
+    """Return what an export's metadata record about its data; invalid entries count as not recorded."""
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     data = _table(table, "trained_on")
     licenses = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
@@ -91,12 +91,12 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def previous_of(path: Path) -> Path:
-    """Return where a training keeps the export that it replaces."""
+    """Return the path at which a training keeps the export that it replaces."""
     return path.with_name(path.stem + PREVIOUS_ENDING)
 
 
 def keep_previous(path: Path) -> None:
-    """Copy an export to where a training keeps the one that it replaces.
+    """Copy an export to ``previous_of`` its path.
 
     Raises:
         ExportError: it cannot be read or written.
@@ -114,7 +114,7 @@ def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool
 
     Args:
         path: the export, if there is one.
-        former: what it records; None if it cannot be read.
+        former: what the existing export records; None if it cannot be read.
         weights_hash: of the weights that replace it.
 
     Raises:
@@ -127,6 +127,6 @@ def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool
 
 
 def without_previous(paths: Sequence[Path]) -> list[Path]:
-    """Return the exports without the former ones of others among them, which ``models/*.json`` names, too."""
+    """Return the exports without the previous ones of others among them; ``models/*.json`` matches both."""
     former = {previous_of(path) for path in paths}
     return [path for path in paths if path not in former]

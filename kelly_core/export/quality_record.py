@@ -13,13 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 from kelly_core.formatting import format_change, format_interval
 
 Metrics = dict[str, float | None]
-"""Measures by name; None where one is not defined, such as the correlation with a constant."""
+"""Metrics by name; None if one is not defined, such as the correlation with a constant."""
 
 Split = Literal["validation", "test"]
 
 VERSION = 2
-"""Version of the record. In version 1 no median and no curve is among the baselines, the examples that chose the epoch
-judge, and the ``rmse`` of the emotion model weighs frames."""
+"""Version of the record. Version 1 has no median and no curve among the baselines, is measured on the examples by which
+the best epoch was selected, and weights the ``rmse`` of the emotion model by frames.
+"""
 TRAINED = "trained"
 CONSTANT = "its answer does not depend on its input"
 """Verdict on a model that beats its baselines with a constant."""
@@ -48,13 +49,13 @@ class RelativeDifference:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """The model's metric less the baseline's; below 0 the model is better.
+    """The model's metric minus the baseline's; below 0 the model is better.
 
     Attributes:
         measure: name of the metric; smaller is better.
         value: difference over all examples.
         low, high: 95 % interval by the paired bootstrap over groups.
-        share: the same beside the baseline's metric; None where that one may be 0.
+        share: the difference relative to the baseline's metric; None if that metric may be 0.
         margin: share of the baseline's metric by which the model may be worse and still count as equally good.
         beaten: whether the upper end of the interval of model - (1 + margin) · baseline is below 0.
     """
@@ -139,19 +140,19 @@ class QualityRecord:
 
     Attributes:
         split: the examples that it was measured on, which no training has seen.
-        verdict: "trained", or in words why not.
+        verdict: "trained", or the reason why not.
         primary: the measures that decide; smaller is better.
         examples, groups: how many examples of how many songs, pieces or sessions.
         metrics: metrics of the model over all examples.
         baselines: what it must beat; none on generated data.
         references: results to compare with.
         sources: the metrics by corpus and label source.
-        notes: what a reader should keep in mind.
+        notes: limitations that a reader should know.
         epsilon: share of the learnable part that is missing; None unless the examples were generated.
         epsilon_limit: largest ε that counts as trained.
-        version: of the record, at most ``VERSION``.
-        chose_epoch: whether the same examples chose the epoch whose weights are judged; None if that is not known.
-        constant: whether the outputs for all examples are the same.
+        version: version of the record, at most ``VERSION``.
+        chose_epoch: True if the best epoch was selected by the same examples; None if that is not known.
+        constant: True if the outputs for all examples are the same.
         calibration: of valence and arousal, by name; empty for other models and in older records.
     """
 
@@ -225,7 +226,7 @@ class QualityRecord:
         """Read the result of ``to_json``.
 
         Raises:
-            ValueError: it is something else; the text says what is wrong first.
+            ValueError: it is not such a record; the text names the first error.
         """
         try:
             quality: QualityRecord = _adapter().validate_python(record)
@@ -264,14 +265,14 @@ class QualityRecord:
 
 @dataclass(frozen=True)
 class ChainQuality:
-    """How good a model behind the recognizer is when the chain runs on audio, against the notes of the same pieces.
+    """Quality of a model that follows the recognizer in the chain, run on audio, against the notes of the same pieces.
 
     Attributes:
         pieces: recordings that were evaluated.
         primary: the measures that decide; smaller is better.
         metrics: metrics of the model.
         marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
-            difference from it; if one is not beaten, that one.
+            difference from it; one that is not beaten takes precedence.
         control: metrics of the model given the musical context of the scored notes, which never counts
             as quality; None where the model takes no context.
     """
@@ -298,7 +299,7 @@ class ChainQuality:
 
 
 def recorded_quality(metadata: object) -> QualityRecord | None:
-    """Return the quality record of a file's metadata; None if there is none, or one that cannot be read."""
+    """Return the quality record of a file's metadata; None if there is none or it cannot be read."""
     try:
         return QualityRecord.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
     except (KeyError, ValueError):  # a record that cannot be read fails its own check

@@ -22,7 +22,7 @@ from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.music.emotion import CODE_VERSIONS
 
 MAX_BYTES = 64_000_000
-"""Maximum file size in bytes; the largest of the five models has a quarter of it."""
+"""Maximum file size in bytes; the file of the largest of the five models has a quarter of that."""
 _EXAMPLE = "Name an export, such as models/groovepredictor.json"
 _ZIP = b"PK\x03\x04"
 """First bytes of a zip archive, in which PyTorch saves a checkpoint."""
@@ -51,7 +51,7 @@ class Export:
 
     @property
     def code_version(self) -> int | None:
-        """Version of the emotion code that the network gives or takes; None if the file cannot tell.
+        """Version of the emotion code that the network returns or takes; None if the file does not record it.
 
         Raises:
             ExportError: the version is none that this program knows.

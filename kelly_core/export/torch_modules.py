@@ -34,7 +34,7 @@ _ACTIVATIONS = {nn.Tanh: "tanh", nn.ReLU: "relu", nn.Sigmoid: "sigmoid"}
 _LAYERS = (nn.Linear, nn.Conv1d, nn.LSTM, nn.GRU, nn.BatchNorm1d, nn.PReLU, nn.Softmax, nn.ELU, *_ACTIVATIONS)
 _CHAINS = (nn.Sequential, FrameSequential)
 _PROBE_FRAMES = 37
-"""Frames of a trial run besides those that a convolution needs: a number that is hardly a layer's size, too."""
+"""Frames of a trial run in addition to those that a convolution needs; the number is unlikely to be a layer's size."""
 _TRIAL_TOLERANCE = 1e-4
 _KNOWN = (
     "Linear, LSTM, GRU, Conv1d, BatchNorm1d, PReLU, Tanh, ReLU, Sigmoid, Softmax, ELU, Flatten, Dropout, Identity and"
@@ -72,7 +72,7 @@ def input_size_of(module: nn.Module) -> int | None:
 
 @dataclass
 class _Reader:
-    """Layers read so far, the size of what goes into the next one, and zeros that a pad module has put before it."""
+    """Layers read so far, the input size of the next one, and the zeros that a pad module has put before that input."""
 
     size: int
     layers: list[Layer] = field(default_factory=list)
@@ -222,7 +222,7 @@ def _softmax_or_elu(module: nn.Softmax | nn.ELU, name: str, size: int) -> Layer:
 
 
 def read_layer(module: nn.Module, name: str, size: int) -> Layer:
-    """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values a frame.
+    """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values per frame.
 
     Raises:
         ExportError: RTNeural has no such layer, or a value is not finite; the error names the submodule ``name``.
@@ -261,7 +261,7 @@ def _array(module: nn.Module, name: str, key: str) -> Array:
 
 
 def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
-    """Refuse a module whose forward computes something else than its layers in order."""
+    """Refuse a module whose forward does not compute its layers in order."""
     # Convolutions without padding give fewer frames; enough must be left to compare.
     history = sum(layer.history for layer in layers if isinstance(layer, Conv1dWeights))
     frames = np.random.default_rng(0).standard_normal((_PROBE_FRAMES + history, in_size)).astype(np.float32)
@@ -275,7 +275,7 @@ def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Lay
             with torch.inference_mode():
                 # A copy: a module may keep state between calls.
                 outputs = copy.deepcopy(module).float().cpu().eval()(inputs)
-        except Exception as error:  # noqa: BLE001  # the caller's own code may raise anything
+        except Exception as error:  # noqa: BLE001  # the caller's own code may raise any exception
             problem = problem or f"{type(error).__name__}: {error}"
             continue
         difference = _difference(outputs, expected, by_channel)

@@ -106,7 +106,7 @@ def build_metadata(
         features: how the inputs are computed, with all constants.
         golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
         quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
-        code_version: version of the emotion code that the network gives or takes; None if it does neither.
+        code_version: version of the emotion code that the network returns or takes; None if it does neither.
     """
     count = sum(layer.parameter_count for layer in layers)
     golden = golden.astype(np.float32)
@@ -144,7 +144,8 @@ def _rtneural_layer(layer: Layer) -> dict[str, Any]:
         case BatchNormWeights():
             entry["epsilon"] = layer.epsilon
     entry["weights"] = _arrays(layer)
-    # The engine needs these arrays even where the layer has no bias; the mark lets the file go back without loss.
+    # The engine needs these arrays even where the layer has no bias; with this entry the file can be converted back
+    # without loss.
     if isinstance(layer, LstmWeights | GruWeights | Conv1dWeights) and not layer.use_bias:
         entry["use_bias"] = False
     if isinstance(layer, LstmWeights):
@@ -210,7 +211,7 @@ def _decimals(array: Array) -> list[Any]:
     ``json`` prints the float64 number nearest to such a decimal as that same decimal, so the text stays short.
     """
     if not np.isfinite(array).all():
-        # They are refused with their place by the parser; orjson would write null.
+        # The parser refuses these values and names their position; orjson would write null.
         return list(array.tolist())
     # orjson writes float32 as such: ten times as fast as formatting each number in Python.
     nested: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))

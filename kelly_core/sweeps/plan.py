@@ -37,7 +37,7 @@ class Trial:
         id: name of its run and of its folder, made from all that it depends on: the same trial has the same id.
         model: what is trained.
         seed: ``training.seed``.
-        point: what was chosen for it.
+        point: the settings chosen for it.
         settings: all settings, with absolute paths.
     """
 
@@ -72,11 +72,11 @@ class _SweepAxis:
 def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     """Return the trials of ``settings.sweep``: all of the first seed, then all of the second, and so on.
 
-    A trial computes with one thread unless ``training.threads`` is set, so that its result does not depend on
-    how many train at once, or where.
+    A trial computes with one thread unless ``training.threads`` is set, so that its result does not depend on how many
+    trials train in parallel, or on which machine.
 
     Raises:
-        ConfigError: a setting that is unknown, cannot be tried, or has a value that it must not have.
+        ConfigError: a setting is unknown, cannot be varied, or has an invalid value.
     """
     sweep = settings.sweep
     axes = [_parse(text) for text in sweep.set]
@@ -141,7 +141,7 @@ def _random_points(axes: Sequence[_SweepAxis], count: int, seed: int) -> Iterato
         raise ConfigError("nothing to draw from", where="--random", hint="Give --set key=low..high or key=value,value")
     chance = random.Random(seed)
     seen = set()
-    # Of a few values there may be fewer different points than asked for.
+    # Axes with few values may have fewer different points than requested.
     for _ in range(_DRAWS_FOR_A_POINT * count):
         point = tuple((axis.key, axis.draw(chance)) for axis in axes)
         if point not in seen:

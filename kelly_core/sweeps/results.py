@@ -17,8 +17,8 @@ class TrialResult:
 
     Attributes:
         run: id of its run.
-        model, seed, point: what it was.
-        state: "finished", "stopped", "failed" or "died"; "queued" where it never began.
+        model, seed, point: as in ``Trial``.
+        state: "finished", "stopped", "failed" or "died"; "queued" if it never began.
         epochs, best_epoch, best_loss, baseline_loss: metrics of its training; None if it did not reach an epoch.
         export: file for the plugin, "" if there is none.
         error: why it failed, "" if it did not.
@@ -44,11 +44,11 @@ class PointSummary:
     Attributes:
         model, point: what was trained.
         losses: best validation loss by seed, of the trials that finished.
-        missing: trials that did not.
+        missing: number of trials that did not.
         mean, spread: of the losses; the spread is the standard deviation over seeds, None for fewer than two.
         behind, behind_spread: mean and standard deviation of how much higher its loss is than that of the model's
             best point with the same seed. A seed's split, initial weights and order of examples are the same for all
-            points, so this difference shows more than two means do.
+            points, so this difference is less noisy than that of two means.
         best_run: id of the trial with the lowest loss, "" if none finished.
     """
 

@@ -37,7 +37,7 @@ class Sweep:
     Args:
         trials: what to train.
         settings: those of the sweep itself.
-        command: the command line that asks for the same, to be shown.
+        command: equivalent command line, for display.
     """
 
     def __init__(self, trials: Sequence[Trial], settings: Settings, command: Sequence[str] = ()) -> None:
@@ -78,10 +78,10 @@ class Sweep:
         continues from its checkpoints.
 
         Args:
-            waiting: as ``map_ordered`` takes it.
+            waiting: as for ``map_ordered``.
 
         Raises:
-            RunError: something else is training into the output folder.
+            RunError: another run or sweep is training into the output folder.
             ParallelError: the cluster cannot be reached or used.
         """
         output_lock = acquire_output_lock(self._output)
@@ -114,7 +114,7 @@ class Sweep:
         """Copy the best export of each model into the output folder; return the path by run id.
 
         Raises:
-            RunError: it is gone, or cannot be copied.
+            RunError: it is missing, or cannot be copied.
         """
         exports = {result.run: Path(result.export) for result in results if result.export}
         best = {run: exports[run] for run in best_runs(summarize_points(results)).values()}
@@ -224,7 +224,8 @@ def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
             pass
         requested = _read(request_file)
         if run.snapshot.state == "died" and not requested and lost_processes < ALLOWED_FAILURES:
-            # Killed for memory, perhaps, or the machine was lost; the checkpoints make another attempt cheap.
+            # It may have been killed for lack of memory, or the machine was lost; with checkpoints another attempt is
+            # cheap.
             lost_processes += 1
             run = resume(run)
         elif not run.live:
