@@ -231,14 +231,14 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
 
 
 def _chain_arrays(name: str, outputs: ChainOutput) -> dict[str, Array]:
-    """Return outputs of the chain by the names that the templates give them."""
+    """Return outputs of the chain by their names in the templates."""
     values = {"Code": outputs.code, "Melody": outputs.melody, "Chords": outputs.chords}
     values |= {"Dynamics": outputs.dynamics, "Groove": outputs.groove}
     return {f"{name}{part}": array for part, array in values.items()}
 
 
 def _golden_context(count: int) -> tuple[Array, Array]:
-    """Return measures [count, descriptors] from below to above their scales, and the context [count, 8] they give.
+    """Return measures [count, descriptors] from below to above their scales, and the resulting context [count, 8].
 
     A third of the context is unknown, as ``knowsDescriptor`` says in the generated code.
     """

@@ -115,7 +115,7 @@ def from_rtneural(path: str | os.PathLike[str]) -> nn.Module:
 
 
 def state_dict_of(export: Export) -> dict[str, Tensor]:
-    """Return the weights of a file under the names that they had in the module it was written from, else by number."""
+    """Return the weights of a file under their names in the module that it was written from, or else by number."""
     from kelly_core.engines.torch_engine import build_module
 
     names = export.metadata.get(MODULES)
@@ -134,7 +134,7 @@ def state_dict_of(export: Export) -> dict[str, Tensor]:
 
 SAFETENSORS = ".safetensors"
 _NESTED = ("state_dict", "model_state_dict", "model")
-"""Entries in which training programs keep the weights beside other things."""
+"""Entries in which training programs store the weights, next to other data."""
 _SHOWN_KEYS = 4
 
 
@@ -146,10 +146,10 @@ def is_factory(source: str) -> bool:
 
 
 def make_module(source: str) -> nn.Module:
-    """Import PKG.MODULE, also from the working directory, and return its module FACTORY or what that returns.
+    """Import PKG.MODULE, also from the working directory, and return its module FACTORY, or the result of FACTORY().
 
     Raises:
-        ExportError: there is no such name, it fails, or it is not a ``torch.nn.Module``.
+        ExportError: the name does not exist, the call fails, or the result is not a ``torch.nn.Module``.
     """
     from torch import nn
 

@@ -56,7 +56,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 class NumpyEngine:
     """A network that keeps its state from frame to frame, as the plugin runs it: reset once, then step after step.
 
-    Values too large for float32 come out as infinities or NaN without a warning, as in the engine.
+    Values too large for float32 become infinities or NaN without a warning, as in the engine.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:

@@ -79,7 +79,7 @@ def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
 
 
 def probe_export(export: Export, count: int) -> Array:
-    """Return probe frames [count, in] for an export; missing or invalid golden vectors count as none."""
+    """Return probe frames [count, in] for an export; missing or invalid golden vectors are ignored."""
     try:
         golden = read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
     except FormatError:  # legacy and foreign files have no golden vectors; validation reports invalid ones

@@ -113,7 +113,7 @@ def read_input_size(document: dict[str, Any], entries: list[Any], layout: Layout
     """Return the number of inputs of an export.
 
     Raises:
-        FormatError: it is missing or no size.
+        FormatError: it is missing or not a size.
     """
     if layout == "legacy":
         return read_size(read_object(entries[0]).get("in_size"), '"in_size"')
@@ -128,7 +128,7 @@ def read_output_size(entry: object, layout: Layout, has_2d: bool) -> int:
     """Return the number of outputs of a layer.
 
     Raises:
-        FormatError: it is missing or no size.
+        FormatError: it is missing or not a size.
     """
     layer = read_object(entry)
     if layout == "legacy":

@@ -1,4 +1,4 @@
-"""Training data recorded in an export, and the previous export beside it."""
+"""Training data recorded in an export, and the previous export next to it."""
 
 from __future__ import annotations
 

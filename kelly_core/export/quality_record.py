@@ -25,7 +25,7 @@ TRAINED = "trained"
 CONSTANT = "its answer does not depend on its input"
 """Verdict on a model that beats its baselines with a constant."""
 FEW_GROUPS = 5
-"""With fewer songs, pieces or sessions a bootstrap over them means little."""
+"""With fewer songs, pieces or sessions a bootstrap over them is unreliable."""
 SELF_LABELED = frozenset({"estimated", "imputed"})
 """Label sources that compute an emotion from the notes of the piece that is scored."""
 
@@ -109,8 +109,8 @@ class SourceQuality:
 
     Attributes:
         corpus, label_source: as in ``data.dataset.ExampleMetadata``.
-        examples, groups: how many there are.
-        weight: sum of the loss weights; metrics that are means recombine to the overall ones by it.
+        examples, groups: number of examples, and of their songs, pieces or sessions.
+        weight: sum of the loss weights, by which metrics that are means combine to the overall ones.
         metrics: of the model.
         baselines: metrics of each baseline.
     """
@@ -142,7 +142,7 @@ class QualityRecord:
         split: the examples that it was measured on, which no training has seen.
         verdict: "trained", or the reason why not.
         primary: the measures that decide; smaller is better.
-        examples, groups: how many examples of how many songs, pieces or sessions.
+        examples, groups: number of examples, and of their songs, pieces or sessions.
         metrics: metrics of the model over all examples.
         baselines: what it must beat; none on generated data.
         references: results to compare with.
@@ -274,7 +274,7 @@ class ChainQuality:
         marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
             difference from it; one that is not beaten takes precedence.
         control: metrics of the model given the musical context of the scored notes, which never counts
-            as quality; None where the model takes no context.
+            as quality; None if the model takes no context.
     """
 
     pieces: int

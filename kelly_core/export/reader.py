@@ -54,7 +54,7 @@ class Export:
         """Version of the emotion code that the network returns or takes; None if the file does not record it.
 
         Raises:
-            ExportError: the version is none that this program knows.
+            ExportError: this program does not know the version.
         """
         try:
             return code_version(self.metadata, self.layout)
@@ -66,7 +66,7 @@ def code_version(metadata: Mapping[str, Any], layout: Layout) -> int | None:
     """Return the version of the emotion code from an export's metadata; None for the legacy layout, which lacks it.
 
     Raises:
-        FormatError: the version is none that this program knows.
+        FormatError: this program does not know the version.
     """
     if "code_version" not in metadata:
         return None if layout == "legacy" else 1  # files were written before the entry existed

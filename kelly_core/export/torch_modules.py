@@ -47,8 +47,8 @@ def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[s
 
     Return them, and for each the name of the submodule that holds its weights ("" for the module itself).
 
-    A ``nn.Sequential`` is read by its definition. Any other module with submodules is taken for a chain of them in the
-    order of their registration, and a trial run must show that its ``forward`` computes exactly that.
+    A ``nn.Sequential`` is read by its definition. Any other module with submodules is assumed to be a chain of them in
+    the order of their registration, and a trial run must show that its ``forward`` computes exactly that.
 
     Raises:
         ExportError: a submodule cannot be expressed; the error names it and gives the reason.
@@ -134,7 +134,7 @@ class _Reader:
         self.padding += left
 
     def _read_custom(self, module: nn.Module, name: str) -> None:
-        """Read a module with a forward of its own or with hooks, and check by a trial run that it is a plain chain."""
+        """Read a module with a forward of its own or with hooks, and check by a trial run that it computes a chain."""
         inner = _Reader(self.size, padding=self.padding)
         if isinstance(module, _LAYERS):
             inner._append(module, name)
@@ -262,7 +262,7 @@ def _array(module: nn.Module, name: str, key: str) -> Array:
 
 def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
     """Refuse a module whose forward does not compute its layers in order."""
-    # Convolutions without padding give fewer frames; enough must be left to compare.
+    # Convolutions without padding return fewer frames; enough must be left to compare.
     history = sum(layer.history for layer in layers if isinstance(layer, Conv1dWeights))
     frames = np.random.default_rng(0).standard_normal((_PROBE_FRAMES + history, in_size)).astype(np.float32)
     expected = NumpyEngine(layers).process(frames)

@@ -38,7 +38,7 @@ class Request:
         at_once: stop without finishing the current step or other work.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
         model: model to roll back or to change.
-        learning_rate, patience, epochs: new values of "set"; None leaves a setting as it is.
+        learning_rate, patience, epochs: new values of "set"; None leaves a setting unchanged.
     """
 
     attempt: Count
@@ -229,7 +229,7 @@ class RunController:
                 self.handle(Request(0, "stop", at_once=True))
 
     def close(self) -> None:
-        """Report no more state changes: the end of the run is the last one."""
+        """Stop reporting state changes; after this only the end of the run is recorded."""
         with self._lock:
             self._closed = True
 

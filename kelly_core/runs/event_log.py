@@ -122,7 +122,7 @@ class LogRecord:
 
     Attributes:
         time: Unix time at which it was written; for display only, because clocks can be changed.
-        busy: seconds of training in the attempt, pauses left out; durations come from these.
+        busy: seconds of training in the attempt, without pauses; durations are computed from these.
         attempt: number of the attempt that wrote it, 1 for the first.
         event: what happened.
     """

@@ -32,7 +32,7 @@ _SECONDS_BETWEEN_LOADS = 5.0
 class RunMonitor:
     """Context manager of the thread that monitors a run while it trains.
 
-    ``is_owned`` returns False once the output folder is no longer this run's.
+    ``is_owned`` returns False once the output folder no longer belongs to this run.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ _SECONDS_FOR_AN_ANSWER = 10.0
 _SECONDS_FOR_A_COMMAND = 60.0
 _TRY_AGAIN = (408, 425, 429)
 _PROGRAM = "import os; os.closerange(3, 4096); from kelly_core.runs.notify import main; main()"
-"""Closes the locks that it inherits, before the imports: the run is over, and its folder must be free."""
+"""Closes the inherited locks before the imports: the run has ended, and its folder must be unlocked."""
 
 
 def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
@@ -45,7 +45,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
 def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
     """Send a message in a process of its own, if the settings name a destination; return at once."""
     if is_wanted(notify):
-        # Without memory for another process the message is lost, not the training.
+        # If there is no memory for another process, only the message is lost and the training continues.
         with contextlib.suppress(OSError):
             subprocess.Popen(
                 notifier(folder, event, model),
@@ -58,7 +58,7 @@ def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
     """Return the content of a message about a run, as JSON types; ``text`` is one line.
 
-    Without a model it is about all of them.
+    Without a model the message is about all models.
     """
     snapshot = run.snapshot
     row = overview(snapshot, run.manifest, read_labels(run.folder))

@@ -1,4 +1,4 @@
-"""A run as lists, comparisons and charts show it: in one row, beside other runs, and its losses by epoch."""
+"""A run for lists, comparisons and charts: in one row, next to other runs, and its losses by epoch."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _TRIALS = "trials"
 
 @dataclass(frozen=True)
 class RunOverview:
-    """A run in one row; None where a value is not known, or differs between its models.
+    """A run in one row; None if a value is not known, or differs between its models.
 
     Attributes:
         id, state, output, created: as in ``RunSnapshot``.

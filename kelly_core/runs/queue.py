@@ -123,7 +123,7 @@ def ensure_dispatcher(runs: Path) -> None:
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
-        # A session of its own, so that the queue survives the terminal, as trainings do.
+        # A session of its own, so that the dispatcher continues when the terminal closes, as trainings do.
         with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:

@@ -95,7 +95,7 @@ class Heartbeat:
 
     @property
     def alive(self) -> bool:
-        """True if a process is working; for another machine, whose locks may not be visible here, the age decides."""
+        """True if a process is working; on another machine, whose locks may not be visible here, the age decides."""
         return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
@@ -324,7 +324,7 @@ class Run:
             try:
                 os.kill(heartbeat.owner.pid, signal.SIGKILL)
             except ProcessLookupError:
-                # It has just ended.
+                # The process has just ended.
                 return
             except PermissionError as error:
                 raise RunError(f"its process ({heartbeat.owner.pid}) is another user's", where=self.id) from error

@@ -59,7 +59,7 @@ class ModelSnapshot:
         export: file for the plugin, "" before.
         checkpoint: True if this run has saved a checkpoint from which it can continue.
         bayes_loss: as in ``events.ModelStarted``.
-        alarm, alarm_kind: the last alarm that still holds, "" if there is none.
+        alarm, alarm_kind: the last warning that is still valid, "" if there is none.
         error: why it failed, "" if it did not.
         verdict: in one line whether it counts as trained, "" before that is known.
         epoch_began: when the epoch in progress began, as ``LogRecord.busy``.

@@ -34,8 +34,9 @@ class Trial:
     """One training of one model in a sweep.
 
     Attributes:
-        id: name of its run and of its folder, made from all that it depends on: the same trial has the same id.
-        model: what is trained.
+        id: name of its run and of its folder, derived from everything that the trial depends on: the same trial has the
+            same id.
+        model: name of the model.
         seed: ``training.seed``.
         point: the settings chosen for it.
         settings: all settings, with absolute paths.
@@ -89,7 +90,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     trials = {}
     for seed, spec, point in itertools.product(seeds, specs, points):
         trial = _trial(base, spec, seed, _of_model(point, spec))
-        # Points that differ in the settings of other models are one trial of this model.
+        # Points that differ only in the settings of other models are one trial of this model.
         trials[trial.id] = trial
     return list(trials.values())
 

@@ -42,7 +42,7 @@ class PointSummary:
     """Summary of one point for one model.
 
     Attributes:
-        model, point: what was trained.
+        model, point: as in ``Trial``.
         losses: best validation loss by seed, of the trials that finished.
         missing: number of trials that did not.
         mean, spread: of the losses; the spread is the standard deviation over seeds, None for fewer than two.

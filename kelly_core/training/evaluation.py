@@ -39,7 +39,7 @@ def evaluate_network(
 
     def predict(batch: Batch) -> Floats:
         inputs = torch.from_numpy(batch.inputs)
-        # A stateless network starts each frame from zero: every frame is then a sequence of its own.
+        # A stateless network starts each frame from zero: every frame is then a separate sequence.
         frames = inputs.reshape(-1, 1, inputs.shape[-1]) if settings.state == "stateless" else inputs
         parts = list(parallel_map(compute, torch.split(frames, settings.batch_size)))
         outputs: Floats = torch.cat(parts).reshape(*inputs.shape[:2], -1).numpy()

@@ -63,7 +63,7 @@ class TrainingFiles:
     def save_epoch(self, state: Checkpoint, *, is_best: bool) -> None:
         """Write the files that the settings request after a complete epoch.
 
-        The latest checkpoint comes last: a training killed in between resumes from the epoch before, and writes the
+        The latest checkpoint comes last: a training killed in between resumes from the previous epoch, and writes the
         others again.
 
         Raises:

@@ -63,7 +63,7 @@ def training_settings(settings: Settings, spec: ModelSpec) -> Hyperparameters:
         loss=own.loss or spec.loss,
         state=own.state,
         gradient_clip=common.gradient_clip,
-        # Not ``or``: a patience of 0 is a setting, which never stops early.
+        # Not ``or``: a patience of 0 is a valid setting, which never stops early.
         patience=stopping.patience if own.patience is None else own.patience,
         min_delta=stopping.min_delta,
         save_best=checkpointing.save_best,

@@ -37,7 +37,7 @@ def draw_losses(title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any]
     Args:
         title: shown on top; "" for none.
         rows: one per epoch, at least one.
-        metrics: ``best_epoch``, ``val_loss``, ``baseline_loss`` and perhaps ``bayes_loss``.
+        metrics: ``best_epoch``, ``val_loss``, ``baseline_loss`` and, if known, ``bayes_loss``.
         ink: color of everything that is not a curve.
     """
     from matplotlib.figure import Figure
