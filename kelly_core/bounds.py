@@ -24,7 +24,7 @@ Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """Duration in seconds, at most 30,000 years."""
 
 UnixTime = Annotated[float, Field(ge=0, le=2.5e11, allow_inf_nan=False)]
-"""Unix time, at most that of the year 9892, beyond which Python has no dates."""
+"""Unix time up to the year 9892, within the range of Python's dates."""
 
 Rate = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 """Rate per second."""
@@ -39,4 +39,4 @@ Micros = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """Latency in microseconds."""
 
 BoundedLoss = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
-"""A loss of a complete epoch: a training whose loss is not finite goes back before it is kept."""
+"""Loss of a complete epoch. It is finite: if a loss is not, training rolls back before it records the epoch."""

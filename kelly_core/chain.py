@@ -1,4 +1,4 @@
-"""Chain of the five models as in the plugin: one frame of mel bands to the parameters of music."""
+"""Chain of the five models as in the plugin: from a frame of mel bands to musical parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 
 _MOST_GAIN = 4.0
-"""Limit of the spread of answers: a recognizer that hardly answers would be all noise."""
+"""Maximum gain of the calibration: outputs that hardly vary would be scaled to mere noise."""
 
 MARGINAL = "marginal"
 """Entry of an export's ``features``: the best constant output on the training examples."""
@@ -42,13 +42,13 @@ def run_chain(
 
     Args:
         models: by the model's name; each keeps its own state.
-        mel: [..., 128] in dB, see ``music.mel``; one frame, or as many in sequence as the models take at once.
+        mel: [..., 128] in dB, see ``music.mel``; one frame, or a sequence if the models accept one per call.
         context: musical context [..., 8] that the host knows; it replaces what Emotion estimates except where it is 0.
-        mean: running mean of the context that Emotion estimates, which keeps its own state; None for codes that were
-            not estimated, or have no context.
+        mean: running mean of the context that Emotion estimates (it keeps its own state); None for codes that were not
+            estimated or have no context.
 
     Returns:
-        Outputs of the five: [..., 64], [..., 128], [..., 64], [..., 16] and [..., 32].
+        Outputs of the five models: [..., 64], [..., 128], [..., 64], [..., 16] and [..., 32].
     """
     code = models[_EMOTION.name](mel)
     if mean is not None:
@@ -66,11 +66,11 @@ def run_chain(
 
 
 class ChainOutput(NamedTuple):
-    """Output of the chain for one frame, or for T frames with a first axis more.
+    """Output of the chain for one frame, or for T frames with an additional first axis.
 
     Attributes:
-        code: [64], the emotion code that drives the other four networks, -1..1; its context is the register
-            that is heard, averaged, or what is known.
+        code: [64], the emotion code that drives the other four networks, -1..1; its context is the averaged register
+            estimated from audio, or the known context.
         affect: what the plugin reads from the code.
         melody: [128], probability that each pitch sounds in a beat, in the C major / A minor frame.
         chords: [64], probability of each chord class, in the same frame.
@@ -95,12 +95,12 @@ class ChainOutput(NamedTuple):
 
 
 class ModelChain:
-    """The five networks of a folder, in NumPy; their state, and the mean of the context that is heard, is carried from
-    frame to frame until ``reset``.
+    """The five networks of a folder, in NumPy; their state and the mean of the context estimated from audio are kept
+    between frames until ``reset``.
 
     Attributes:
         code_version: version of the emotion code between the networks.
-        marginals: best constant output on the training examples, [out] by model, where a file names it.
+        marginals: best constant output on the training examples, [out] by model, where a file records it.
 
     Raises:
         ExportError: the networks do not agree on the version.
@@ -125,8 +125,8 @@ class ModelChain:
         """Read the five files of a folder.
 
         Raises:
-            ExportError: the folder or a file is missing, a file cannot be read, or holds a network of other sizes, or
-                their versions of the emotion code differ.
+            ExportError: the folder or a file is missing, a file cannot be read or holds a network of the wrong size, or
+                the files' versions of the emotion code differ.
         """
         paths = {spec: folder / f"{spec.file_stem}.json" for spec in CHAIN_MODELS}
         missing = [path.name for path in paths.values() if not path.exists()]
@@ -150,7 +150,7 @@ class ModelChain:
 
     @property
     def heard_context(self) -> Array:
-        """Running mean of the musical context [8] as estimated, whose register reaches the others."""
+        """Running mean of the estimated musical context [8]; the other networks get only its register."""
         return self._context_mean.mean.copy()
 
     def reset(self) -> None:
@@ -165,7 +165,7 @@ class ModelChain:
         Raises:
             ExportError: a network gave numbers that are not finite.
         """
-        # The mean over one frame only drops the axis of time.
+        # The mean over one frame only removes the time axis.
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
 
     def run(self, mel: ArrayLike, context: ArrayLike | None = None, *, calibrated: bool = False) -> ChainOutput:
@@ -174,8 +174,8 @@ class ModelChain:
         Args:
             mel: the frames.
             context: musical context that is known, [8] or [T, 8], see ``run_chain``.
-            calibrated: give valence and arousal the mean and the spread of the labels, which answers of a recognizer
-                fall short of, before the other networks get them. A file without the calibration is used as it is.
+            calibrated: scale valence and arousal to the mean and the spread of the labels, which a recognizer's outputs
+                do not reach, before the other networks get them. A file without the calibration is used unchanged.
 
         Raises:
             ExportError: a network gave numbers that are not finite, or the networks take no context.
@@ -186,8 +186,7 @@ class ModelChain:
         return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known, mean)
 
     def follow(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
-        """Compute the four other networks from the current state, without audio: codes of given affect, each [T],
-        -1..1.
+        """Compute the other four networks from the current state, for given valence and arousal instead of audio.
 
         HarmonyPredictor gets the mean of the audio it was trained with.
 
@@ -196,7 +195,7 @@ class ModelChain:
             context: musical context, [8] or [T, 8]; None, or 0 in it, is unknown.
 
         Raises:
-            ExportError: the networks take no context, HarmonyPredictor's file does not name that mean, or numbers are
+            ExportError: the networks take no context, HarmonyPredictor's file does not record that mean, or numbers are
                 not finite.
         """
         if self._neutral_audio is None:
@@ -204,8 +203,7 @@ class ModelChain:
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
         codes = encode(valence, arousal, context=self._checked_context(context), version=self.code_version)
-        # Only HarmonyPredictor reads these frames, and of a frame no more than its 64 bands: the recognizer is
-        # replaced.
+        # Only HarmonyPredictor reads these frames, and only their first 64 bands: the recognizer is replaced.
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
     def _checked_context(self, context: ArrayLike | None) -> Array | None:
@@ -255,8 +253,8 @@ class ModelChain:
 
 
 def _spread(answers: Array, calibration: Calibration | None) -> Array:
-    """Return answers moved to the mean and spread of the labels, within -1..1."""
-    # A recognizer that always answers alike has no spread to scale.
+    """Return a recognizer's outputs scaled to the mean and spread of the labels, within -1..1."""
+    # Constant outputs have no spread to scale.
     if calibration is None or calibration.answer_sd <= 0:
         return answers
     gain = min(calibration.label_sd / calibration.answer_sd, _MOST_GAIN)
@@ -267,8 +265,8 @@ def _spread(answers: Array, calibration: Calibration | None) -> Array:
 def _common_version(exports: Mapping[str, Export]) -> int:
     """Return the version of the emotion code that all networks but DynamicsEngine share.
 
-    Dynamics takes the first half of the code, which is the same in all versions. Legacy files do not tell their version
-    and count as any.
+    Dynamics takes the first half of the code, which is the same in all versions. Legacy files do not record their
+    version and agree with any.
     """
     versions = {name: export.code_version for name, export in exports.items() if name != _DYNAMICS.name}
     known = {version for version in versions.values() if version is not None}
@@ -289,7 +287,7 @@ def _neutral_audio(export: Export) -> Array | None:
 
 
 def _numbers(export: Export, entry: str, count: int) -> Array | None:
-    """Return a list of numbers from an export's features; None if it lacks it, or holds something else."""
+    """Return a list of numbers from an export's features; None if it is missing or something else."""
     features = export.metadata.get("features")
     values = features.get(entry) if isinstance(features, dict) else None
     if not isinstance(values, list) or len(values) != count:

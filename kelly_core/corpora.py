@@ -24,7 +24,7 @@ _SETTINGS = ["dir", "cache_dir", "jobs", "max_files", "use_synthetic", "syntheti
 """Settings in [datasets] beside the sections of the corpora."""
 _METHODS = ["weight", "folder", "is_placed", "construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj"]
 _METHODS += ["parse_raw", "schema", "schema_json", "update_forward_refs", "validate"]
-"""Other attributes of that section's class; pydantic is not imported here for them, which would cost the help .1 s."""
+"""Other attributes of that section's class; importing pydantic to get them would delay the help by .1 s."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Corpus:
         advice: where to get it and where to put it.
         joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
         audio_from: main corpus whose training frames are part of its examples, "" if it needs none.
-        audio: its settings have the length of audio that is read, and the scale of valence and arousal in tables.
+        audio: True if its settings include the length of audio to read, and the scale of valence and arousal in tables.
         weight: default loss weight of its examples where it is mixed into others.
 
     Raises:
@@ -127,7 +127,7 @@ _BUILT_IN: tuple[Corpus, ...] = (
         audio=True,
     ),
 )
-"""The five main corpora, one a model, and the additional ones."""
+"""The five main corpora, one per model, and the additional ones."""
 
 CORPORA: Mapping[str, Corpus]
 """All corpora by name: the built-in ones and those of installed packages."""
@@ -135,8 +135,8 @@ CORPORA: Mapping[str, Corpus]
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Return ``CORPORA``: packages are imported at its first use, not by importing this module, which they import
-        themselves.
+        """Return ``CORPORA``: packages are imported at its first use, not when this module is imported, because they
+        import it themselves.
         """
         if name == "CORPORA":
             return _registry()[0]

@@ -25,7 +25,7 @@ class Deployed:
     Attributes:
         report: the checks.
         target: where it is copied to.
-        status: what it became, or would have become if the others had passed.
+        status: outcome for the file, or the outcome that it would have had if the others had passed.
         non_commercial: corpora of its training whose license excludes commercial use.
     """
 
@@ -58,8 +58,8 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
         allow_synthetic: copy exports that were trained on generated data, too.
 
     Raises:
-        ExportError: an export changed while it was checked, or the target cannot be written; then none of the files in
-            it has changed.
+        ExportError: an export changed while it was checked, or the target cannot be written; no file in the target has
+            changed then.
     """
     files: list[Deployed] = []
     contents: dict[Path, bytes] = {}
@@ -118,7 +118,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def _status(target: Path, content: bytes) -> CopyStatus:
     try:
         with open_regular(target) as file:
-            # A byte more than the new content, so that a longer file is not the same.
+            # One byte more than the new content, so that a longer file does not compare as equal.
             return "unchanged" if file.read(len(content) + 1) == content else "changed"
     except FileNotFoundError:
         return "new"

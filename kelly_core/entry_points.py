@@ -12,14 +12,14 @@ _loading: set[str] = set()
 
 
 def load_entries(group: str, kind: type[T]) -> tuple[list[tuple[str, T]], list[str]]:
-    """Import what the entry points of a group name: an object of a type each, or a list or tuple of them.
+    """Import the objects that the entry points of a group name: each names one of type ``kind``, or a list or tuple.
 
     Returns:
         Each object with the name of its package and entry point, and one sentence for each entry point that cannot be
         used.
 
     Raises:
-        ImportError: a package asks for the objects of the group while it is imported for them.
+        ImportError: a package requests the objects of the group while it is being imported to provide some.
     """
     if group in _loading:
         raise ImportError(
@@ -33,7 +33,7 @@ def load_entries(group: str, kind: type[T]) -> tuple[list[tuple[str, T]], list[s
         for entry in sorted(entry_points(group=group), key=_source):
             try:
                 loaded = entry.load()
-            # A package may raise anything; it must not cost more than its own objects.
+            # A package may raise anything; only its own objects may be lost.
             except (Exception, SystemExit) as error:  # noqa: BLE001
                 problems.append(f"{_source(entry)}: cannot be imported: {type(error).__name__}: {error}")
                 continue

@@ -14,7 +14,7 @@ from kelly_core.formatting import printable_lines
 _CLOSE = 0.6
 """Minimum ``difflib`` ratio of two names to propose one for the other."""
 _LEAST_BEGINNING = 5
-"""Letters of a name that is compared with the beginnings of names, at least: shorter ones resemble many."""
+"""Minimum letters of a name that is compared with the beginnings of known names: a shorter one matches too many."""
 
 _EXPECTED = "Input should be "
 _NOTES = re.compile(r", (?:unable to parse|got a number with).*")
@@ -31,7 +31,7 @@ _HINT = "Use a smaller batch size, fewer --jobs, or fewer files (--max-files), o
 
 
 class KellyError(Exception):
-    """Base of every error that the user can fix; its text is shown without a traceback, with controls escaped.
+    """Base of every error that the user can fix; its text is shown without traceback, with control characters escaped.
 
     Args:
         problem: what was wrong, in one sentence without a trailing full stop.
@@ -102,13 +102,13 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that a person meant by another, "" if none is near.
+    """Return the known name that was probably meant by ``name``, "" if none is similar.
 
-    Case does not matter. Besides whole names, what follows their last dot or dash counts, so that ``epoch`` finds
-    ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. Last, the beginnings of names
-    count, so that ``trainings`` finds ``training.epochs``.
+    Case does not matter. Whole names are compared, and their parts after the last dot or dash, so that ``epoch`` finds
+    ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. The beginnings of names are
+    compared last, so that ``trainings`` finds ``training.epochs``.
     """
-    # Reversed: of several names with one last part, the first is found (training.epochs before that of a model).
+    # Reversed: of several names with the same last part, the first is found (training.epochs before that of a model).
     whole = {each.casefold(): each for each in reversed(list(known))}
     parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
     wanted = name.casefold()
@@ -122,7 +122,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like a name, "" if none is like it."""
+    """Return the known name that is most similar to a name, "" if none is similar."""
     return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_CLOSE)), "")
 
 
@@ -145,7 +145,7 @@ def as_memory_error(error: BaseException) -> KellyError | None:
 
 
 def _limit() -> int | None:
-    """Return the bytes of memory that limits allow this process, None where there is no limit."""
+    """Return the memory limit of this process in bytes, None if there is none."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     found = [] if soft == resource.RLIM_INFINITY else [soft]
     for path in _CGROUP_LIMITS:
@@ -154,7 +154,7 @@ def _limit() -> int | None:
         except OSError:
             # Another system, or another version of control groups.
             continue
-        # Control groups of the first version write a huge number for no limit.
+        # Control groups v1 report "no limit" as a huge number.
         if text.isdecimal() and len(text) < len(str(2**62)):
             found.append(int(text))
     return min(found, default=None)

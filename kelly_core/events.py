@@ -11,7 +11,7 @@ from pydantic import Field
 from kelly_core.bounds import MAX_COUNT, Count, Rate, Real, Seconds
 
 Concern = Literal["", "plateau", "overfitting"]
-"""Problem that the loss curves show; "" is none."""
+"""Problem that the loss curves show, "" for none."""
 
 EndReason = Literal["epochs_done", "early_stopping", "stopped", "diverged"]
 """Why a training ended."""
@@ -67,8 +67,8 @@ class BatchDone:
 class EpochDone:
     """An epoch was trained and measured; losses are weighted means over examples.
 
-    ``steps`` are those that ``seconds`` were spent on; None in logs of former versions. ``concern`` is what the curves
-    give reason to worry about as of this epoch.
+    ``steps`` is the number of steps taken in ``seconds``; None in logs of earlier versions. ``concern`` is the problem
+    that the loss curves show up to this epoch.
     """
 
     model: str
@@ -100,15 +100,14 @@ class CheckpointSaved:
 class TrainingWarning:
     """Warning for the user.
 
-    ``synthetic``: generated examples stand in; ``made_by_rules``: the corpus is marked as made by rules; ``missing``:
-    the main corpus is not here, an additional one takes its place; ``leak``: training and validation share what they
-    should not, or a gain is too good to be true; ``split``: official splits are unknown or incomplete;
-    ``nothing_to_resume``: it starts at the beginning; ``rollback``: the loss diverged or a user requested it, so
-    training returns to the best weights at half the learning rate; ``diverged``: it diverged too often and training
-    ends;
-    ``out_of_memory``: batches are computed in parts; ``plateau`` and ``overfitting``: the losses do not improve as they
-    should (see ``training.loss_monitor``), reported once when it begins; ``replaced``: an export of another training
-    was replaced, or kept as the better one.
+    ``synthetic``: generated examples replace the corpus; ``made_by_rules``: the corpus is marked as made by rules;
+    ``missing``: the main corpus is missing, and an additional one replaces it; ``leak``: training and validation data
+    overlap, or a gain is implausibly large; ``split``: official splits are unknown or incomplete;
+    ``nothing_to_resume``: there is no checkpoint, so training starts at the beginning; ``rollback``: the loss diverged
+    or a user requested it, so training returns to the best weights at half the learning rate; ``diverged``: the loss
+    diverged too often and training ends; ``out_of_memory``: batches are split into micro-batches; ``plateau`` and
+    ``overfitting``: the losses do not improve as they should (see ``training.loss_monitor``), reported once when it
+    begins; ``replaced``: an export of another training was replaced, or kept as the better one.
     """
 
     model: str
@@ -118,7 +117,7 @@ class TrainingWarning:
 
 @dataclass(frozen=True)
 class SettingsChanged:
-    """Settings of a model in training were changed on request after ``epoch`` complete epochs; None is unchanged."""
+    """Settings of a model in training were changed on request after ``epoch`` complete epochs; None means unchanged."""
 
     model: str
     epoch: Count
@@ -152,16 +151,16 @@ class ModelResult:
 
     Attributes:
         model: its name.
-        dataset: corpus that it learned from.
-        synthetic: whether generated examples stood in for the corpus.
+        dataset: corpus that it was trained on.
+        synthetic: whether generated examples replaced the corpus.
         export: path of the file for the plugin; None if nothing could be exported.
         reason: why its training ended; None if it could not start.
         epochs: complete epochs.
         metrics: of the best epoch, {} if no epoch was completed: ``best_epoch``, ``val_loss``, ``baseline_loss``; on
             generated data also ``bayes_loss`` and ``epsilon``.
-        seconds: time that all of it took.
+        seconds: total time.
         error: why it failed, "" if it did not.
-        verdict: in one line whether it counts as trained, "" if that was not measured.
+        verdict: one line that states whether it counts as trained, "" if its quality was not measured.
     """
 
     model: str

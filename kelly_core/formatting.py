@@ -64,7 +64,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 MISSING = "–"
-"""Stands for a value that is not known or does not exist."""
+"""Placeholder for a value that is not known or does not exist."""
 
 _UNITS = ("B", "kB", "MB", "GB")
 _SMALL_LOSS = 1e-3
@@ -159,16 +159,17 @@ _HANDLER = "kelly_plain"
 def to_ascii(text: str) -> str:
     """Return the text in ASCII, with the same width.
 
-    Signs become one of like shape or meaning, letters lose their accents, all others become question marks.
+    Symbols become an ASCII character of similar shape or meaning, letters lose their accents, and all other characters
+    become question marks.
     """
     return text if text.isascii() else "".join(map(_plain, text.translate(_TABLE)))
 
 
 def _plain(sign: str) -> str:
-    # Escape characters begin the styles of a terminal. Those of foreign text have been escaped before.
+    # Escape characters here begin terminal styles; those in foreign text have been escaped before.
     if sign in string.printable or sign == "\x1b":
         return sign
-    # Here, because most programs that format a number or an error need no table of widths.
+    # Imported here, because most programs that format a number or an error need no table of widths.
     from rich.cells import cell_len
 
     letters = [part for part in unicodedata.normalize("NFKD", sign) if not unicodedata.combining(part)]

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-# As in typing, whose import takes 10 ms; type checkers know the name.
+# Defined here as in typing, whose import takes 10 ms; type checkers recognize the name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -45,7 +45,7 @@ def run_main(module: str) -> None:
     finally:
         interrupts.exit_at_once()
         # After python -m, CPython ends by SIGINT, whatever the exit status, if the last exec() of a string was
-        # interrupted; dataclasses and named tuples are made by exec(). Another exec() clears its mark (see
+        # interrupted; dataclasses and named tuples are created by exec(). Another exec() clears the flag (see
         # run_eval_code_obj in CPython's Python/pythonrun.c).
         exec("")
 
@@ -82,7 +82,7 @@ class Interrupts:
     def _raise_again(self, dropped: UnraisableHookArgs) -> None:
         """Raise a KeyboardInterrupt again that was raised in a callback or a destructor, where Python drops it."""
         if issubclass(dropped.exc_type, KeyboardInterrupt):
-            # Not from here: Python drops what this hook raises, too.
+            # Raised by a timer instead: Python also drops exceptions that this hook raises.
             signal.signal(signal.SIGALRM, self._raise)
             signal.setitimer(signal.ITIMER_REAL, _SECONDS_BEFORE_RAISING_AGAIN)
         else:

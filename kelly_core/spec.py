@@ -1,4 +1,4 @@
-"""Models and their layers as data: the only place where a layer size or a model name of the plugin is written down.
+"""Models and their layers as data: the only place that defines layer sizes and model names of the plugin.
 
 Everything else that belongs to one model is named here as a reference, ``"module:name"``, and imported when it is used.
 Installed packages add models by the entry point group ``kelly.models``; see docs/extending.md. A module that defines a
@@ -32,7 +32,7 @@ ENTRY_POINTS = "kelly.models"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _TAKEN_FILES = frozenset({"sweep"})
-"""Other JSON files of an output folder, by their names without ending."""
+"""Stems of the other JSON files in an output folder."""
 
 
 class _Layer:
@@ -53,7 +53,7 @@ class _Layer:
 
         @property
         def parameter_count(self) -> int:
-            """Trainable numbers, by PyTorch's count."""
+            """Number of trainable parameters, as PyTorch counts them."""
 
     @property
     def carries_state(self) -> bool:
@@ -161,7 +161,7 @@ class Conv1d(_Layer):
 
 
 class SameSize:
-    """Base of layers whose outputs are as many as their inputs, here and as weights in ``engines.layers``."""
+    """Base of layers with equal input and output size: of the specs here, and of the weights in ``engines.layers``."""
 
     size: int
 
@@ -255,10 +255,10 @@ class ModelSpec:
         generator: reference to the source of generated examples, a subclass of ``data.synthetic.Generator``;
             "" if nothing can stand in for a missing corpus.
         code_inputs: number of leading inputs that hold an emotion code, 0 for a model that takes none.
-        code_outputs: number of outputs that are an emotion code, 0 for a model that gives none.
-        plausible_gain: largest share of a constant output's loss that a model of real music can save; None if that is
-            not known. See ``data.leakage.implausible_gain``.
-        learning_rate: rate of Adam if another one than that of [training] is measurably better (docs/experiments.md).
+        code_outputs: number of outputs that are an emotion code, 0 for a model without such outputs.
+        plausible_gain: largest plausible reduction of a constant output's loss on real music, as a fraction; None if
+            unknown. See ``data.leakage.implausible_gain``.
+        learning_rate: rate of Adam, if a rate other than that in [training] is measurably better (docs/experiments.md).
 
     Raises:
         ConfigError: the layers do not fit together or RTNeural cannot compute them, or a name or reference is invalid.
@@ -281,17 +281,17 @@ class ModelSpec:
 
     @property
     def file_stem(self) -> str:
-        """Name of the model's files without their endings, as the plugin loads it."""
+        """Stem of the model's file names, as the plugin loads them."""
         return self.name.lower()
 
     @property
     def input_size(self) -> int:
-        """Numbers in one input frame."""
+        """Number of values in one input frame."""
         return self.layers[0].in_size
 
     @property
     def output_size(self) -> int:
-        """Numbers in one output frame."""
+        """Number of values in one output frame."""
         return self.layers[-1].out_size
 
     @property
@@ -301,7 +301,7 @@ class ModelSpec:
 
     @property
     def parameter_count(self) -> int:
-        """Trainable numbers, by PyTorch's count."""
+        """Number of trainable parameters, as PyTorch counts them."""
         return sum(layer.parameter_count for layer in self.layers)
 
     @property
@@ -311,7 +311,7 @@ class ModelSpec:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """State contracts that it can be exported with: only LSTMs can be made to forget at every call."""
+        """State contracts that it can be exported with: only LSTMs can start each call from zero state."""
         stays = any(layer.carries_state and not isinstance(layer, Lstm) for layer in self.layers)
         return ("stateful",) if stays else ("stateful", "stateless")
 
@@ -365,10 +365,10 @@ def _layer_problems(layers: Sequence[Any]) -> Iterator[str]:
 _METRICS = "kelly_core.evaluation.metrics"
 _GENERATORS = "kelly_core.data.synthetic"
 
-# Plausible gains: published recognizers explain .51 of valence and .62 of arousal. Melody and harmony have two thirds
-# of what knowing the song itself saves on POP909 (4.185 to 3.24 nats a beat, ln 13.0 to ln 8.4); emotion saves .01 and
-# .03. Dynamics has what a human quadrant explains of the loudness, which it explains best. Knowing the style of a
-# groove saves less than .1.
+# Plausible gains: published recognizers explain .51 of valence and .62 of arousal. That of melody and harmony is two
+# thirds of what knowing the song itself saves on POP909 (4.185 to 3.24 nats per beat, ln 13.0 to ln 8.4); emotion saves
+# .01 and .03. The gain of dynamics is the part of the loudness that a human-labeled quadrant explains; it explains
+# loudness best. Knowing the style of a groove saves less than .1.
 CHAIN_MODELS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="EmotionRecognizer",
@@ -413,7 +413,7 @@ CHAIN_MODELS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="GroovePredictor",
         layers=(Dense(64, 128, "tanh"), Dense(128, 64, "tanh"), Dense(64, 32, "tanh")),
-        loss="masked_l1",  # The measure that decides is a mean absolute error, too.
+        loss="masked_l1",  # The deciding metric is a mean absolute error, too.
         dataset="groove_midi",
         metrics=f"{_METRICS}.groove:GrooveMetrics",
         generator=f"{_GENERATORS}:GrooveGenerator",
@@ -432,8 +432,8 @@ DATASETS: tuple[str, ...]
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Return ``MODELS`` and ``DATASETS``: packages are imported at the first use, not by importing this module,
-        which they import themselves.
+        """Return ``MODELS`` and ``DATASETS``: packages are imported at the first use, not when this module is imported,
+        because they import it themselves.
         """
         if name == "MODELS":
             return _registry()[0]
@@ -479,7 +479,7 @@ def load_reference(reference: str) -> Any:
 
 
 def model_spec(name: str) -> ModelSpec:
-    """Find a model by name, in any case of letters.
+    """Find a model by name; case does not matter.
 
     Raises:
         ConfigError: no model has that name.
@@ -491,7 +491,7 @@ def model_spec(name: str) -> ModelSpec:
 
 
 def find_model(text: str) -> ModelSpec:
-    """Find a model by its name or the beginning of its name, in any case of letters.
+    """Find a model by its name or the beginning of its name; case does not matter.
 
     Raises:
         ConfigError: no model's name begins so, or several do.

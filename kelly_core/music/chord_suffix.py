@@ -68,11 +68,11 @@ _QUALITIES: dict[str, tuple[tuple[int, ...], int | None]] = {
 }
 """Tones and seventh of the qualities that only come first; major and augmented may follow other items."""
 _FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major", "add", "sus", "omit"), "noun": ()}
-"""Kinds of token that may follow some kinds; any may follow the others."""
+"""Kinds of token that may follow these kinds; after all other kinds any token may follow."""
 
 
 class Degree(NamedTuple):
-    """A degree of the major scale, raised (1), lowered (-1) or as it is (0)."""
+    """A degree of the major scale, raised (1), lowered (-1) or unchanged (0)."""
 
     accidental: int
     number: int
@@ -85,7 +85,7 @@ class _Token(NamedTuple):
 
 
 class NotAChordError(Exception):
-    """A suffix that is not of the grammar, with what is wrong as its text."""
+    """A suffix that does not match the grammar; the text of the error states the problem."""
 
 
 def suffix_tones(suffix: str) -> frozenset[int]:
@@ -94,7 +94,7 @@ def suffix_tones(suffix: str) -> frozenset[int]:
     The ninth and eleventh that a 13 implies, and the ninth that an 11 implies, are left out: no class depends on them.
 
     Raises:
-        NotAChordError: the suffix is not of the grammar from its first to its last character.
+        NotAChordError: the whole suffix does not match the grammar.
     """
     chord = _Chord()
     for token in _tokens(suffix):
@@ -108,7 +108,7 @@ def _tokens(suffix: str) -> Iterator[_Token]:
     if hyphen:
         position = hyphen.end()
     elif suffix.startswith("-") and not suffix.startswith("-5"):
-        # Only here is a hyphen a minor chord; after a number it is a flat, and -5 right after the root is one, too.
+        # Only right after the root does a hyphen mean minor; after a number, and in -5, it is a flat.
         yield _Token("minor", "-", "")
         position = 1
     elif _ZERO.match(suffix):
@@ -135,8 +135,8 @@ def _tokens(suffix: str) -> Iterator[_Token]:
 def split_degrees(run: str) -> tuple[Degree, ...] | None:
     """Split numbers and accidentals written without a gap (``7b9#11``, ``13b9``, ``13b11b9b``) into degrees.
 
-    An accidental belongs to the number after it where the whole run can be read so, else to the one before it. None:
-    it cannot be read at all.
+    An accidental belongs to the number after it if the whole run can be read that way, else to the number before it.
+    Return None if the run cannot be read at all.
     """
     if not run:
         return ()
@@ -178,7 +178,7 @@ class _Chord:
         self._named = ""
         """Quality before the first item: major, minor, dim, half, aug, dom; empty if none was named."""
         self._wants_number = False
-        """A sign that the seventh is major was read, and the number that it needs was not."""
+        """True if a sign for a major seventh was read, but not yet the number that must follow."""
         self._major_seventh = False
         self._in_list = False
         self._takes_all_added = False
@@ -223,7 +223,7 @@ class _Chord:
 
     def _take_noun(self, _token: _Token) -> None:
         if not self._previous:
-            # "C chord" is as clear as "C major chord".
+            # "C chord" means the same as "C major chord".
             self._named = "major"
 
     def _take_aug(self, token: _Token) -> None:
@@ -260,8 +260,8 @@ class _Chord:
         if self._suspended == token.text:
             raise NotAChordError(f"{token.text!r} is given twice")
         if 3 in self._tones:
-            # A quality that was named keeps its third: Cm7sus4 sounds both. A diminished chord gets the perfect fifth
-            # and the minor seventh.
+            # A named quality keeps its third: Cm7sus4 has both third and fourth. A diminished chord gets the perfect
+            # fifth and the minor seventh.
             self._tones.add(7)
             self._seventh = 10 if self._seventh == 9 else self._seventh
         else:

@@ -87,7 +87,7 @@ LONGEST_SYMBOL = 64
 _SHIFTS = {"#": 1, "s": 1, "x": 2, "b": -1}
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
 
-# Characters that compatibility normalization (NFKC) leaves or would spoil.
+# Characters that compatibility normalization (NFKC) leaves unchanged or would convert wrongly.
 _BEFORE_NFKC = str.maketrans({"˚": "°", "º": "°"})
 _AFTER_NFKC = str.maketrans(
     {
@@ -130,14 +130,15 @@ _CHORDONOMICON = re.compile(r"min|maj|aug|dim|sus|add|no3d|[bs]?\d")
 _BEFORE_ALTERED = r"(?=(?:5|9|11|13)|7[b\d])"
 _ROOT = re.compile(
     rf"(?P<german>{_GERMAN})|(?P<ambiguous>{_GERMAN_AMBIGUOUS})"
-    # Two accidentals before a number that is altered often are one of the root and one of the number: Dbb9 is Db(b9).
+    # Of two accidentals before a number that is often altered, one belongs to the root, one to the number: Dbb9 is
+    # Db(b9).
     rf"|(?P<plain>[CDFG]x"
     rf"|[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
 )
 _NOTE = rf"(?:{_GERMAN}|{_GERMAN_AMBIGUOUS}|[CDFG]x|[A-H](?:##|bb|#|b|s)?)"
 _BASS = re.compile(rf"\s*(?P<open>\()?/\s*(?:{_NOTE}|[a-g](?:#|b)?)(?(open)\))$|\s*(?:on|over)\s*{_NOTE}$")
 _WORDLIKE = re.compile(r"[oh0]|(?i:alt|dom)|ma(?!j)|mi(?!n)|M(?!\d)")
-"""Suffixes that make a word, not a chord, of a root in lower case, of H and of a German name: go, Halt, Fish."""
+"""Suffixes that turn a lower-case root, H or a German note name into a word, not a chord: go, Halt, Fish."""
 _LETTER_ROOT = re.compile(r"[A-G](?:##|bb|#|b|x)?")
 
 _HINT = "Examples: C, F#m7, Bb7(b9), Am7/G, C:min7/b3, N.C."

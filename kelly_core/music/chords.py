@@ -28,7 +28,7 @@ CHORD_NAMES: tuple[str, ...] = (
 CHORD_BEATS = 2.0
 """Beats whose notes are read as one chord, half a bar of 4/4."""
 _MOST_BEATS = 64.0
-"""Longest note that counts; a longer one has lost its end."""
+"""Longest note that counts, in beats; a longer one probably lacks its note-off event."""
 _LEAST_BEATS = 1e-6
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
@@ -50,9 +50,10 @@ CHORD_TONES = _chord_tones()
 def chord_class(root: int, tones: Collection[int]) -> int:
     """Return the class of a chord: 12·quality + root, 60 + root mod 3 for diminished chords.
 
-    A minor third without a major third makes the minor family: diminished if there is a flat fifth and no perfect one,
-    else minor with a major seventh, min7 with a minor seventh, minor with neither. Every other chord, one without a
-    third included, is of the major family: maj7 with a major seventh, 7 with a minor seventh, major with neither.
+    A chord with a minor third and without a major third is of the minor family: diminished if there is a flat fifth and
+    no perfect one, else minor with a major seventh, min7 with a minor seventh, minor with neither. Every other chord,
+    one without a third included, is of the major family: maj7 with a major seventh, 7 with a minor seventh, major with
+    neither.
 
     Args:
         root: pitch class of the root, 0 = C.
@@ -124,7 +125,7 @@ def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
 
 
 def _time_since(moments: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return for each moment the sum of the time that has passed since each of some ``times`` that are over."""
+    """Return for each moment the sum of the time that has passed since each of the earlier ``times``."""
     ordered = np.sort(times)
     over = np.searchsorted(ordered, moments)
     passed: NDArray[np.float64] = over * moments - np.concatenate([[0.0], np.cumsum(ordered)])[over]

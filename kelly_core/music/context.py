@@ -1,8 +1,8 @@
-"""Musical context: what music is like apart from its emotion, the last eight numbers of the emotion code.
+"""Musical context: properties of music apart from its emotion, the last eight numbers of the emotion code.
 
 Each descriptor has one scale for all corpora and all models: its quantiles over real music are constants of this
-module. Constants instead of quantiles of each training corpus, because one code drives four networks that are trained
-on different corpora, a host computes it without any of them, and no two machines may disagree on it.
+module. They are not quantiles of each training corpus, because one code drives four networks that are trained on
+different corpora, a host computes the code without any corpus, and it must be the same on all machines.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ UNKNOWN_EXAMPLES, UNKNOWN_DESCRIPTORS = 0.3, 0.3
 LEAST_RELIABILITY = 0.4
 """Smallest squared correlation of a noisy descriptor with the true one."""
 MEAN_FRAMES = 30
-"""Frames over which the chain averages a context that is heard: 15 s, as long as a window of the dynamics."""
+"""Frames over which the chain averages a context estimated from audio: 15 s, as long as a window of the dynamics."""
 
 _SCORES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 _CHORD_SECONDS = 0.05
@@ -43,8 +43,8 @@ class Descriptor:
         unit: of its measure.
         meaning: what is measured, in notes.
         quantiles: its measure at -2, -1, 0, 1 and 2 standard scores, in rising order.
-        heard: the same quantiles of what is measured in audio in its place; empty if it cannot be measured in audio.
-        agreement: correlation of the two.
+        heard: the same quantiles of the measure that replaces it in audio; empty if it cannot be measured in audio.
+        agreement: correlation of the two measures.
     """
 
     name: str
@@ -64,8 +64,8 @@ class Descriptor:
 
 
 # Means of the quantiles of three corpora: 292 songs (POP909 and game music), 70 performances of MAESTRO, 990 clips of
-# EMOPIA. Tempo: the songs and Groove MIDI. Audio: ten
-# recordings of DEAM, forty rendered clips of EMOPIA and 33 excerpts of the songs, rendered by ``demo.synth``.
+# EMOPIA. Tempo: the songs and Groove MIDI. Audio: ten recordings of DEAM, forty rendered clips of EMOPIA and 33
+# excerpts of the songs, rendered by ``demo.synth``.
 DESCRIPTORS: tuple[Descriptor, ...] = (
     Descriptor(
         "register",
@@ -83,7 +83,7 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
         (1.6, 2.5, 3.5, 4.5, 6.0),
         0.85,
     ),
-    # The level of a recording depends on its mastering, by more than on how loudly it was played.
+    # The level of a recording depends more on its mastering than on how loudly it was played.
     Descriptor("loudness", "velocity", "mean velocity", (49.0, 59.0, 74.0, 88.0, 92.0)),
     Descriptor("tempo", "bpm", "quarter notes per minute", (60.0, 76.0, 96.0, 127.0, 150.0)),
     Descriptor(
@@ -116,10 +116,10 @@ def context_metadata() -> list[dict[str, object]]:
 
 
 def encode_context(measures: Mapping[str, ArrayLike]) -> Floats:
-    """Return the context [..., 8] for measures by name; what is not named, or NaN, is unknown and 0.
+    """Return the context [..., 8] for measures by name; a descriptor without a measure, or with NaN, is unknown and 0.
 
     Raises:
-        ConfigError: no descriptor has a name.
+        ConfigError: a name is not that of a descriptor.
     """
     for name in measures:
         if name not in NAMES:
@@ -135,11 +135,11 @@ def encode_context(measures: Mapping[str, ArrayLike]) -> Floats:
 
 
 def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
-    """Measure the descriptors of a piece from its notes; NaN where they do not tell.
+    """Measure the descriptors of a piece from its notes; NaN where the notes do not determine one.
 
     Args:
         notes: of the piece, with or without drums.
-        melody: those of the melody among them; none if it is silent.
+        melody: those of the melody among them; empty if there is none.
         shift: semitones from its key to C major or A minor.
     """
     pitched = notes.pitched()
@@ -172,10 +172,10 @@ def known_tempo(notes: Notes) -> float:
 
 
 def heard_context(measures: ArrayLike) -> Floats:
-    """Return the context [n, 8] to expect in the notes of recordings with ``recordings.audio_measures`` [n, 2]; what is
-    not heard is 0.
+    """Return the expected context [n, 8] of the notes of recordings, given ``recordings.audio_measures`` [n, 2];
+    descriptors that cannot be measured in audio are 0.
 
-    A descriptor is the one that is heard times the agreement of the two definitions, which is its expectation.
+    Each other descriptor is that of the audio times the agreement of the two measures, which is its expectation.
     """
     table = np.asarray(measures, np.float64)
     context = np.zeros((len(table), CONTEXT_SIZE), np.float32)
@@ -189,9 +189,9 @@ def heard_context(measures: ArrayLike) -> Floats:
 class ContextMean:
     """Running mean of the musical context in the codes of a recognizer; its state lives until ``reset``.
 
-    A context belongs to a piece: the recognizer learns the mean of its answers, and the other models learn from
-    contexts that are constant. The mean is that of all frames up to 30, and later m += (x - m) / 30, so that it follows
-    another piece. Only the register reaches the other models: a density that is heard makes melodies worse.
+    A context belongs to a piece: the recognizer is trained on the mean of its outputs, and the other models on constant
+    contexts. The mean is that of all frames up to 30, and later m += (x - m) / 30, so that it adapts to another piece.
+    Only the register reaches the other models: a density estimated from audio makes melodies worse.
 
     Attributes:
         mean: [8], of all descriptors.
@@ -218,7 +218,7 @@ class ContextMean:
 
 
 def noisy_context(context: Floats, rng: np.random.Generator) -> Floats:
-    """Return contexts [n, 8] as a recognizer reports them: some unknown, the others noisy and drawn to the mean.
+    """Return contexts [n, 8] as a recognizer estimates them: some unknown, the others noisy and shrunk to the mean.
 
     A descriptor of reliability q is q · x + N(0, q (1 - q) · .45²), so that it is the expectation of x given itself, as
     the outputs of a network that was trained on the squared error are. q ~ U(.4, 1).

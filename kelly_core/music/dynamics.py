@@ -39,7 +39,7 @@ _ACCENT_SECONDS = 1.0
 _TEMPO_SPAN = 9
 _PEDAL_DOWN = 64
 _STACCATO_RATIO = 0.5 - 1e-6
-"""Slightly below one half, which written music holds exactly, so that rounding of seconds does not decide."""
+"""Slightly below one half: rounding of seconds must not change the result for the exact halves of notated music."""
 
 
 def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
@@ -47,8 +47,8 @@ def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
 
     Windows begin every 7.5 s from the first onset, and none reaches beyond the last release. Notes whose onsets follow
     each other within 50 ms are one group, which begins with its first note; a group of several notes is a chord. The
-    IOI of a note is the time from the begin of its group to that of the next. A velocity that does not vary correlates
-    0 with everything; a window without chords has voicing and bass .5 and no chord spread.
+    IOI of a note is the time from the beginning of its group to that of the next. A constant velocity has correlation 0
+    with everything; a window without chords has voicing and bass .5 and no chord spread.
 
     Returns:
         values: [windows, 16], 0..1, named by ``PARAMETER_NAMES``.
@@ -108,7 +108,7 @@ class _Members:
         """Return quantiles [shares, windows] of values [members], linearly interpolated; 0 for empty windows."""
         if len(values) == 0:
             return np.zeros((len(shares), len(self.count)))
-        # One sort of values moved apart by window costs a third of sorting by two keys.
+        # An offset per window lets one sort order all windows, at a third of the cost of sorting by two keys.
         apart = self.window * float(np.ptp(values) + 1)
         ordered = np.append(np.sort(values + apart) - apart, 0.0)
         first, last = np.cumsum(self.count) - self.count, np.maximum(self.count - 1, 0)
@@ -259,7 +259,7 @@ def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:
     if len(pedal) == 0:
         return np.zeros(len(starts)), np.zeros(len(starts))
     times, down = pedal[:, 0], pedal[:, 1] >= _PEDAL_DOWN
-    # The pedal stays as it was last until the end of the last window.
+    # The pedal keeps its last state until the end of the last window.
     edges = np.append(times, max(times[-1], ends[-1]))
     held = np.append(0.0, np.cumsum(np.diff(edges) * down))
     # Held time is linear between two changes, so interpolation gives it at any time.

@@ -35,14 +35,14 @@ AFFECT_CORRELATION = 0.57
 
 _BAND = 16
 _LIMIT = 0.93
-"""Largest magnitude that a thermometer shows: atanh is infinite at 1."""
+"""Largest magnitude that a thermometer represents: atanh is infinite at 1."""
 _CENTERS = 0.225 * (np.arange(_BAND) - 7.5)
 _CENTER_ODDS = np.exp(-8.0 * _CENTERS).astype(np.float32)
 _CIRCLE_START = 48
 _BLOCK = 2048
 _MAX_KNOTS = 256
 LABEL_VERSION = 1
-"""Version of how labels are computed; another one changes the fingerprint of examples that have such labels."""
+"""Version of the computation of labels; a new one changes the fingerprint of examples that have such labels."""
 _VALENCE_WEIGHTS = (1.0, 0.4)
 
 
@@ -103,8 +103,8 @@ def encode(
 def convert_code(code: ArrayLike, version: int, wanted: int) -> Floats:
     """Return codes [..., 64] of one version in another.
 
-    A mean of codes is converted exactly, because the circle is linear in the mean of what it was made from. Version 1
-    has no place for the context, which is lost on the way there and unknown on the way back.
+    A mean of codes is converted exactly, because the circle is linear in the affect that it encodes. Version 1 has no
+    context: it is lost in a conversion to version 1, and unknown after a conversion from it.
     """
     old = np.asarray(code, np.float32)
     if version == wanted:
@@ -136,7 +136,7 @@ def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike, *, vers
     new = encode(valence, arousal, version=version)
     moved = np.array(code, np.float32)
     moved[..., :32] = new[..., :32]
-    # Moved, not replaced: the circle of a mean of codes is smaller than that of its affect, and context stays.
+    # Shifted, not replaced: the circle of a mean of codes is smaller than that of its affect, and the context is kept.
     moved[..., 48:] += new[..., 48:] - old[..., 48:]
     return moved
 
@@ -148,7 +148,7 @@ def noisy_codes(
 
     Args:
         valence, arousal: [...], -1..1.
-        rng: where σ ~ U(0, max_sigma), one an example, and the draws from N(valence, σ²) and N(arousal, σ²) come from.
+        rng: source of σ ~ U(0, max_sigma), one per example, and of the draws from N(valence, σ²) and N(arousal, σ²).
 
     Returns:
         [..., 64]; the entries of dominance and context are 0.
@@ -252,7 +252,7 @@ class AffectScale:
     """Valence or arousal from features: a weighted sum of standard scores, mapped to DEAM's distribution by rank.
 
     Attributes:
-        scales: one a feature.
+        scales: one per feature.
         ranks: of the weighted sums over the fitted files.
         spread: mean and standard deviation of the result.
     """
@@ -281,7 +281,7 @@ class AffectEstimator:
     Arousal ranks z(d) + .5 g z(w), valence ranks z(m) + .4 z(κ), with the features of ``key.AffectFeatures``.
 
     Attributes:
-        use_velocity: whether loudness counts for arousal; it must not where loudness is what a model is to predict.
+        use_velocity: whether loudness counts for arousal; it must not if a model is to predict loudness.
     """
 
     valence: AffectScale

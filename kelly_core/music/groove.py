@@ -50,7 +50,7 @@ def groove_windows(tick: ArrayLike, velocity: ArrayLike) -> GrooveWindows:
     not fill a window are left out, and so are windows in which nothing is known.
 
     Args:
-        tick: [hits], onsets, ``PPQ`` a quarter note.
+        tick: [hits], onsets, ``PPQ`` per quarter note.
         velocity: [hits], 1..127.
     """
     onset, loudness = np.asarray(tick, np.float64), np.asarray(velocity, np.float64)
@@ -72,7 +72,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
     """Apply a groove to notes as the plugin does: later by timing · 60 ticks, velocity times .8 + .4 · accent.
 
     Args:
-        tick: [notes], ``PPQ`` a quarter note.
+        tick: [notes], ``PPQ`` per quarter note.
         velocity: [notes].
         groove: [32], -1..1: timing, then accent, of the sixteen positions.
 

@@ -16,7 +16,7 @@ NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 """Semitones above the tonic; as pitch classes those of C major and A minor."""
 MAX_SECONDS = 2.0
-"""Longest duration that counts; longer notes are held, or have lost their end."""
+"""Longest duration that counts; longer notes are sustained, or lack their note-off event."""
 
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
@@ -109,7 +109,7 @@ def nearest_transposition(semitones: ArrayLike) -> Doubles:
 def affect_features(notes: Notes) -> AffectFeatures:
     """Compute the features of one file; drums are ignored.
 
-    Notes per second are those of an average track, because more players do not make music more excited: all notes
+    Notes per second are those of an average track, because more tracks do not mean higher arousal: all notes
     over the time from the first onset to the last release (at least 1 s) and over the tracks that have notes.
 
     Raises:
@@ -120,7 +120,7 @@ def affect_features(notes: Notes) -> AffectFeatures:
         raise DataError("there are no notes other than drums")
     seconds = max(1.0, float((pitched.onset + pitched.duration).max() - pitched.onset.min()))
     tracks = len(np.unique(pitched.track))
-    # Files with constant velocities were typed, not played: their loudness says little about arousal.
+    # Files with constant velocities were entered, not played: their loudness has little relation to arousal.
     trust = min(1.0, float(np.std(pitched.velocity)) / 127 / 0.06) ** 2
     key = tonality_of(pitched)
     density = float(np.log2(len(pitched) / (seconds * tracks)))

@@ -1,4 +1,4 @@
-"""Measures of symbolic music: how a melody fits its chords and moves, and how much of a piece is heard again."""
+"""Measures of symbolic music: how a melody fits its chords and moves, and how much of a piece is repeated."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PieceMeasures(NamedTuple):
         steps: share of one or two semitones among the melody's intervals that are not repetitions.
         leaps: share of five semitones or more among the same intervals.
         leaps_resolved: share of leaps after which the melody's next movement goes in the other direction.
-        non_chord_by_step: share of the melody's notes outside the chord that a step, or a repetition, leaves.
+        non_chord_by_step: share of the melody's notes outside the chord that are followed by a step or a repetition.
         motifs_repeated: share of the melody's runs of four intervals that were heard before, within 32 bars.
         chords_repeated: share of the blocks of four bars that agree with an earlier one in seven of the eight chords of
             half a bar, within 32 bars.
@@ -95,7 +95,8 @@ on the tonic.
 def measure_piece(notes: Notes) -> PieceMeasures:
     """Measure a piece in 4/4 whose bars begin at beat 0.
 
-    The melody is what ``find_melody`` finds, of simultaneous notes the highest; the other notes give the chords.
+    The melody is that of ``find_melody``, reduced to the highest of simultaneous notes; the other notes give the
+    chords.
 
     Raises:
         DataError: there are fewer than eight notes of melody.
@@ -188,7 +189,7 @@ def _motifs_repeated(onset: Doubles, interval: Chords) -> float:
     """Return the share of the runs of four intervals that begin in the excerpt and were heard before in it."""
     inside = onset[:-_MOTIF] < onset[0] + EXCERPT_BARS * BEATS_PER_BAR
     runs = sliding_window_view(interval, _MOTIF)[inside]
-    # Runs that overlap share intervals, so only earlier runs without a common one count.
+    # Overlapping runs share intervals, so only earlier runs that do not overlap count.
     return _heard_before(runs, apart=_MOTIF, equal=_MOTIF)
 
 

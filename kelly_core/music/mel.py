@@ -46,8 +46,8 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
     """Return triangular bands on Slaney's mel scale from 30 to 10,000 Hz that integrate a power density over frequency.
 
     Each band's triangle of height 1 is multiplied by 2 / (f_hi - f_lo) · sample_rate / nfft, so that a frame does
-    not depend on the sample rate. Bands above half the sample rate are 0. The scale is linear below 1 kHz (3 mel a
-    200 Hz) and logarithmic above (27 mel a factor of 6.4), as in M. Slaney's Auditory Toolbox (1998).
+    not depend on the sample rate. Bands above half the sample rate are 0. The scale is linear below 1 kHz (3 mel
+    per 200 Hz) and logarithmic above (27 mel per factor of 6.4), as in M. Slaney's Auditory Toolbox (1998).
 
     Returns:
         [nfft / 2 + 1, 128].
@@ -64,7 +64,7 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
 
     Window j begins at sample j·hop, without centring, and is ``window_length`` long. Frame k is made of windows 25k to
     25k + 24, so it belongs to the half second from k/2 s to (k+1)/2 s and is complete 73 ms after its end, when its
-    last window is; that is when a plugin that keeps no look-ahead emits it. Frames that the audio's end cuts off are
+    last window ends; a plugin without look-ahead emits it then. Frames that the audio's end cuts off are
     left out: 45 s give 89 frames. If 20 ms are not a whole number of samples, the hop is rounded and frames drift
     (at 11,025 Hz by 0.2 %); at 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz they do not.
 
@@ -76,7 +76,7 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
         [frames, 128] 10·log10(max(power, 1e-10)); no rows if the audio is too short for one frame.
 
     Raises:
-        DataError: a frame is not finite, as a sample is not, or its power is beyond single precision.
+        DataError: a frame is not finite, because a sample is not or its power exceeds single precision.
     """
     length, nfft, hop = window_length(sample_rate), fft_size(sample_rate), hop_length(sample_rate)
     window, bands = _analysis(sample_rate)
@@ -86,7 +86,7 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     # A view: windows overlap, and copying them would multiply the memory of the audio.
     windows = sliding_window_view(samples, length)[::hop]
     frames = np.empty((len(windows) // HOPS_PER_FRAME, nfft // 2 + 1), np.float32)
-    # Samples beyond 1e19 overflow when squared; that is refused below.
+    # Samples beyond 1e19 overflow when squared; that raises an error below.
     with np.errstate(over="ignore", invalid="ignore"):
         for k, frame in enumerate(frames):
             spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
@@ -176,7 +176,7 @@ def _analysis(sample_rate: int) -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=24)
 def _transposition(semitones: int) -> tuple[Indices, Floats]:
-    """Return the band below the place that each band's level comes from, and the share of the next one, both [128]."""
+    """Return for each band the lower of the two bands to interpolate, and the weight of the upper one, both [128]."""
     centers = band_centers()
     place = np.interp(centers * 2 ** (-semitones / 12), centers, np.arange(BANDS))
     lower: Indices = np.minimum(place.astype(np.intp), BANDS - 2)

@@ -80,13 +80,13 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
 
     Args:
         melody: the notes to look at; the first step is the beat in which their first note begins.
-        shift: semitones to transpose by; what leaves 0..127 is moved back by an octave.
+        shift: semitones to transpose by; a pitch outside 0..127 is moved back by an octave.
 
     Returns:
         [beats, 128].
 
     Raises:
-        DataError: the melody takes more than 20,000 beats, hours that only a damaged file has.
+        DataError: the melody is longer than 20,000 beats, which takes hours and occurs only in damaged files.
     """
     notes = melody.notes
     pitch = notes.pitch.astype(np.intp) + shift
@@ -98,8 +98,8 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
     first = np.floor(start).astype(np.intp)
     last = np.maximum(np.ceil(end).astype(np.intp) - 1, first)
     beats = int(last.max()) + 1
-    # A note sounds in a part of its first and its last beat, and in the whole of those between, which are counted by
-    # their begin and end: memory does not grow with the length of notes.
+    # A note sounds in part of its first and last beat, and in all of each beat between. These are counted from their
+    # first and last one, so that memory does not grow with the length of notes.
     cells = np.concatenate([first, last]) * PITCHES + np.tile(pitch, 2)
     at_start = np.minimum(end, first + 1) - start
     at_end = np.where(last > first, end - last, 0)
@@ -112,7 +112,7 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
 
 
 def _names_melody(name: str) -> bool:
-    """Return True if a track of this name is the melody."""
+    """Return True if the name is that of a melody track."""
     words = " ".join(_WORD.findall(_CAMEL_CASE.sub(" ", name).casefold()))
     is_other = _OTHER_PART.search(words) or _GENERAL_MIDI.fullmatch(words)
     return not is_other and _MELODY.search(words) is not None

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BEATS_PER_BAR = 4
-"""Quarter notes in a bar of 4/4, the only meter that grooves, pieces and the pulse of recordings know."""
+"""Quarter notes in a bar of 4/4, the only meter that grooves, pieces and the pulse of recordings support."""
 PPQ = 480
-"""Ticks a quarter note (pulses per quarter) of grooves and of MIDI files that are written."""
+"""Ticks per quarter note (pulses per quarter) of grooves and of MIDI files that are written."""
 DEFAULT_BPM = 120.0
 """MIDI's tempo for a file without one."""
 
@@ -25,7 +25,7 @@ class Notes:
         pitch, velocity: 0..127.
         track: index into ``track_names``.
         drum: whether the note belongs to a drum track or channel 10.
-        track_names: one name a track, as stored in the file.
+        track_names: one name per track, as stored in the file.
         pedal: [events, 2] sustain pedal (CC64): time in seconds, value 0..127; sorted by time.
         bpm: first tempo of the file.
         beats_per_bar: quarter notes in a bar of the first time signature.

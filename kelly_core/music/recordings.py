@@ -28,13 +28,13 @@ _RATE = 22_050
 _HOP = 256
 _MIDDLE_BPM = 110.0
 _CONSTANT_SECONDS = 0.035
-"""Root mean square of the beats around a constant tempo up to which the tempo is constant; the ear's limit is near."""
+"""RMS deviation of the beats, in seconds, up to which a tempo is called constant; the ear's limit is similar."""
 _SMOOTHED_BEATS = 5
 _LOW_HERTZ = 150.0
 _OUTLIER_SECONDS, _ROUNDS = 0.06, 3
 _FINE_HOP, _REACH_SECONDS = 64, 0.06
 _WEIGHTS = (2.0, 1.0, 0.5)
-"""Weights of changes of harmony, of low and of all onsets, as signs of a bar's first beat."""
+"""Weights of harmony changes, low onsets and all onsets when looking for a bar's first beat."""
 _EARLY_SECONDS, _TOGETHER_SECONDS = 0.05, 0.01
 
 _CONTEXT_HOP_SECONDS, _CONTEXT_FFT = 0.02, 2048
@@ -62,8 +62,8 @@ class Pulse(NamedTuple):
         """Return the first beat of each bar and the end of the last, [bars + 1]; bars beyond the beats have the length
         of the last one.
 
-        A first bar that begins less than an eighth of a bar after the recording is left out, unless it begins with it:
-        the silent bar that leads to it in a MIDI file would have a tempo that few programs can play.
+        A first bar that begins within an eighth of a bar after the start of the recording, but not at it, is left out:
+        the silent bar before it in a MIDI file would have a tempo that few programs can play.
 
         Args:
             bars: how many; None for those that the recording has, at least one.
@@ -98,8 +98,8 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
     """Find beats, bars of four beats and pitch classes of mono audio.
 
     Beats are those of librosa's beat tracker (Ellis, 2007). Beats around a constant tempo within 35 ms are put on it;
-    others are smoothed over five beats. A bar begins on that of four beats on which the harmony changes most and onsets
-    are strongest.
+    others are smoothed over five beats. A bar begins on the beat of the four on which the harmony changes most and
+    onsets are strongest.
 
     Args:
         samples: [n], -1..1.
@@ -191,7 +191,7 @@ def _line(number: Doubles, times: Doubles, bpm: float | None) -> tuple[float, fl
 
 
 def _attack(audio: NDArray[np.float32], beats: Doubles) -> float:
-    """Return by how much the sound's attacks are later than the beats, in seconds, in the median.
+    """Return the median delay of the sound's attacks after the beats, in seconds.
 
     An attack is the steepest rise of the level within 60 ms of a beat; the tracker's frames are coarser.
     """
@@ -220,7 +220,7 @@ def _first_of_bar(beats: Doubles, chroma: Doubles, low: Doubles, onsets: Doubles
     change[0] = 0.0
     signs = np.zeros(BEATS_PER_BAR)
     for weight, values in zip(_WEIGHTS, (change, _near(low, beats), _near(onsets, beats)), strict=True):
-        # In units of each sign's own spread below, so that the three compare.
+        # Divided by its own spread below, so that the three are comparable.
         means = np.array([values[first::BEATS_PER_BAR].mean() for first in range(BEATS_PER_BAR)])
         signs += weight * (means - means.mean()) / max(float(values.std()), 1e-9)
     return int(signs.argmax())
@@ -235,11 +235,11 @@ def _near(onsets: Doubles, beats: Doubles) -> Doubles:
 
 @contextlib.contextmanager
 def librosa_cache_lock() -> Iterator[None]:
-    """Let one process at a time import modules of librosa; some functions are compiled by the first import of all.
+    """Let one process at a time import modules of librosa; the first import on a machine compiles some functions.
 
-    numba keeps each of these functions as two files, which it writes one after the other. Where two processes compile
-    at the same time, one file of each may stay, and every later process that calls the function ends by a segmentation
-    fault (numba issue 10128). Other threads of this process wait too.
+    numba caches each of these functions in two files, which it writes one after the other. If two processes compile at
+    the same time, the cache may keep one file of each, and every later process that calls the function ends with a
+    segmentation fault (numba issue 10128). Other threads of this process wait too.
 
     Raises:
         ModuleNotFoundError: librosa is not installed.
@@ -247,11 +247,11 @@ def librosa_cache_lock() -> Iterator[None]:
     spec = importlib.util.find_spec("librosa")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("No module named 'librosa'", name="librosa")
-    # NFS grants an exclusive lock only on a file that is open for writing; other file systems need no right to write.
+    # NFS grants an exclusive lock only on a file that is open for writing; other file systems do not require that.
     access = os.O_RDWR if os.access(spec.origin, os.W_OK) else os.O_RDONLY
     handle = os.open(spec.origin, access | os.O_CLOEXEC)
     try:
-        # Without locks on the file system it is imported nevertheless: two first imports at once are rare.
+        # If the file system has no locks, it is imported nevertheless: two first imports at once are rare.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
