@@ -104,7 +104,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         handle = open_for_writing(folder / FILE, os.O_RDWR | os.O_APPEND)
         with os.fdopen(handle, "ab", buffering=0) as stream:
             size = os.fstat(handle).st_size
-            # A truncated last line (no newline) must not swallow this one.
+            # This line must not be appended to a truncated last line (without newline).
             seam = b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
             stream.write(seam + dumps(run).encode() + b"\n")
     except OSError as fault:

@@ -135,7 +135,7 @@ class BenchmarkReport:
     Attributes:
         result: the latencies.
         last_run: time of the run that it is compared with, None if there is none.
-        changes: change of every median that both have; of a report that was read, only those that are slower.
+        changes: change of every median that both have; in a report read from JSON, only of the parts that are slower.
     """
 
     result: BenchmarkResult
@@ -169,7 +169,7 @@ class BenchmarkReport:
         """Read what ``to_json`` returned.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the document has another form.
         """
         if not isinstance(document, dict):
             raise ValueError("a benchmark result is not a JSON object")

@@ -101,7 +101,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 def export_files(source: Path) -> list[Path]:
     """Return the exports of models in a folder, in the models' order, or all its exports if none is of a model.
 
-    A file is returned as it is.
+    If ``source`` is a file, it is the only one returned.
 
     Raises:
         ExportError: a folder holds no export.
@@ -116,12 +116,12 @@ def export_files(source: Path) -> list[Path]:
 
 
 def missing_models(names: Collection[str]) -> tuple[str, ...]:
-    """Return which of the five models are not among some names; none if these are all of other networks."""
+    """Return which of the five models are missing from ``names``; () if these are all of other networks."""
     return tuple(name for name in _NAMES if name not in names) if set(_NAMES) & set(names) else ()
 
 
 def _is_export(path: Path) -> bool:
-    """Return True if a JSON file has layers, as other files of an output folder do not."""
+    """Return True if a JSON file has layers, which the other JSON files of an output folder lack."""
     try:
         return isinstance(read_document(path).get("layers"), list)
     except ExportError:
@@ -221,7 +221,7 @@ class LoadMeter:
         """Return seconds of all cores: in total, used, used by this process and its ended children, stolen."""
         cores = psutil.cpu_times()._asdict()
         stolen = cores.get("steal", 0.0)
-        # On Linux the time of guests is a part of that of users.
+        # On Linux, user time includes guest time.
         total = sum(seconds for name, seconds in cores.items() if not name.startswith("guest"))
         busy = total - cores["idle"] - cores.get("iowait", 0.0) - stolen
         # User and system time of this process and of its children; Linux adds the time that it waited for disks.

@@ -39,7 +39,7 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
             continue
-        # Halfway back to the middle, or the nearest inversions would drift away from it in a long piece.
+        # Halfway back to the middle; otherwise the nearest inversions would drift away from it in a long piece.
         pitches = voicing(bar.chord, (center + _MIDDLE) / 2)
         center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
@@ -150,7 +150,7 @@ _MEAN_VELOCITY = {KICK: 94.0, SNARE: 94.0, CLOSED_HAT: 62.0}
 
 
 class _Hit(NamedTuple):
-    """A hit at one of the sixteen positions of a bar, played above some arousal."""
+    """A hit at one of the sixteen positions of a bar, played above a minimum arousal."""
 
     position: int
     pitch: int
@@ -201,8 +201,8 @@ def _hits_of_bar(bar: Bar) -> list[Tone]:
 def _level(bar: Bar) -> float:
     """Return the factor on the velocities of a bar, before the groove.
 
-    It doubles over two units of arousal. The dynamics model, which knows the piano only, has a smaller share, and the
-    groove's mean accent is divided out, so that neither makes an excited bar softer than a calm one.
+    It doubles over two units of arousal. The dynamics model, trained on piano music only, has less influence, and the
+    groove's mean accent is divided out, so that neither makes a bar of high arousal softer than a calm one.
     """
     played = max(bar.expression.velocity / _MIDDLE_VELOCITY, _SOFTEST_PIANO) ** _PIANO_EXPONENT
     _, accents = apply_groove(_SIXTEENTH * np.arange(POSITIONS), np.ones(POSITIONS), bar.groove)
@@ -212,7 +212,7 @@ def _level(bar: Bar) -> float:
 def _balanced(hits: list[_Hit]) -> Doubles:
     """Return velocities [hits] whose mean on each drum does not depend on how many of its hits are played.
 
-    Soft hits join as arousal rises; without this, the drum would get softer on average.
+    Soft hits are added as arousal rises; without this, the drum would get softer on average.
     """
     velocity = np.array([hit.velocity for hit in hits], np.float64)
     for pitch, mean in _MEAN_VELOCITY.items():

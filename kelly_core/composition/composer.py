@@ -34,9 +34,9 @@ def compose(
 
     Args:
         output: the frames, half a second each.
-        bars: length, over which the frames are spread; None takes as long as the frames do.
-        seed: of all that is left to chance; the same seed gives the same score.
-        bpm: beats a minute throughout; None follows arousal from phrase to phrase.
+        bars: length, over which the frames are spread; None for about the duration of the frames.
+        seed: random seed; the same seed gives the same score.
+        bpm: constant tempo in beats per minute; None follows arousal from phrase to phrase.
         tonic: pitch class of the tonic, 0 = C.
         mode: major or minor; None lets valence decide.
         downbeats: seconds from the first frame at which each bar begins and the last one ends, [bars + 1], in place of

@@ -17,7 +17,7 @@ Mode = Literal["major", "minor"]
 _SECTION_BARS = 2 * PHRASE_BARS
 _SHORT_FORMS = {1: "A", 2: "AA", 3: "ABA"}
 _PARALLEL = (1, 3)
-"""Numbers of sections where little is heard again otherwise: there a new answer repeats its first phrase."""
+"""Numbers of sections of pieces with little other repetition: in these a new answer repeats its first phrase."""
 _LONG_FORM = "AABACABA"
 
 
@@ -49,9 +49,9 @@ class Phrase(NamedTuple):
 def phrases_of(bars: int) -> tuple[Phrase, ...]:
     """Divide a piece of at least one bar into phrases.
 
-    Sections follow AABA; a longer piece continues with CABA, and ends with A. A section that is heard again repeats the
-    phrases of its last time. With one or three sections, a new answer repeats the phrase before it. A last section of
-    four bars or fewer is one phrase, which repeats an answer.
+    Sections follow AABA; a longer piece continues with CABA, and ends with A. A section that returns repeats the
+    phrases of its last occurrence. With one or three sections, a new answer repeats the phrase before it. A last
+    section of four bars or fewer is one phrase, which repeats an answer.
     """
     letters = _letters(-(-bars // _SECTION_BARS))
     phrases: list[Phrase] = []
@@ -128,9 +128,9 @@ def draw_progression(
     bar of a full one (6), and on the tonic in the last bar of a full one (25). The last bar of the piece is on the
     tonic if it has a probability at all. Modes say which tonic and which dominants: C major's or A minor's.
 
-    The chord before matters, without a change of these shares: of all ways to pair the shares of one bar with those of
-    the next, steps are drawn from the one nearest to a table of preferences (falling fifths, few repetitions). It is
-    found by Sinkhorn's scaling of the table to the two shares (Sinkhorn & Knopp, 1967).
+    The previous chord matters, but does not change these shares: of all joint distributions whose marginals are the
+    shares of one bar and of the next, steps are drawn from the one nearest to a table of preferences (falling fifths,
+    few repetitions). It is found by Sinkhorn's scaling of the table to the two shares (Sinkhorn & Knopp, 1967).
 
     A phrase that repeats another keeps seven of eight chords where the shares are the same, fewer where they differ,
     and draws the rest so that each bar has its shares again (a maximal coupling). A class of probability 0 is never
@@ -140,7 +140,7 @@ def draw_progression(
         distributions: [bars, 64], not negative, rows that sum to more than 0.
         phrases: that make up the bars.
         modes: of each phrase.
-        rng: two draws a bar are taken from it.
+        rng: random generator; two draws per bar are taken from it.
     """
     # Drawn before any chord, so that a kept chord does not change the draws of later bars.
     keeps, draws = rng.random((2, len(distributions))).tolist()
@@ -165,7 +165,7 @@ def draw_progression(
 
 
 def _kept(chord: int, before: Doubles, now: Doubles, keep: float, draw: float) -> int:
-    """Return a chord drawn from the shares ``before``, or one in its place so that its shares are those of ``now``."""
+    """Return a chord drawn from the shares ``before``, or a replacement, so that the result has the shares ``now``."""
     if keep * before[chord] < now[chord]:
         return chord
     # The part of the shares ``now`` that the kept chords do not cover.

@@ -79,7 +79,7 @@ def draw_line(
         else:
             last, state = before
             states = _STATES[state, last]
-            # How the last note of the phrase before is left does not depend on its chord.
+            # The interval after the last note of the previous phrase is weighted without regard to that note's chord.
             move = moves[note - 1] if note else _WEIGHTS
             weights = move[state, last] * notes[note] * future[note, states, pitch]
         chosen = draw_index(weights, draw)
@@ -100,8 +100,8 @@ _MELODY_SHARE = 0.25
 """Share of all notes that the melody plays."""
 _MIDDLE_DENSITY, _DENSITY_EXPONENT = 1.55, 0.35
 _NOTES_PER_BEAT = (1.2, 2.4)
-"""Onsets a beat in a full bar: 1.55 where dynamics and arousal ask for one note, in proportion to the root of what they
-ask for, and limits. Rests and cadences reduce them to the range of POP909, see ``music.measures``.
+"""Onsets per beat in a full bar: 1.55 if dynamics and arousal request one note, in proportion to their request to the
+power of .35, within limits. Rests and cadences reduce them to the range of POP909, see ``music.measures``.
 """
 _FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
 """Factors on notes outside the chord."""
@@ -123,12 +123,12 @@ class Instrument(NamedTuple):
 
 
 INSTRUMENTS = (Instrument(73, 60, 96), Instrument(71, 50, 91), Instrument(42, 36, 76), Instrument(72, 74, 108))
-"""Flute, clarinet, cello and piccolo; the first one is taken that can play nearly all of the melody."""
+"""Flute, clarinet, cello and piccolo; the first one that can play nearly all of the melody is used."""
 _PLAYABLE = 0.98
 
 
 class _Draws(NamedTuple):
-    """Random numbers of one piece, drawn beforehand so that one note more or less does not change what follows.
+    """Random numbers of one piece, drawn beforehand so that an added or removed note does not change later draws.
 
     Attributes:
         sounding: [phrases, beats of two bars], rhythm: [phrases, eighths of two bars]; so each phrase repeats its

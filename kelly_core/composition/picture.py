@@ -35,7 +35,7 @@ def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32]
     """Plot a score above its inputs, with its beats and sections.
 
     Args:
-        path: the PNG file, replaced in one step.
+        path: the PNG file, replaced atomically.
         score: the piece.
         output: the frames [T] it was composed from, spread over its bars, or at their time if the score has the beats
             of a recording.

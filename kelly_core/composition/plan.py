@@ -22,7 +22,7 @@ TEMPO_OCTAVES = 0.75
 
 _UNHEARD_CHANGE = 0.03
 _BPM_DECIMALS = 3
-"""Decimals of the tempo of a recording, enough to stay within some milliseconds of it for ten minutes."""
+"""Decimals of the tempo of a recording, enough to stay within a few milliseconds of it for ten minutes."""
 
 SOFTEST = 12
 """Minimum velocity; below it most sounds are inaudible."""
@@ -35,8 +35,8 @@ _MIDDLE_PITCH, _PITCH_SD = 64.0, 9.0
 class Expression(NamedTuple):
     """How to play, in musical units.
 
-    Two parameters are not used: the velocity range, which the deviation implies, and the rubato, with which the players
-    would lose the drums' beat.
+    Two parameters are not used: the velocity range, which the deviation implies, and the rubato, which would move the
+    other parts off the drums' beat.
 
     Attributes:
         velocity, deviation: of all pitched notes.
@@ -146,7 +146,7 @@ class Plan:
     """Plan of a piece before its notes.
 
     Attributes:
-        bars: one after the other.
+        bars: in order.
         phrases: that make up the bars.
         modes: of each phrase; that of the last is the piece's.
         melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
@@ -196,14 +196,14 @@ def make_plan(
 
     Each bar gets the mean of its share of the frames, or of the frames at its time. The tempo changes from phrase to
     phrase. Mean valence decides on major or minor for the whole piece: C major and A minor share their notes, so a
-    change of valence on the way moves the chords and cadences of the phrases between the two, and the last phrase ends
-    in the key of the piece.
+    change of valence within the piece moves the chords and cadences of the phrases between the two, and the last phrase
+    ends in the key of the piece.
 
     Args:
         output: T frames.
         bars: length of the piece.
         rng: from which the chords are drawn.
-        bpm: beats a minute throughout; None follows arousal.
+        bpm: constant tempo in beats per minute; None follows arousal.
         tonic: pitch class of the tonic, 0 = C.
         mode: of the piece; None lets valence decide.
         downbeats: seconds at which each bar begins and the last one ends, [bars + 1], in place of ``bpm``.
@@ -242,7 +242,7 @@ def make_plan(
 
 
 def _edges(output: ChainOutput, bars: int, parts: int, downbeats: Doubles | None) -> Doubles:
-    """Return the begin of each of ``parts`` parts of a bar and the end of the last, in frames, [bars · parts + 1]."""
+    """Return the start of each of ``parts`` parts of a bar and the end of the last, in frames, [bars · parts + 1]."""
     number = np.arange(bars * parts + 1)
     if downbeats is None:
         return number * len(output.code) / (bars * parts)
@@ -251,7 +251,7 @@ def _edges(output: ChainOutput, bars: int, parts: int, downbeats: Doubles | None
 
 def _shares(output: ChainOutput, edges: Doubles) -> list[ChainOutput]:
     """Return the means of the frames between edges [n + 1]; frames that an edge divides count on both sides."""
-    # Each part gets at least one frame, also where the recording ends before the last bar.
+    # Each part gets at least one frame, even if the recording ends before the last bar.
     starts = np.minimum(np.floor(edges[:-1]), len(output.code) - 1).astype(int)
     stops = np.clip(np.ceil(edges[1:]), starts + 1, len(output.code)).astype(int)
     return [output.mean(start, stop) for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
@@ -269,7 +269,7 @@ def _tempos(arousal: list[float]) -> list[float]:
     for start in range(0, len(arousal), PHRASE_BARS):
         phrase = arousal[start : start + PHRASE_BARS]
         bpm = tempo(float(np.mean(phrase)))
-        # Compared with the tempo in force, not with the wanted one before, so that small changes add up to one.
+        # Compared with the tempo in use, not with the previous wanted tempo, so that several small changes add up.
         if bpms and abs(bpm / bpms[-1] - 1) < _UNHEARD_CHANGE:
             bpm = bpms[-1]
         bpms += [bpm] * len(phrase)

@@ -62,11 +62,11 @@ class Score:
 
     Attributes:
         parts: the instruments.
-        tempos: beats a minute from a tick on, in order, the first at tick 0.
+        tempos: beats per minute from a tick on, in order, the first at tick 0.
         key: tonic and mode as MIDI writes them, "C", "F#m".
         chords: class of each bar's chord, in the key of the score.
         sections: number of the first bar and letter of each section, in order.
-        lead_in: seconds from the beginning of a recording to the first bar, which a silent bar takes in the MIDI file;
+        lead_in: seconds from the beginning of a recording to the first bar, filled by a silent bar in the MIDI file;
             None for a piece that belongs to no recording.
     """
 
@@ -141,7 +141,7 @@ def _start(score: Score) -> int:
 
 
 def _tempos(score: Score) -> Iterator[tuple[int, float]]:
-    """Return the tempos in microseconds a beat, from a tick of the file on."""
+    """Return the tempos in microseconds per beat, each from a tick of the file on."""
     if score.lead_in:
         yield 0, score.lead_in / BEATS_PER_BAR * _MICROSECONDS
     for tick, bpm in score.tempos:
@@ -172,7 +172,7 @@ def _in_order(event: _Event) -> tuple[int, int]:
 def _track(events: list[_Event], end: int) -> mido.MidiTrack:
     track = mido.MidiTrack()
     now = 0
-    # MIDI counts ticks from the event before.
+    # MIDI counts ticks from the previous event.
     for tick, message in events:
         message.time = tick - now
         track.append(message)

@@ -28,7 +28,7 @@ _FLUIDSYNTH_RATE = 22_050
 _FLUIDSYNTH_GAIN = 0.6
 _CHANNELS, _SAMPLE_BYTES = 2, 2
 _MOST_SECONDS = 120.0
-"""Limit of the time that fluidsynth takes for the samples of one file."""
+"""Timeout of fluidsynth for the samples of one file."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Synthesizer:
     Attributes:
         program: its path.
         play: arguments that play a MIDI file.
-        render: arguments that render a MIDI file, given first, as a WAV file.
+        render: arguments that render a MIDI file (first parameter) as a WAV file (second parameter).
     """
 
     program: str
@@ -50,7 +50,7 @@ def find_synthesizer() -> Synthesizer:
     """Return the first of fluidsynth and timidity that is installed.
 
     Raises:
-        KellyError: there is neither.
+        KellyError: neither is installed.
     """
     if program := shutil.which(_FLUIDSYNTH):
         soundfont = find_soundfont()
@@ -118,7 +118,7 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
     except OSError as error:
         raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=midi) from error
     with process:
-        # A SoundFont that is broken may keep fluidsynth busy for ever.
+        # With a corrupt SoundFont, fluidsynth may never end.
         timer = Timer(_MOST_SECONDS, process.kill)
         timer.start()
         assert process.stdout is not None

@@ -38,7 +38,7 @@ class GroupSums:
 
     def by_group(self, sums: Sums) -> Sums:
         """Return sums by group [G, ...] instead of by cell; a group belongs to one corpus."""
-        # No name of a file holds a null character, so that different pairs never join to the same text.
+        # File names contain no null character, so different pairs are never joined to the same text.
         names = np.char.add(np.char.add(self.corpora, "\0"), self.groups)
         _, group = np.unique(names, return_inverse=True)
         return {name: _gather(values, group, int(group.max()) + 1) for name, values in sums.items()}
@@ -65,8 +65,8 @@ def aggregate(
     Args:
         dataset: where the examples are.
         indices: which of them, at least one.
-        loss: measured of every predictor, as the sums "loss" and "loss_weight".
-        measures: what else is measured.
+        loss: computed for every predictor, as the sums "loss" and "loss_weight".
+        measures: the other metrics.
         predictors: by name.
     """
     kinds, cell = _cells(dataset.rows, indices)
@@ -95,7 +95,7 @@ def aggregate(
 
 
 def _cells(rows: ExampleMetadata, indices: Indices) -> tuple[list[tuple[str, str, str]], Indices]:
-    """Return all (corpus, source, group) that occur, and the index of each example's one."""
+    """Return all (corpus, source, group) that occur, and the index of each example's triple."""
     columns = (column[indices].tolist() for column in (rows.corpora, rows.sources, rows.groups))
     # setdefault numbers the cells in the order of their first example.
     known: dict[tuple[str, str, str], int] = {}

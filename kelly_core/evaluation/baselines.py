@@ -88,7 +88,7 @@ def fit_bin_means(
     prior: Doubles | float = 0.0,
     strength: float = 0.0,
 ) -> dict[str, Predictor]:
-    """Return predictors of the mean target of the input's bin, one a partition, in one pass over the examples.
+    """Return predictors of the mean target of the input's bin, one per partition, in one pass over the examples.
 
     Args:
         training: what to fit to.
@@ -121,7 +121,7 @@ def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
     """Return the constant output [out] with the smallest loss on the training examples, on ``most`` of them unless 0.
 
     That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
-    squared error, binary and soft cross-entropy. For a loss that a spec names itself, the mean is a start only.
+    squared error, binary and soft cross-entropy. For a loss that a spec names itself, the mean is only a start.
     """
     if loss != "masked_l1":
         return mean_target(dataset, most)
@@ -132,7 +132,7 @@ def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
 
 
 def constant_loss(dataset: Dataset, loss: str, constant: Doubles, scored: Indices | None = None) -> float:
-    """Return the loss of a constant output [out] on some examples, by default those that choose the epoch."""
+    """Return the loss of a constant output [out] on some examples, by default those that select the best epoch."""
     output = constant.astype(np.float32)
     total = weight = 0.0
     scored = dataset.choosing if scored is None else scored
@@ -183,7 +183,7 @@ def weighted_median(values: Reals, weights: Reals) -> Doubles:
 def affect_points(
     training: TrainingExamples, scale: Callable[[Indices], Doubles] | None = None, most: int = _CURVE_POINTS
 ) -> Points:
-    """Return one point per training example of a model behind the recognizer, means over its frames.
+    """Return one point per training example of a model downstream of the recognizer, means over its frames.
 
     The inputs are valence and arousal that the plugin reads from the code, [n, 2]; each target has its own weight in
     the measure, [n, out].
@@ -215,13 +215,13 @@ def _best_penalty(points: Points, error: Callable[[Points, Points], Doubles]) ->
         points: all points.
         error: returns the error on held-out points, the second argument, of a fit to the first, with each penalty.
     """
-    # Whole groups are held out: frames of one song are so alike that a fit to some of them knows the others.
+    # Whole groups are held out: frames of one song are so alike that a fit to some of them predicts the others.
     fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
     errors = np.zeros(len(_PENALTIES))
     if fold.any():
         for number in range(fold.max() + 1):
             errors += error(points.take(fold != number), points.take(fold == number))
-    # If several penalties do equally well, or there is only one group, the strongest is the safest.
+    # If several penalties do equally well, or there is only one group, the strongest is chosen.
     best = len(errors) - 1 - int(np.argmin(errors[::-1]))
     return _PENALTIES[best : best + 1]
 
@@ -311,11 +311,11 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
 
     inputs, targets, weights = (array.astype(np.float64) for array in (inputs, targets, weights))
     columns = targets.shape[1]
-    # Given several penalties, scikit-learn multiplies the inputs once, and solves for each column of targets and
-    # penalty alone; given one, it multiplies them for each penalty, and solves for all columns at once.
+    # Given several penalties, scikit-learn multiplies the inputs once, and solves separately for each column of targets
+    # and penalty; given one, it multiplies them for each penalty, and solves for all columns at once.
     parts = [penalties] if columns <= len(penalties) else list(penalties[:, np.newaxis])
     models = [Ridge(alpha=np.repeat(part, columns) * weights.sum(), solver="cholesky") for part in parts]
-    # NumPy and SciPy bring a pool of BLAS threads each, which on a busy machine spend most time waiting for each other.
+    # NumPy and SciPy have a pool of BLAS threads each; on a busy machine these mostly wait for each other.
     with get_cached_controller().limit(limits=1, user_api="blas"):
         for part, model in zip(parts, models, strict=True):
             model.fit(inputs, np.tile(targets, len(part)), sample_weight=weights)
@@ -331,7 +331,7 @@ def fit_nearest_neighbors(points: Points) -> Regression:
     """Fit the mean of the ten nearest among at most 4,096 points, which are spread evenly over those given."""
     from sklearn.neighbors import KNeighborsRegressor
 
-    # Neighbors in a corpus come from the same songs, so the first points would be few songs.
+    # Neighbors in a corpus come from the same songs, so the first points would come from few songs.
     chosen = np.arange(min(len(points), MOST_POINTS)) * len(points) // min(len(points), MOST_POINTS)
     model = KNeighborsRegressor(n_neighbors=min(NEIGHBORS, len(chosen)), algorithm="brute")
     model.fit(points.inputs[chosen], points.targets[chosen])
@@ -366,4 +366,4 @@ EVERYTHING = Bins(1, lambda batch: np.zeros(len(batch), np.intp))
 QUADRANTS = Bins(4, _quadrant)
 VALENCE_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[0], VALENCE_SPREAD))
 AROUSAL_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[1], AROUSAL_SPREAD))
-"""Quartiles of DEAM's songs, to whose distribution estimated labels are ranked."""
+"""Quartiles of DEAM's songs, to whose distribution estimated labels are mapped by rank."""

@@ -49,8 +49,9 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     """Measure a model on examples that no training has seen, and compare it with baselines fitted to the others.
 
     The musical context is unknown to the model, because that of an example is measured from the notes that are scored.
-    On generated examples the best possible loss is known, and the verdict is the share of what can be learned that is
-    missing. Otherwise the model must beat every baseline by the paired bootstrap over groups, and must not be constant.
+    On generated examples the best possible loss is known, and the verdict depends on ε, the share of the possible gain
+    that the model has not reached. Otherwise the model must beat every baseline by the paired bootstrap over groups,
+    and must not be constant.
 
     Args:
         spec: the model.
@@ -95,10 +96,10 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
 
 
 def metrics_of(spec: ModelSpec) -> ModelMetrics:
-    """Return what is measured of a model.
+    """Return the metrics of a model.
 
     Raises:
-        ConfigError: what the spec names cannot be imported.
+        ConfigError: the metrics that the spec names cannot be imported.
     """
     metrics: ModelMetrics = load_reference(spec.metrics)()
     return metrics
@@ -185,7 +186,7 @@ def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[
     # The ratio is undefined if the baseline's value is 0 in any resample.
     if theirs > 0 and (their_draws > 0).all():
         share = RelativeDifference(ours / theirs - 1, *interval(our_draws / their_draws - 1))
-    # Paired: both sides are computed from the same draws, so that songs which are hard for both cancel.
+    # Paired: both sides are computed from the same draws, so that the effect of songs that are hard for both cancels.
     beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
     return MetricDifference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)
 
@@ -194,7 +195,7 @@ def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> 
     """Return bootstrap totals [resamples] of the columns of each predictor."""
     by_group = []
     for name in names:
-        # A criterion divides errors by weights: both are drawn together, or their ratio would be of different songs.
+        # A criterion divides errors by weights: both are drawn together, so that their ratio is of the same songs.
         sums = found.truth | found.errors[name]
         groups = found.by_group({column: sums[column] for column in columns})
         by_group.append([groups[column] for column in columns])

@@ -99,7 +99,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQuality]:
-    """Measure the four models behind the recognizer on recordings, by name; a model without targets is left out.
+    """Measure the four models downstream of the recognizer on recordings, by name; a model without targets is left out.
 
     Args:
         chain: the five exports.
@@ -113,7 +113,7 @@ def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQ
     for pair in pairs:
         for model, piece in _score_piece(chain, pair).items():
             scored.setdefault(model, {})[pair.name] = piece
-    # A marginal of the other pieces needs another piece.
+    # The marginal is computed from the other pieces, so at least one other piece is needed.
     return {model: _quality(chain, model, each) for model, each in scored.items() if len(each) >= LEAST_PIECES}
 
 
@@ -131,7 +131,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
     if not len(pitched):
         aware = unaware
     else:
-        # Melody and key are those of the whole piece, as in training: the beginning alone may have another lead.
+        # Melody and key are those of the whole piece, as in training: the beginning may have another melody.
         whole = notes.pitched()
         shift = semitones_to_c(tonality_of(whole))
         melody = find_melody(notes)
@@ -154,7 +154,7 @@ def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes,
 
 
 def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Melody, shift: int) -> _Scored:
-    """Score one step a beat, from the first to the last beat in which the melody sounds."""
+    """Score one step per beat, from the first to the last beat in which the melody sounds."""
     roll = melody_piano_roll(melody, shift)
     sounding = np.flatnonzero(roll.any(axis=1))
     steps = roll[sounding[0] : sounding[-1] + 1] if len(sounding) else roll[:1]
@@ -173,7 +173,7 @@ def _harmony(unaware: ChainOutput, aware: ChainOutput, notes: Notes, shift: int)
 
 
 def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterator[tuple[str, _Scored]]:
-    """Score one step a window of fifteen seconds, if there is any."""
+    """Score one step per window of fifteen seconds, if there is any."""
     values, starts = expression_windows(notes)
     if len(values):
         spans = [slice(*_frames(np.array([start, start + WINDOW_SECONDS]), len(unaware.dynamics))) for start in starts]
@@ -182,7 +182,7 @@ def _dynamics(unaware: ChainOutput, aware: ChainOutput, notes: Notes) -> Iterato
 
 
 def _groove(unaware: ChainOutput, aware: ChainOutput, drums: Notes) -> Iterator[tuple[str, _Scored]]:
-    """Score one step a window of eight bars, if there are drums in 4/4."""
+    """Score one step per window of eight bars, if there are drums in 4/4."""
     windows = groove_windows(drums.onset_beats * PPQ, drums.velocity)
     if drums.beats_per_bar == BEATS_PER_BAR and len(windows.values):
         outputs, control = (np.repeat(_mean(each.groove), len(windows.values), axis=0) for each in (unaware, aware))
@@ -252,7 +252,7 @@ def _stack(rows: Sequence[Sums]) -> Sums:
 def _marginals(model: str, pieces: Sequence[_Scored]) -> list[Floats]:
     """Return for each piece the best constant [out] of the others: the median for Groove, else the mean.
 
-    Melody and Harmony assume one step with all pitches or chords alike, so that nothing is impossible.
+    Melody and Harmony assume one more step with all pitches or chords equally likely, so that no probability is 0.
     """
     if model == _GROOVE.name:
         return [_median([other for other in pieces if other is not piece]) for piece in pieces]

@@ -26,25 +26,25 @@ from kelly_core.validation.report import STATES, Check
 
 PROBE_FRAMES = 200
 DRIFT_PASSES = 6
-"""Passes over the same probe: 1,200 steps, ten minutes of the plugin's two frames a second."""
+"""Passes over the same probe: 1,200 steps, ten minutes at the plugin's two frames per second."""
 
 DEPENDENCE_LIMIT = 1e-4
 """Largest change of the outputs that counts as none: ten times the rounding between two engines."""
 
 PARITY_FRAMES = 1_200
-"""As long, without repetition, for what another engine does with its state shows late."""
+"""The same length without repetition, because errors in another engine's state show late."""
 
 DRIFT_LIMIT = 0.25
-"""Part of the output's RMS by which the output for the same input may differ later on.
+"""Maximum difference of the outputs for the same input at different times, as a share of the output's RMS.
 
-LSTMs trained on sequences stay below .001 where the task needs a memory of some frames, and reach .11 where it asks for
-a mean over all that was heard.
+LSTMs trained on sequences stay below .001 if the task needs a memory of a few frames, and reach .11 if it needs a mean
+over all previous frames.
 """
 
 LOGIT_LIMIT = 80.0
 """The engine's softmax takes exp() of the logits as they are; from 85 on the sum of 64 powers overflows float32.
 
-Then every output is 0, or NaN where a single power overflows, and so it is where all powers vanish.
+Then every output is 0, or NaN where a single power overflows; if all powers underflow, it is NaN, too.
 """
 
 _UNIFORMITY_LIMIT = 1.95
@@ -77,7 +77,7 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
     outputs = _check_outputs(layers, probe)
     yield outputs
     if not outputs.passed:
-        # Differences of infinite values are not numbers, so no further trial could pass or fail for a reason.
+        # Differences of infinite values are NaN, so the result of any further check would have no meaning.
         return
     yield _check_dependence(layers, probe)
     yield from _check_softmax(layers, probe)
@@ -88,7 +88,7 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
 
 
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
-    """Only this and parity can see a transposed square matrix: its shape is right."""
+    """Recompute the golden outputs; only this and parity detect a transposed square matrix, whose shape is right."""
     detail = f"{len(golden.inputs)} recorded frames recomputed"
     return _compare_outputs("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
 
@@ -108,7 +108,7 @@ def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
 
 
 def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
-    """Check that different inputs give different outputs at the same step, which a changing state alone does not."""
+    """Check that different inputs give different outputs at the same step, where the state alone cannot differ."""
     # The same frames in reverse are as plausible as the probe, and differ from it at every step.
     outputs, others = (NumpyEngine(layers).process(frames) for frames in (probe, probe[::-1].copy()))
     apart = float(np.abs(outputs.astype(np.float64) - others).max())
@@ -170,7 +170,7 @@ def _not_recorded(name: str) -> Check:
 
 
 def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
-    """Each frame must give bit for bit what it gives from zero state, after any frames before."""
+    """Check that each frame gives, after any other frames, bit for bit the output that it gives from zero state."""
     engine = NumpyEngine(layers)
     in_sequence = engine.process(probe)
     alone = np.empty_like(in_sequence)
@@ -186,8 +186,8 @@ def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
 def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     """Check that the recurrent weights of a stateful network were trained.
 
-    Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and stay what
-    the initialization drew: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network computes
+    Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and keep
+    their initial values: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network computes
     each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
     nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
     single step of training pushes some of them past 1/√H, and more steps bend the distribution.
@@ -207,7 +207,7 @@ def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
 
 
 def _uniformity(weights: Array) -> float:
-    """Kolmogorov's √n·D against the uniform distribution within ±max; 1.95 is passed by chance once in a thousand."""
+    """Kolmogorov's √n·D against the uniform distribution within ±max; 1.95 is exceeded by chance once in a thousand."""
     ordered = np.sort(np.abs(weights), axis=None).astype(np.float64)
     ranks = (np.arange(ordered.size) + 0.5) / ordered.size
     return float(np.sqrt(ordered.size) * np.abs(ordered / ordered[-1] - ranks).max())
@@ -216,9 +216,9 @@ def _uniformity(weights: Array) -> float:
 def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
-    The probe is repeated. The second pass is free of the start-up and has exactly the inputs of the last pass, so that
-    only the state can make the two differ: one that diverges, settles slowly or oscillates. The measure is the RMS of
-    that difference over the RMS of the output.
+    The probe is repeated. The second pass is free of start-up effects and has exactly the inputs of the last pass, so
+    that only the state can make the two differ: one that diverges, settles slowly or oscillates. The measure is the RMS
+    of that difference over the RMS of the output.
     """
     engine = NumpyEngine(layers)
     passes = [engine.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]

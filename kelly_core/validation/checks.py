@@ -108,17 +108,17 @@ def _check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]
 
 
 def _has_code(metadata: dict[str, Any]) -> bool:
-    """Return True unless a file is of a network that neither takes nor gives an emotion code.
+    """Return False only for a network with an emotion code neither as input nor as output.
 
-    Early files do not record the version, so that only a spec without a code, or the names of a PyTorch module's
-    submodules, tell.
+    Early files do not record the version; networks without a code are recognized by their spec, or by recorded names of
+    a PyTorch module's submodules.
     """
     codeless = [spec.name for spec in MODELS if not spec.has_code]
     return "code_version" in metadata or not ("modules" in metadata or metadata.get("model_name") in codeless)
 
 
 def _check_code(metadata: dict[str, Any], network: ParsedNetwork) -> Check:
-    """Check that the version of the emotion code is known, and say which it is."""
+    """Check that the version of the emotion code is known, and report it."""
     try:
         version = code_version(metadata, network.layout)
     except FormatError as fault:
@@ -152,7 +152,7 @@ def _agrees(name: str, metadata: dict[str, Any], truth: dict[str, int | str]) ->
     wrong = [
         f'"{key}" is {_brief(metadata.get(key))}, but must be {value}'
         for key, value in truth.items()
-        # Python takes 320.0 and True for integers; a parser in C++ need not.
+        # Python treats 320.0 and True as equal to integers; a parser in C++ may not.
         if type(metadata.get(key)) is not type(value) or metadata[key] != value
     ]
     return Check(name, not wrong, "; ".join(wrong) or ", ".join(str(value) for value in truth.values()))
@@ -167,7 +167,7 @@ def _brief(value: object) -> str:
 def _check_specification(metadata: object, stem: str, network: ParsedNetwork) -> Check:
     """Check that the layers are those of the model that the file is named after.
 
-    The plugin looks a model up by file name, so a file must not carry the name of a model other than its content.
+    The plugin looks a model up by file name, so a file must not have the name of a model other than the one in it.
     """
     named = metadata.get("model_name") if isinstance(metadata, dict) else None
     by_name = {spec.name: spec for spec in MODELS}

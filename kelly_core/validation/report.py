@@ -38,8 +38,8 @@ class FileReport:
         model: the name in its metadata, or its stem.
         layout: None where the file could not be read at all.
         checks: in the order in which they were made.
-        quality: the recorded quality, or that measured now; None if there is neither.
-        chain: its quality behind the recognizer on audio; None unless that was measured.
+        quality: the recorded quality, or the quality measured now; None if there is neither.
+        chain: its quality on audio, downstream of the recognizer; None unless that was measured.
     """
 
     file: str

@@ -19,7 +19,7 @@ from kelly_core.spec import is_own_loss
 Reals = NDArray[np.floating]
 
 Sums = dict[str, Doubles]
-"""Sums by name, [n, ...] an example or a group, or [...] in all; they add up over examples, groups and sources."""
+"""Sums by name, [n, ...] per example or group, or [...] in total; they add up over examples, groups and sources."""
 
 Predictor = Callable[[Batch], Floats]
 """Predictor: outputs [N, T, out] for a batch whose targets are hidden."""
@@ -65,7 +65,7 @@ def tempo(dataset: Dataset, indices: Indices) -> Doubles:
 
 @dataclass(frozen=True)
 class TrainingExamples:
-    """Training examples of a dataset, without access to others; baselines are fitted to them."""
+    """Training examples of a dataset, without access to its other examples; baselines are fitted to them."""
 
     dataset: Dataset
 
@@ -77,7 +77,7 @@ class TrainingExamples:
         """
         indices = self.dataset.train
         if most and len(indices) > most:
-            # Neighbors in a corpus come from the same files, so the first ones would be few songs.
+            # Neighbors in a corpus come from the same files, so the first ones would come from few songs.
             indices = indices[np.arange(most) * len(indices) // most]
         for start in range(0, len(indices), CHUNK):
             chosen = indices[start : start + CHUNK]
@@ -108,7 +108,7 @@ class Criterion:
 
     Attributes:
         measure: its name among the metrics.
-        columns: the sums that it is made of.
+        columns: the sums from which it is computed.
         value: computes it from those sums, whatever their shape.
         margin: share of the baseline's metric by which the model may be worse.
     """
@@ -123,7 +123,7 @@ class ModelMetrics(ABC):
     """Metrics and baselines of one model.
 
     Attributes:
-        criteria: the measures that decide, the first one being what predictors are ranked by.
+        criteria: the deciding metrics; predictors are ranked by the first one.
         epsilon_limit: largest ε on generated data that counts as trained.
         published: results of others to compare with.
     """
@@ -202,7 +202,7 @@ def pool(values: Floats, labels: Labels) -> Floats:
         return values
     weights = labels.weights[labels.pooled]
     total, weight = (values[labels.pooled] * weights).sum(axis=1, keepdims=True), weights.sum(axis=1, keepdims=True)
-    # The outputs themselves are measured, too, frame by frame.
+    # A copy, because the outputs themselves are also measured frame by frame.
     pooled = values.copy()
     pooled[labels.pooled] = np.divide(total, weight, out=np.zeros_like(total), where=weight > 0)
     return pooled

@@ -65,7 +65,7 @@ class DynamicsMetrics(ModelMetrics):
         mae = ratio(sums["absolute"], weight)
         mean = ratio(sums["values"], weight)
         variation = sums["values_squared"] - weight * mean**2
-        # A smaller variance is the rounding of a constant, for which R² is not defined.
+        # A smaller variance is the rounding error of a constant, for which R² is not defined.
         r2 = np.where(variation > 1e-9 * weight, 1 - ratio(sums["squares"], variation), np.nan)
         defined = r2[np.isfinite(r2)]
         metrics = {

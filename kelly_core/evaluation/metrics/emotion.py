@@ -44,11 +44,11 @@ _Features = Callable[[Floats], Floats]
 class EmotionMetrics(ModelMetrics):
     """RMSE of both dimensions together; RMSE, r, CCC and R² of each, and quadrants, by kind of label.
 
-    The RMSE that decides weighs songs, however many of their frames are labeled: it is the root of the mean over songs
-    of each song's mean squared error.
+    The deciding RMSE weights all songs equally, however many of their frames are labeled: it is the root of the mean
+    over songs of each song's mean squared error.
 
     Dynamic labels are compared frame by frame. A static label belongs to a whole song and is compared with what the
-    plugin reads from the mean of the outputs over the labeled span: one point a song.
+    plugin reads from the mean of the outputs over the labeled span: one point per song.
     """
 
     criteria = (Criterion("rmse", ("squares", "weight"), lambda sums: np.sqrt(ratio(sums["squares"], sums["weight"]))),)
@@ -168,7 +168,7 @@ def _agreement(
     error = max(0.0, wanted_squared - 2 * product + read_squared)
     spread, own_spread = wanted_squared - wanted**2, read_squared - read**2
     covariance = product - wanted * read
-    # A variance below this is the rounding of a constant.
+    # A variance below this is the rounding error of a constant.
     varies, both_vary = spread > 1e-9, spread > 1e-9 and own_spread > 1e-9
     return {
         "rmse": error**0.5,

@@ -76,7 +76,7 @@ class HarmonyMetrics(ModelMetrics):
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit the uniform distribution, the mean distribution, and that by a curve and by quartiles of valence.
 
-        A song of all chords is assumed beside those of the training examples.
+        One song with all chords is assumed in addition to the training examples.
         """
         partitions = {"unigram": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / _CHORDS, strength=1.0)

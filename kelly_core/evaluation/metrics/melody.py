@@ -80,7 +80,7 @@ class MelodyMetrics(ModelMetrics):
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit one rate for all pitches, one for each, and that by a curve and by quartiles of valence.
 
-        A beat with a note of any pitch is assumed beside those of the training examples.
+        One beat with a note of any pitch is assumed in addition to the training examples.
         """
         partitions = {"marginal": EVERYTHING, "valence quartile": VALENCE_QUARTILES}
         fitted = fit_bin_means(training, partitions, prior=1 / PITCHES, strength=1.0)
