@@ -72,7 +72,7 @@ def machine() -> str:
 
 
 def processor() -> str:
-    """Return the name of the processor as the system has it."""
+    """Return the name of the processor as the system reports it."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -49,7 +49,7 @@ EXAMPLES = 100_000
 EXAMPLES_A_FILE = 4
 SECONDS_TO_START = 2.0
 GROWTH = 1.5
-"""Most that 16 times the corpus may do to peak memory, or to the time of a file, as a factor."""
+"""Maximum factor by which peak memory, or the time per file, may grow with 16 times the corpus."""
 
 DRAWN = 1024
 ROUNDS = 3
@@ -67,7 +67,7 @@ def measure() -> list[Measurement]:
 
 
 def corpora(demo: Path) -> dict[str, Path]:
-    """Return the folder of each corpus: the real one, or that of the demo corpus, which is then made."""
+    """Return the folder of each corpus: the real one, or that of the demo corpus, which is then created."""
     datasets = load_settings(None, {}).settings.datasets
     roots = {name: datasets.folder(name) for name in CORPORA}
     missing = [name for name, root in roots.items() if not is_present(name, root)]
@@ -95,7 +95,7 @@ def speeds(roots: dict[str, Path], folder: Path) -> list[Measurement]:
 
 
 def kind(root: Path, folder: Path) -> str:
-    """Return a name of the corpus for people."""
+    """Return a readable name of the corpus."""
     return "the demo corpus" if root.is_relative_to(folder) else "the real corpus"
 
 
@@ -133,7 +133,7 @@ class Preparation:
         seconds: of processor time, from cold.
         memory: the process's peak while preparing, Python and its libraries included, in bytes.
         cache: bytes on disk.
-        drawing: most that drawing added to the process's own memory (without mapped files), in bytes.
+        drawing: maximum that drawing added to the process's own memory (without mapped files), in bytes.
     """
 
     files: int
@@ -145,7 +145,7 @@ class Preparation:
 
 
 def growth(root: Path, folder: Path) -> list[Measurement]:
-    """Measure memory, time and disk of corpora of 1×, 4× and 16×, and estimate them for Lakh complete."""
+    """Measure memory, time and disk of corpora of 1×, 4× and 16×, and estimate them for the complete Lakh corpus."""
     small, _, large = rows = [alone(prepare, root, folder, files) for files in SIZES]
     features = (large.cache - small.cache) / (large.files - small.files)
     measurements = [
@@ -175,7 +175,7 @@ def growth(root: Path, folder: Path) -> list[Measurement]:
 
 
 def prepare(root: Path, folder: Path, files: int) -> Preparation:
-    """Create a corpus of ``count`` files, extract its features without a cache, and draw an epoch."""
+    """Create a corpus of ``files`` files, extract its features without a cache, and draw an epoch."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         corpus, cache = Path(name) / "corpus", Path(name) / "cache"
         alone(write_corpus, root, corpus, files)
@@ -198,7 +198,7 @@ def epoch(dataset: Any) -> Iterator[Any]:
 
 
 def write_corpus(root: Path, corpus: Path, files: int) -> None:
-    """Write ``count`` files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
+    """Write ``files`` files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
     import symusic
 
     scores: list[Any] = []
@@ -215,7 +215,7 @@ def write_corpus(root: Path, corpus: Path, files: int) -> None:
 
 
 def transpose(score: Any, semitones: int) -> None:
-    """Move all tracks but drums, as far as no note leaves 0..127."""
+    """Transpose all tracks except drums and those that would leave 0..127."""
     for track in score.tracks:
         pitch = track.notes.numpy()["pitch"]
         if not track.is_drum and len(pitch) and pitch.min() + semitones >= 0 and pitch.max() + semitones <= 127:
@@ -233,7 +233,7 @@ def cached_start(folder: Path) -> Measurement:
 
 
 def fill_cache(corpus: Path, cache: Path, files: int) -> None:
-    """Create a cache of ``count`` files with random features, without any music."""
+    """Create a cache of ``files`` files with random features, without any music."""
     rng = np.random.default_rng(0)
     for number in range(files):
         path = corpus / f"{number % 16:x}" / f"{number:032x}.mid"

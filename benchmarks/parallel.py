@@ -29,7 +29,7 @@ BATCHES = {True: 4, False: 300}
 
 
 class Processes:
-    """Processes, one a core, that compute on request."""
+    """Processes, one per core, that compute on request."""
 
     def __init__(self, pipes: Sequence[Connection]) -> None:
         self._pipes = pipes
@@ -52,7 +52,7 @@ class Processes:
 
 @contextmanager
 def processes() -> Iterator[Processes]:
-    """Start one process a core, and end them afterwards."""
+    """Start one process per core, and end them afterwards."""
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(os.cpu_count() or 1)]
     children = [context.Process(target=serve, args=(theirs,), daemon=True) for _, theirs in pairs]

@@ -62,7 +62,7 @@ def measure() -> list[Measurement]:
     """Return all measurements; takes about a minute, on an otherwise idle machine."""
     with _working_folder() as folder:
         measurements = measured(partial(_alone, folder))
-        # The training is a program of its own: what else runs is measured before it starts.
+        # The training is a separate process, so the load of other programs is measured before it starts.
         load = load_of(SECONDS_BEFORE)
         return [*measurements, *marked(_beside_a_training(folder), load)]
 

@@ -61,7 +61,7 @@ def write_datasets(folder: Path) -> None:
 
 
 def medians(commands: Mapping[str, Sequence[str]], environment: Mapping[str, str], folder: Path) -> dict[str, float]:
-    """Return the median seconds of each command; a round before the first fills caches of all kinds."""
+    """Return the median seconds of each command; an untimed round before the first fills all caches."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(ROUNDS + 1):
         for name, command in commands.items():

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, as a person sees it: what it writes is read, keys are pressed, the line is cut."""
+"""A program in a pseudo-terminal, as a user sees it: read its output, press keys, hang up."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SECONDS_AT_MOST = 60.0
 
 
 class Terminal:
-    """A program in a session of its own, on a terminal of some size.
+    """A program in a session of its own, on a terminal of a given size.
 
     Attributes:
         pid: of the program.
-        output: all that it has written so far.
+        output: everything that it has written so far.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Terminal:
         if self.pid == 0:
             os.chdir(folder)
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-            sized = {"COLUMNS", "LINES"}  # They would count for more than the terminal's own size.
+            sized = {"COLUMNS", "LINES"}  # They would override the terminal's own size.
             os.execve(command[0], list(command), {k: v for k, v in environment.items() if k not in sized})
         self.output = b""
         self._code: int | None = None
@@ -50,7 +50,7 @@ class Terminal:
         """Read until new output contains the text; return the time of the clock then.
 
         Raises:
-            TimeoutError: it never came.
+            TimeoutError: the text did not appear in time.
         """
         start, deadline = len(self.output), time.monotonic() + SECONDS_AT_MOST
         while text.encode() not in self.output[start:]:
@@ -59,7 +59,7 @@ class Terminal:
         return time.monotonic()
 
     def lose(self) -> None:
-        """Cut the line, as closing the window does."""
+        """Hang up the terminal, as closing its window does."""
         os.close(self._handle)
 
     def local_modes(self) -> int:

@@ -54,7 +54,7 @@ HIDDEN, STEPS = 1024, 8
 """Size and steps of the LSTM whose products show what oneDNN can do; its batch has ``MATRIX`` / ``STEPS`` sequences."""
 
 Epoch = Callable[[], float]
-"""Function that trains one epoch and returns its frames a second."""
+"""Function that trains one epoch and returns its frames per second."""
 
 
 class RandomDataset(Dataset):
@@ -84,11 +84,11 @@ class RandomDataset(Dataset):
         raise NotImplementedError("random examples are not evaluated")
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:  # noqa: ARG002 - part of the interface
-        """The examples at ``indices``, as they are."""
+        """Return the examples at ``indices``, unchanged."""
         return self.eval_batch(indices)
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """The examples at ``indices``."""
+        """Return the examples at ``indices``."""
         return Batch(self._inputs[indices], self._targets[indices], self._weights[indices])
 
 
@@ -182,7 +182,7 @@ def plain_loss(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def our_epochs(spec: ModelSpec, dataset: Dataset, epochs: int) -> list[tuple[float, float]]:
-    """Train with our loop; frames a second and overhead of each epoch but the first, which warms up."""
+    """Train with our loop; return frames per second and overhead of each epoch except the first, which warms up."""
     measurements: list[tuple[float, float]] = []
     frames = len(dataset.train) * dataset.sequence_length
     settings = Hyperparameters(
@@ -299,7 +299,7 @@ class Rounds:
 
 
 def measure_model(spec: ModelSpec) -> list[Measurement]:
-    """Let the loops take turns, about a second each a round."""
+    """Run the loops in turn, each for about a second per round."""
     with torch_threads(torch.get_num_threads() if spec.recurrent else 1):
         batches = 100 if spec.recurrent else 600
         dataset = RandomDataset(spec, BATCH * (6 if spec.recurrent else batches))

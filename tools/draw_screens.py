@@ -60,7 +60,7 @@ CORPUS = ("down", "down", "down")
 
 
 def save_picture(app: KellyApp, path: Path) -> None:
-    """Write the screen in front as SVG."""
+    """Write the active screen as SVG."""
     path.write_text(app.export_screenshot(title="kelly-tui"), encoding="utf-8")
 
 
@@ -71,7 +71,7 @@ async def until_ended(run: Run) -> None:
 
 
 async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
-    """Let the screens work until a condition is true."""
+    """Run the screens until a condition is true."""
     while not true():
         await pilot.pause(0.1)
 
@@ -82,13 +82,13 @@ async def draw(folder: Path, size: tuple[int, int], theme: str) -> None:
     async with app.run_test(size=size) as pilot:
         for number, name in enumerate(SCREENS, start=1):
             await pilot.press(str(number))
-            # Screens fill from worker processes and threads, which have no common event to wait for.
+            # Worker processes and threads fill the screens; they have no common event to wait for.
             await pilot.pause(SECONDS_TO_SETTLE)
             save_picture(app, folder / f"{name}-{theme}-{size[0]}x{size[1]}.svg")
 
 
 async def draw_all(folder: Path) -> None:
-    """Train, then draw the screens at all sizes, the usual one in all themes."""
+    """Train, then draw the screens at all sizes, and the default size in all themes."""
     await until_ended(start(load_settings().settings, MODELS, command=("kelly-core", "train")))
     for size in SIZES:
         for theme in THEMES if size == (120, 40) else THEMES[:1]:
@@ -158,7 +158,7 @@ def main() -> int:
         os.chdir(scratch)
         Path("config.toml").write_text(README_SETTINGS if readme else SETTINGS, encoding="utf-8")
         if readme:
-            # The pictures show this name and not the place of the corpora on this machine.
+            # The pictures show this name instead of the path of the corpora on this machine.
             Path("datasets").symlink_to(folder)
             asyncio.run(draw_readme())
         else:

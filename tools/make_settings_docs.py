@@ -1,4 +1,4 @@
-"""Write what is made from the settings' schema: ``config.toml``, its JSON Schema and ``docs/settings.md``.
+"""Write the files generated from the settings' schema: ``config.toml``, its JSON Schema and ``docs/settings.md``.
 
 Usage: ``python tools/make_settings_docs.py [--check]``. With ``--check`` nothing is written, and the status is 1 if
 a file is not current.

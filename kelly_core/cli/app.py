@@ -118,7 +118,7 @@ def main() -> None:
             raise
         _fail(str(problem), problem.exit_code)
     except OSError as fault:
-        # Errors of known files are KellyErrors; this is mostly a folder that may not be read, or standard output.
+        # Errors of known files are KellyErrors; this one mostly concerns an unreadable folder or standard output.
         place = f"{fault.filename}: " if fault.filename else ""
         _fail(f"{place}{fault.strerror or fault}", 1)
     except KeyboardInterrupt:
@@ -128,8 +128,8 @@ def main() -> None:
 def _open_standard_streams() -> None:
     """Open the null device for each standard stream that is closed.
 
-    Otherwise the next file that is opened takes its number, and a process that is started with that file, such as the
-    lock of an output folder, has its own standard stream in its place.
+    Otherwise the next file that is opened gets the stream's descriptor, and a process that inherits this file, such as
+    the lock of an output folder, finds its own standard stream at that descriptor.
     """
     for number in range(3):
         try:

@@ -84,7 +84,7 @@ def bench(
     external = None if engine is None else ExternalEngine(engine)
     models = read_models(sources)
     last = None if folder is None else last_run(folder)
-    # No spinner: the thread that turns it would disturb what is timed.
+    # No spinner: the thread that animates it would disturb the timing.
     result = benchmark(
         models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
     )
@@ -134,7 +134,7 @@ def _time_cells(latency: Latency) -> list[str]:
 
 
 def _bars(histogram: Histogram) -> str:
-    """Return a bar for each bin; heights are logarithmic, or the few slow calls would not show."""
+    """Return a bar for each bin; heights are logarithmic, so that the few slow calls are visible."""
     heights = [math.log1p(count) / math.log1p(max(histogram.counts)) for count in histogram.counts]
     return "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
 

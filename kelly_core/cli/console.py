@@ -33,7 +33,7 @@ class SafeConsole(Console):
     """Console that escapes control characters in texts from data and file names."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as Rich does, and escape control characters in all text; Rich's own styles are not yet text here."""
+        """Render as Rich does, and escape control characters in all text; Rich's own styles are added later."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable_lines(text), style, control)
 
@@ -41,7 +41,7 @@ class SafeConsole(Console):
 def console(*, stderr: bool = False) -> Console:
     """Return a console that prints texts unchanged: paths and names may contain [brackets] and :colons:.
 
-    A file or a pipe has no edge at which tables would have to be folded; COLUMNS gives it one.
+    In a file or a pipe, tables are not wrapped unless COLUMNS sets a width.
     """
     made = SafeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
@@ -70,9 +70,9 @@ def print_json(content: object, indent: int | None = 2) -> None:
 
 
 def progress_bars(*columns: ProgressColumn) -> Progress:
-    """Return bars on standard error, which show something on a terminal only, with columns before the remaining time.
+    """Return bars on standard error, shown on a terminal only, with columns before the remaining time.
 
-    They disappear at the end: what was done is printed as lines.
+    They disappear at the end: results are printed as lines.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

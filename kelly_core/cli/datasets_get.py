@@ -88,7 +88,7 @@ def get(
     failed = False
     for source in selected:
         result = _get_one(source, settings, mirrors, keep_archive)
-        # A source that a person has to fetch counts as failed only if it was named.
+        # A source that must be downloaded by hand counts as failed only if it was named.
         failed = failed or result["status"] in ("failed", "incomplete") or (not source.archives and not everything)
         results.append(result)
     if as_json:
@@ -169,7 +169,8 @@ def _is_there(source: Source, settings: Settings) -> bool:
 
 
 def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
-    """Install one source and return the result; an error of it is printed, so that others are still installed."""
+    """Install one source and return the result; an error is only printed, so that others are still installed."""
+    ##
     from kelly_core.data.download.install import install, missing_archives
     from kelly_core.data.download.inventory import is_complete, take_inventory
 
@@ -224,7 +225,7 @@ class _Display:
         if key not in self._tasks:
             if not self._bars.console.is_terminal:
                 print_status(f"{self._name}: {_DOING[stage]} {file}" + (f", {total:,} bytes" if total else ""))
-            # Only the present stage has a visible bar.
+            # Only the current stage has a visible bar.
             for task in self._tasks.values():
                 self._bars.update(task, visible=False)
             self._tasks[key] = self._bars.add_task(f"{_DOING[stage]} {file}", total=total or None, completed=done)

@@ -148,7 +148,7 @@ def _export_module(
     inputs = [] if weights is None else [weights]
     check_outputs([Output(path, "--output") for path in outputs], inputs, create_folders=mkdir)
 
-    # After all that may be refused: the import of PyTorch takes two seconds.
+    # Imported after all checks of the options, because the import of PyTorch takes two seconds.
     from kelly_core.export.torch_modules import input_size_of
     from kelly_core.rtneural import to_rtneural
 

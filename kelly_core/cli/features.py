@@ -139,7 +139,7 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
 
 
 def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
-    """Return the outputs of the chain and, if its models take one, the context heard last, with its measures."""
+    """Return the outputs of the chain and, if its models take a context, the last estimated one, with its measures."""
     from kelly_core.music.context import DESCRIPTORS
 
     output = chain.run(frames)
@@ -156,7 +156,7 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
 
 def _exactly(values: NDArray[Any]) -> list[Any]:
     """Return nested lists of the shortest decimals that round-trip to the same float32 values."""
-    # str() of a float32 has as few digits as tell it from its neighbors; a double of the same value has 17.
+    # str() of a float32 has only the digits that distinguish it from its neighbors; a double of the same value has 17.
     return [_exactly(part) if part.ndim else float(str(part)) for part in values]
 
 

@@ -92,7 +92,7 @@ def watch(run: Run) -> list[ModelResult]:
             display.update(run.snapshot)
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
-    # From here, because the process of the run has no terminal.
+    # Written by this process, because the process of the run has no terminal.
     if sys.stderr.isatty():
         notify = NotifySettings.model_validate(run.manifest.settings.get("notify", {}))
         sys.stderr.write(terminal_sequence(notify, message(run, ENDED)["text"]))
@@ -101,7 +101,7 @@ def watch(run: Run) -> list[ModelResult]:
 
 
 def print_resume_command(run: Run, config: Path | None) -> None:
-    """Print the command that continues a run, if the run was stopped or has died."""
+    """Print the command that continues a run, if the run was stopped or crashed."""
     if run.snapshot.state not in ("stopping", "stopped", "died"):
         return
     options = [] if config is None else ["--config", str(config)]

@@ -203,7 +203,7 @@ def generate(
     from kelly_core.chain import ModelChain
     from kelly_core.composition.synthesizer import find_synthesizer
 
-    # Before the work: a missing synthesizer must not show after a minute of analysis.
+    # Checked first, so that a missing synthesizer is not reported only after a minute of analysis.
     sound = find_synthesizer() if wav is not None or play else None
     chain = ModelChain.load(models)
     descriptors = {"register": register, "density": density, "loudness": loudness}

@@ -48,7 +48,7 @@ def option(panel: str, help: str, *names: str, **attributes: Any) -> Any:
     Args:
         panel: title of its panel in the help.
         help: a noun phrase with default and unit.
-        names: the option and its short forms; none are those of the parameter.
+        names: the option and its short forms; if none are given, those of the parameter.
         attributes: further arguments of ``typer.Option``.
     """
     return typer.Option(*names, help=help, rich_help_panel=panel, **attributes)
@@ -63,7 +63,7 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
         panel: title of the panel in the help.
         attributes: further arguments of ``typer.Option``.
     """
-    # Here, because the list of commands needs the classes below but not the schema, whose import takes .1 s.
+    # Imported here, because the list of commands needs the classes below but not the schema, whose import takes .1 s.
     from kelly_core.config.reference import setting
 
     info = setting(key)
@@ -75,7 +75,7 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
 def reflow(text: str) -> str:
     """Return a docstring with each paragraph on one line, so that the help breaks it at the terminal's width.
 
-    A paragraph that begins with ``Examples:`` keeps its lines, each behind a prompt.
+    A paragraph that begins with ``Examples:`` keeps its lines, each after a prompt.
     """
     return "\n\n".join(map(_reflow_paragraph, inspect.cleandoc(text).split("\n\n")))
 
@@ -110,7 +110,7 @@ class _PlainHelp:
 
     def make_context(self, info_name: str | None, args: list[str], *others: Any, **attributes: Any) -> Any:
         """Parse the arguments of a command, as click does."""
-        # Parsing empties the list.
+        # A copy, because parsing empties the list.
         typed = list(args)
         with _explained():
             context = super().make_context(info_name, args, *others, **attributes)  # type: ignore[misc]
@@ -150,9 +150,9 @@ def use_help_classes(commands: typer.Typer) -> None:
 
 
 def _refuse_empty_paths(context: Any, typed: Sequence[str]) -> None:
-    """Refuse an empty word in place of a path, as from an empty variable of a shell.
+    """Refuse an empty path argument, such as that of an empty shell variable.
 
-    A ``Path`` takes it for the working folder, into which a command would write.
+    ``Path`` reads it as the working folder, into which a command would write.
 
     Raises:
         BadParameter: a path is empty.
@@ -166,7 +166,7 @@ def _refuse_empty_paths(context: Any, typed: Sequence[str]) -> None:
 
 
 def _explain(error: Any) -> None:
-    """Put what was typed and the fix into the message of a wrong option, value, command or extra word."""
+    """Add the typed text and the fix to the message of a wrong option, value, command or extra word."""
     # Newer versions of Typer check values with pydantic, whose message lacks the value.
     if details := getattr(error.__cause__, "errors", None):
         [first, *_] = details(include_url=False)
@@ -192,7 +192,7 @@ def _hint(error: Any, command: str) -> str:
     if wrong := getattr(error, "option_name", "").lstrip("-"):
         # Otherwise Typer would add the options that it finds similar.
         error.possibilities = None
-        # A single letter is close to none.
+        # A single letter is similar to no option.
         return did_you_mean(wrong, options) if len(wrong) > 1 else ""
     if not (word := _EXTRA_WORD.search(error.message)):
         return ""

@@ -93,7 +93,7 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
         return []
     names.reverse()
     found = [name for name in [*names, LAST] if name.startswith(incomplete)]
-    # Without anything typed, the words would only repeat the IDs; an ID of another form is its own short one.
+    # Without anything typed, the words would only repeat the IDs; an ID of another form is its own short form.
     words = [short_id(name) for name in names if incomplete and short_id(name) != name]
     return found + [name for name in words if name.startswith(incomplete)]
 
@@ -184,7 +184,7 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     """
     if not names:
         return MODELS
-    # An empty variable of a shell names no model. Training nothing would then succeed.
+    # An empty shell variable names no model; a training without models would count as success.
     words = [word.strip() for name in names for word in name.split(",") if word.strip()] or [""]
     return tuple(dict.fromkeys(map(find_model, words)))
 
@@ -193,14 +193,14 @@ def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, obj
     """Return (option, value) by dotted key of the settings that were typed.
 
     Args:
-        parameters: value by parameter name, None or False if it was not typed; others than those of settings may be
-            among them, so that a command passes ``locals()``.
+        parameters: value by parameter name, None or False if it was not typed; it may include parameters that are not
+            settings, so that a command can pass ``locals()``.
     """
     notify = parameters.get("notify")
     typed = _notify_settings(notify) if isinstance(notify, list) else {}
     for name, (key, typed_as, *_) in _SETTINGS.items():
         value = parameters.get(name)
-        # Not by truth: a typed 0 counts.
+        # Not by truth value: a typed 0 counts.
         if value is not None and value is not False and value != []:
             typed[key] = (typed_as, not name.startswith("no_") if value is True else value)
     return typed
@@ -322,7 +322,7 @@ def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
 
 
 def _check_place(output: Output, create_folders: bool) -> None:
-    """Refuse an output that exists and is not a file, or whose folder is missing or no folder."""
+    """Refuse an output that exists and is not a file, or whose folder is missing or not a folder."""
     status = _status(output.path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"

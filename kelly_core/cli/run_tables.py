@@ -38,7 +38,7 @@ _STYLES = {
 def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview]) -> Table:
     """Return a table with one row per run; with tags only if a run has some."""
     tagged = any(overviews[run.id].tags for run in runs)
-    # An id that is cut short could not be typed.
+    # A truncated ID could not be typed into another command.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
     table = Table(
         name, "state", *map(_folding, ("models", "now at", *["tags"] * tagged, "output")), box=None, pad_edge=False
@@ -83,7 +83,7 @@ def model_table(run: RunSnapshot) -> Table:
             *(format_loss(loss) for loss in (model.train_loss, model.val_loss, model.best_loss)),
             _or_dash(model.best_epoch),
             format_loss(model.baseline_loss),
-            # None left in a training that continues: early stopping is off.
+            # A patience of 0 while training continues means that early stopping is off.
             _or_dash(model.patience_left or (0 if model.reason else None)),
             MISSING if model.steps_per_second is None else f"{model.steps_per_second:,.0f}",
             format_duration(model.eta_seconds),
@@ -187,7 +187,7 @@ def plot_losses(model: str, curves: Curves, target: Console) -> Text:
 
     columns = max(_LEAST_PLOT_COLUMNS, min(target.width, _MOST_PLOT_COLUMNS))
     plotext.clear_figure()
-    # The size would otherwise be held to that of the terminal, which a pipe does not have.
+    # The size would otherwise be limited to that of the terminal, which a pipe does not have.
     plotext.limit_size(False, False)
     plotext.plotsize(columns, _PLOT_LINES)
     plotext.theme("clear")

@@ -199,7 +199,7 @@ def remove(
     """Delete the log and the settings of an ended or stopping run; its output folder stays."""
     run = open_run(context, run_id)
     wait_until_stopped(run)
-    # Taking the lock shows that no process works on the run; the question must not hold it.
+    # Taking the lock shows that no process works on the run; it must not be held while the user is asked.
     run.take().release()
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
@@ -356,7 +356,7 @@ def _check_complete(run: Run, folder: Path) -> None:
 
 @contextmanager
 def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True) -> Iterator[Path]:
-    """Yield a temporary folder with exports of a run, and say of which epochs they are."""
+    """Yield a temporary folder with exports of a run, and print the epochs that they are from."""
     run = open_run(context, run_id)
     with TemporaryDirectory(prefix="kelly-run-") as name:
         folder = Path(name)

@@ -215,7 +215,7 @@ def _print_results(run: Run, results: Sequence[ModelResult], as_json: bool) -> N
 def _exit_code(run: Run, results: Sequence[ModelResult], signals: Signals) -> int:
     """Return the exit code of an ended run; print its error if no model's result states one."""
     ended = run.snapshot
-    # A run that the third Ctrl-C killed has died as a person wanted.
+    # A run that the third Ctrl-C killed was ended by the user.
     if ended.state == "died" and not signals.killed:
         print_error(f"run {run.id} died", f"{ended.error}. Its log: kelly-core runs logs {run.id}")
     if ended.state == "failed" and not any(result.error for result in results):
@@ -234,7 +234,7 @@ def _as_json(run: Run, results: Sequence[ModelResult]) -> dict[str, Any]:
 
 
 def _table(results: Sequence[ModelResult]) -> Table:
-    # Only generated data has a best possible loss, from which to tell what a model has not learned.
+    # Only generated data has a best possible loss, from which ε is computed.
     generated = any("epsilon" in result.metrics for result in results)
     unlearned = ("unlearned (ε)",) if generated else ()
     columns = ("model", "data", "epochs", "best", "loss", "baseline", *unlearned, "seconds")

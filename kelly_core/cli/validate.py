@@ -1,6 +1,6 @@
 """``kelly-core validate``: check exports against what the plugin needs, and show their quality.
 
-``report`` and ``deploy`` make and show the same checks by the functions of this module.
+``report`` and ``deploy`` run and show the same checks through functions of this module.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metr
     """Return a table with a row per file and the verdicts on their quality, then the failed checks with their reasons.
 
     Args:
-        reports: one a file.
+        reports: one per file.
         verbose: show the checks that passed, too.
         metrics: show every metric of their quality, too.
     """

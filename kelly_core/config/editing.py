@@ -63,7 +63,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
             "cannot hold a name that is not UTF-8", where=path, hint="Rename the file or folder"
         ) from error
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    # A link stays a link: what it points to is replaced.
+    # A symbolic link is kept, and its target is replaced.
     target = path.resolve()
     atomic_write(target, lambda file: file.write(text), error=ConfigError)
     if mode is not None:
@@ -73,7 +73,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
 def _document(path: Path) -> tomlkit.TOMLDocument:
     """Return the document of a file, or that of a new one."""
     try:
-        # Not by SettingsFile, which drops a byte order mark and the line ends of Windows.
+        # Not read by SettingsFile, which drops a byte order mark and the line ends of Windows.
         with open_regular(path) as file:
             return tomlkit.parse(file.read())
     except FileNotFoundError:

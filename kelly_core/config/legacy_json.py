@@ -37,7 +37,7 @@ def translate(document: object, path: Path) -> dict[str, Any]:
     and is ignored.
 
     Raises:
-        ConfigError: a table where a value belongs or the other way round, a model or a loss that does not exist, a size
+        ConfigError: a table in place of a value or the reverse, a model or a loss that does not exist, a size
             that differs from the spec, or an early stopping that maximizes.
     """
     if not isinstance(document, dict):

@@ -101,7 +101,7 @@ def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) 
 
 
 def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
-    """Return the options, repeated for each model where its own section could override them: a typed option wins."""
+    """Return the options, repeated for each model where its own section could override them; typed options prevail."""
     added = {
         f"models.{spec.name}.{name}": options[key]
         for key, name in MODEL_OVERRIDES.items()
@@ -163,7 +163,7 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     names = {environment_name(key): key for key in defaults}
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
-        # Compared as keys: the prefix, which all of them share, would make any two variables alike.
+        # Compared as keys: the prefix, which all of them share, would make any two variables similar.
         near = nearest(name.removeprefix(ENVIRONMENT_PREFIX).replace("_", "."), defaults)
         hint = f"Did you mean {environment_name(near)}?" if near else _ALL_SETTINGS
         raise ConfigError("is not the variable of a setting", where=name, hint=hint)
@@ -175,7 +175,7 @@ def parse_value(text: str, default: object) -> object:
     if isinstance(default, str | Path):
         return text
     try:
-        # TOML has documents only, no values of their own.
+        # A TOML parser reads documents only, not single values.
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
@@ -268,7 +268,7 @@ def _text(path: Path) -> str:
 
 def _toml_lines(text: str) -> dict[str, int]:
     """Return the first line of each dotted key in TOML text (1 = first)."""
-    # tomllib keeps no positions. This reading is rough, but a wrong line only makes a message less helpful.
+    # tomllib records no positions. This parsing is approximate; a wrong line only makes a message less helpful.
     lines: dict[str, int] = {}
     table = ""
     for number, line in enumerate(text.splitlines(), start=1):

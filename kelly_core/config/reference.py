@@ -38,7 +38,7 @@ class SettingInfo:
         zero: meaning of 0 or of an empty text, "" if it has no special meaning.
         bounds: limits of a number in words, "" if there are none.
         choices: allowed words, () if it is free.
-        shown_default: default as people read it.
+        shown_default: default in readable form.
     """
 
     key: str

@@ -26,7 +26,7 @@ def _expand_home(path: Path) -> Path:
         raise ValueError("no home folder is known; set HOME, or name a folder without ~") from error
 
 
-# Nothing is counted beyond 32 bits, and a checkpoint holds no number beyond 64.
+# Counts are limited to 32 bits, and numbers in a checkpoint to 64 bits.
 PositiveCount = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrZero = Annotated[int, Field(ge=0, lt=2**31)]
 PositiveRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -42,7 +42,7 @@ OptionalPath = Annotated[str, AfterValidator(lambda text: str(_expand_home(Path(
 
 
 def _extra(unit: str = "", zero: str = "", shown_default: str = "") -> dict[str, Any]:
-    """Return what a field states beyond pydantic's own attributes; empty parts are left out."""
+    """Return the ``json_schema_extra`` of a field; empty parts are left out."""
     parts = {"unit": unit, "zero": zero, "shown_default": shown_default}
     return {name: value for name, value in parts.items() if value}
 
@@ -235,7 +235,7 @@ class CommonDataSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _without_unknown_corpora(cls, given: Any) -> Any:
-        """Leave out sections of corpora that no installed package adds any more, as a run may have recorded them."""
+        """Leave out sections of corpora that no installed package adds any more; a run may have recorded some."""
         if not isinstance(given, dict):
             return given
         return {key: value for key, value in given.items() if key in cls.model_fields or not isinstance(value, dict)}

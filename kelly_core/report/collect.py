@@ -123,7 +123,7 @@ class Tune:
         problem: why ``content`` is missing, "" if it is there.
         seconds: duration up to the end of the last note.
         bars: number of bars.
-        bpm: beats a minute at its beginning.
+        bpm: beats per minute at its beginning.
         parts: name and number of notes of each track.
         chords: name of each bar's chord, of the first bars only; empty if the file does not name chords.
         picture_file: name of the picture beside it, "" if there is none.
@@ -176,7 +176,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
 
     Args:
         folder: with history/, plots/, benchmarks.jsonl and generated music, each of which may be missing.
-        reports: one an export in the folder; one of the five models is named as its model's files are.
+        reports: one per export in the folder; an export of one of the five models has the file name of that model.
     """
     by_stem = {Path(report.file).stem: report for report in reports}
     names = {spec.file_stem: spec.name for spec in MODELS if spec.file_stem in by_stem}
@@ -221,7 +221,7 @@ def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
         return None
 
     def entry(key: str, kind: type) -> Any:
-        # Not isinstance, which takes True for a number.
+        # Not isinstance, which accepts True as a number.
         return trained_on[key] if type(trained_on.get(key)) is kind else None
 
     return TrainedOn(

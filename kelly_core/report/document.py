@@ -56,9 +56,9 @@ class Table:
     Attributes:
         columns: titles.
         rows: each as long as ``columns``.
-        title: "" if what stands before says it.
-        folds: columns before which a narrow medium starts another table, which repeats the first column.
-        aside: whether it is folded until the reader opens it.
+        title: "" if the preceding text states it.
+        folds: columns before which a narrow output format starts another table, which repeats the first column.
+        aside: whether it is collapsed until the reader opens it.
     """
 
     columns: tuple[str, ...]
@@ -72,7 +72,7 @@ class Table:
         return [any(isinstance(row[column], NumberCell) for row in self.rows) for column in range(len(self.columns))]
 
     def parts(self) -> Iterator[Table]:
-        """Yield the tables of a narrow medium, the first one with the title, without rows that are empty there."""
+        """Yield the tables for a narrow format, the first one with the title, without rows that are empty there."""
         for start, end in pairwise((1, *self.folds, len(self.columns))):
             columns = (0, *range(start, end))
             rows = (tuple(row[column] for column in columns) for row in self.rows)

@@ -47,7 +47,7 @@ def draw_forest(forest: Forest) -> DrawnForest:
     """Compute the positions of the whiskers of a forest plot, at least one, on an axis that includes 0."""
     low = min(0.0, *(whisker.low for whisker in forest.whiskers))
     high = max(0.0, *(whisker.high for whisker in forest.whiskers))
-    # If all ends are 0, any scale does.
+    # If all ends are 0, any scale works.
     span = high - low or 1.0
 
     def place(share: float) -> float:

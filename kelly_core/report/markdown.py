@@ -10,7 +10,7 @@ from urllib.parse import quote
 from kelly_core.report import document as doc
 from kelly_core.report.document import shown
 
-# Without a meaning are an underscore within a word, an ampersand that begins no entity, and a colon without //.
+# An underscore within a word, an ampersand that begins no entity, and a colon without // have no meaning.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
 # A number with a dot or bracket, a dash or plus begins a list; #, > and = a heading or a quotation.
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")

@@ -42,7 +42,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
 
 
 def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
-    """Build the section on the model behind the recognizer, on audio; nothing if that was not measured."""
+    """Build the section on the model's quality on audio, downstream of the recognizer; empty if not measured."""
     if chain is None:
         return
     yield Heading("Quality from audio")
