@@ -77,7 +77,7 @@ def corpora(demo: Path) -> dict[str, Path]:
 
 
 def speeds(roots: dict[str, Path], folder: Path) -> list[Measurement]:
-    """Measure files a second from cold to a dataset, and seconds of audio a second, on one core."""
+    """Measure files per second from an empty cache to a dataset, and seconds of audio per second, on one core."""
     measurements = []
     for name, wanted in FILES_A_SECOND.items():
         files, seconds = alone(cold_start, name, roots[name], folder)

@@ -35,7 +35,7 @@ class Processes:
         self._pipes = pipes
 
     def turn(self, work: str, way: Way) -> float:
-        """Return the mean speed of the processes in a turn, in frames or operations a second."""
+        """Return the mean speed of the processes in a turn, in frames or operations per second."""
         pipes = self._pipes if way == "together" else self._pipes[:1]
         for pipe in pipes:
             pipe.send((work, len(self._pipes) if way == "all cores" else 1))
@@ -83,7 +83,7 @@ def serve(pipe: Connection) -> None:
 
 
 def trainer_of(spec: ModelSpec) -> Callable[[], float]:
-    """Return a function that trains some epochs and returns the frames a second of the middle one."""
+    """Return a function that trains some epochs and returns the frames per second of the middle one."""
     from benchmarks.training import BATCH, RandomDataset, our_epochs
 
     dataset = RandomDataset(spec, BATCH * BATCHES[spec.recurrent])

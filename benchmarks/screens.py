@@ -133,7 +133,7 @@ def _long_run(folder: Path) -> Iterator[None]:
 
 
 def _write_on(path: Path) -> None:
-    """Append fifty epochs a second to a log."""
+    """Append fifty epochs per second to a log."""
     with path.open("ab", buffering=0) as file:
         for number in range(EPOCHS + 1, 10**6):
             file.write(encode(LogRecord(time.time(), 0.0, 1, _epoch(number))))

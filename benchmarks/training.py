@@ -48,7 +48,7 @@ CLIP = 1.0
 RATE = 0.001
 ROUNDS = 5
 SECONDS = 1.0
-"""Maximum seconds for the rivals' turns, so that the benchmark ends on a busy machine."""
+"""Maximum seconds for a turn of the other loops, so that the benchmark ends on a busy machine."""
 MATRIX = 2048
 HIDDEN, STEPS = 1024, 8
 """Size and steps of the LSTM whose products show what oneDNN can do; its batch has ``MATRIX`` / ``STEPS`` sequences."""
@@ -139,7 +139,7 @@ def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
             return torch.optim.Adam(self.parameters(), lr=RATE)
 
     class Clock(lightning.Callback):
-        """Measures frames a second of the epoch alone, without setting up the trainer."""
+        """Measures frames per second of the epoch alone, without setting up the trainer."""
 
         started = speed = 0.0
 
@@ -243,13 +243,13 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def torch_product_flops() -> float:
-    """Return the floating-point operations a second of a large float32 product in PyTorch."""
+    """Return the floating-point operations per second of a large float32 product in PyTorch."""
     one, other = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     return 2 * MATRIX**3 / seconds_of(lambda: one @ other)
 
 
 def product_flops() -> dict[str, float]:
-    """Return the floating-point operations a second of large float32 products by library, on PyTorch's threads."""
+    """Return the floating-point operations per second of large float32 products by library, on PyTorch's threads."""
     one, other = torch.rand(MATRIX, MATRIX), torch.rand(MATRIX, MATRIX)
     square = 2 * MATRIX**3
     speeds = {"PyTorch": torch_product_flops()}
@@ -290,7 +290,7 @@ def flops_per_frame(spec: ModelSpec) -> int:
 
 @dataclass
 class Rounds:
-    """Results of the rounds of one model: frames a second of ours and of the rivals, overhead, limits by library."""
+    """Results of the rounds of one model: frames per second of our loop and the others, overhead, limits by library."""
 
     ours: list[float]
     overheads: list[float]

@@ -240,13 +240,13 @@ def _chain_arrays(name: str, outputs: ChainOutput) -> dict[str, Array]:
 def _golden_context(count: int) -> tuple[Array, Array]:
     """Return measures [count, descriptors] from below to above their scales, and the resulting context [count, 8].
 
-    A third of the context is unknown, as ``knowsDescriptor`` says in the generated code.
+    A third of the context is unknown, as defined by ``knowsDescriptor`` in the generated code.
     """
     frames = np.arange(count)
     columns, known = [], {}
     for number, each in enumerate(DESCRIPTORS):
         low, high = each.quantiles[0], each.quantiles[-1]
-        # Seven steps are coprime to most counts, so that descriptors do not rise together.
+        # A step of 7, which is coprime to most counts, keeps the descriptors from rising together.
         place = (frames * 7 + 3 * number) % count / max(1, count - 1)
         measure = (low + (1.2 * place - 0.1) * (high - low)).astype(np.float32)
         columns.append(measure)

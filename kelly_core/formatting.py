@@ -44,14 +44,14 @@ def printable_lines(text: str) -> str:
 
 
 def short_repr(value: object) -> str:
-    """Return the ``repr`` of a value that a person typed, with the middle of a long one left out."""
+    """Return the ``repr`` of a value that a user typed, with the middle of a long one left out."""
     text = repr(value)
     half = _MOST_OF_A_VALUE // 2
     return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:half]}...{text[-half:]}"
 
 
 def first_names(names: Sequence[str], most: int) -> str:
-    """Return the first ``most`` names, escaped, with dots behind them if there are more."""
+    """Return the first ``most`` names, escaped, followed by dots if there are more."""
     return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
 
 

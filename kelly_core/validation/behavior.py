@@ -140,7 +140,7 @@ def _bound(layers: Sequence[Layer], index: int) -> float | None:
     )
     if not bounded or not isinstance(layer, DenseWeights):
         return None
-    # |w·x + b| ≤ Σ|w| + |b| where every |x| ≤ 1, as behind these activations and behind an LSTM or a GRU.
+    # |w·x + b| ≤ Σ|w| + |b| where every |x| ≤ 1, as after these activations and after an LSTM or a GRU.
     return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
 
 
