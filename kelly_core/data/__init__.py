@@ -1,4 +1,4 @@
-"""Sources of examples: real corpora, their features and splits, and generated replacements."""
+"""Sources of examples: real corpora with their features and splits, and generated replacements."""
 
 from kelly_core.data.catalog import create_dataset
 

@@ -16,7 +16,7 @@ from kelly_core.errors import ConfigError, DataError, KellyError, did_you_mean
 from kelly_core.spec import DATASETS, MODELS
 
 if TYPE_CHECKING:
-    # Imported only where a corpus is read: the screens list the corpora without waiting for NumPy.
+    # Imported only where a corpus is read, so that screens can list the corpora without loading NumPy.
     from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
     from kelly_core.data.synthetic import SyntheticDataset
@@ -29,7 +29,7 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
     Args:
         name: a main corpus, one of ``spec.DATASETS``.
         path: its folder.
-        options: fields of ``corpus.LoadOptions``.
+        options: fields of ``corpus_dataset.LoadOptions``.
 
     Raises:
         ConfigError: no corpus has that name.
@@ -56,8 +56,8 @@ def is_present(name: str, path: Path) -> bool:
 def active_corpora(name: str, settings: Settings) -> list[str]:
     """Return the corpora that a training on the main corpus ``name`` reads: itself and those mixed in, if available.
 
-    Where the main corpus is missing, any additional one stands in for it, whatever its weight. None where generated
-    examples are requested or nothing is here.
+    If the main corpus is missing, any additional one replaces it, whatever its weight. The list is empty if generated
+    examples are requested or no corpus is available.
     """
     datasets = settings.datasets
     if datasets.use_synthetic:
@@ -79,7 +79,7 @@ def stand_in(name: str, here: Collection[str]) -> str:
 
 
 def _has_generator(name: str) -> bool:
-    """Return True if generated examples can stand in for a main corpus."""
+    """Return True if generated examples can replace a main corpus."""
     return any(spec.dataset == name and spec.generator for spec in MODELS)
 
 
@@ -94,7 +94,7 @@ def open_dataset(
     """Return the dataset of a model: available real corpora, else generated examples (``Dataset.synthetic``).
 
     Args:
-        name: a main corpus, one of ``spec.DATASETS``; or an additional one, to look at it alone.
+        name: a main corpus, one of ``spec.DATASETS``; or an additional one, to open it alone.
         settings: all of them.
         progress: called with (files done, files in all) while features are computed.
         include_test: read the official test splits, too; nothing else changes.
@@ -104,7 +104,7 @@ def open_dataset(
     """
     folder = settings.datasets.folder(name)
     if CORPORA[name].joins:
-        # Generated examples stand in for main corpora only, so the setting that asks for them does not matter here.
+        # Generated examples replace only main corpora, so the setting that requests them does not matter here.
         present = [name] if is_present(name, folder) else []
     else:
         present = active_corpora(name, settings)
@@ -127,7 +127,7 @@ def open_dataset(
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
     """Return the synthetic substitute of a corpus, with its known best loss.
 
-    A stateless model gets single frames, so that it is compared with the best that a model without memory can do.
+    A stateless model gets single frames, so that it is compared with the best possible model without memory.
     """
     from kelly_core.data.synthetic import SEQUENCE_LENGTH, create_synthetic
 
@@ -154,7 +154,7 @@ def open_corpus(
         name: the corpus.
         settings: all of them.
         progress: called with (files done, files in all) while features are computed.
-        main: the main corpus with which an additional one is to be trained on; None for a main one.
+        main: the main corpus that an additional one is mixed into; None if ``name`` is a main one.
         include_test: read the official test split, too; nothing else changes.
 
     Raises:
@@ -164,7 +164,7 @@ def open_corpus(
 
     options = _load_options(name, settings, progress, main or name, include_test)
     dataset = _load(name, main or name, settings.datasets.folder(name), options)
-    # A loader that reads several sources knows the license of each.
+    # A loader that reads several sources sets the license of each.
     licenses = {name: CORPORA[name].license} | dict(dataset.licenses)
     if options.context is not None:
         licenses[options.context.corpus] = CORPORA[options.context.corpus].license
@@ -178,7 +178,7 @@ def open_corpus(
 def _load_options(
     name: str, settings: Settings, progress: Progress | None, main: str, include_test: bool
 ) -> LoadOptions:
-    """Return the options for reading the corpus ``name`` as settings have them, with the audio that harmony needs."""
+    """Return the options for reading the corpus ``name`` according to the settings, with the audio for harmony."""
     from kelly_core.data.corpus_dataset import LoadOptions
 
     datasets = settings.datasets
@@ -192,7 +192,7 @@ def _load_options(
         scheduler=settings.parallel.cluster,
         annotations_file=getattr(own, "annotations_file", ""),
         label_scale=getattr(own, "scale", ""),
-        # An additional audio corpus is read as long as the main one that it joins.
+        # An additional audio corpus uses the duration of the main one that it is mixed into.
         duration=getattr(getattr(datasets, main), "duration", LoadOptions.duration),
         progress=progress,
         include_test=include_test,
@@ -213,13 +213,13 @@ def inspect_corpus(
     progress: Progress | None = None,
     visit: Callable[[CorpusDataset], None] = lambda _dataset: None,
 ) -> CorpusReport:
-    """Return what of a corpus is available and usable; missing features are computed.
+    """Report which parts of a corpus are available and usable; missing features are computed.
 
     Args:
         name: the corpus.
         settings: all of them.
         progress: called with (files done, files in all) while features are computed.
-        visit: called with each dataset that is opened, one for each training that the corpus joins.
+        visit: called with each opened dataset, one for each main corpus that this corpus is mixed into.
     """
     from kelly_core.data.dataset import CorpusReport
     from kelly_core.data.leakage import find_leakage
@@ -230,7 +230,7 @@ def inspect_corpus(
         report = CorpusReport(name, str(folder), found=False, advice=f"{corpus.advice} {folder}")
     else:
         try:
-            # An additional corpus is opened once for each training that it joins.
+            # An additional corpus is opened once for each main corpus that it is mixed into.
             for main in corpus.joins or (None,):
                 dataset = open_corpus(name, settings, progress, main)
                 visit(dataset)
@@ -242,7 +242,7 @@ def inspect_corpus(
 
 
 def _merge_reports(reports: Sequence[CorpusReport], joins: Sequence[str]) -> CorpusReport:
-    """Merge the reports of an additional corpus for each training that it joins; examples add up."""
+    """Merge the reports of an additional corpus, one per main corpus that it is mixed into; examples are added."""
     skipped: dict[str, list[str]] = {}
     for report in reports:
         for reason, names in report.skipped.items():
@@ -267,7 +267,7 @@ def _load(name: str, main: str, path: Path, options: LoadOptions) -> CorpusDatas
 
 @contextmanager
 def _loader_of(corpus: Corpus) -> Iterator[Any]:
-    """Yield the loader of a corpus; what that of an installed package raises costs this corpus only.
+    """Yield the loader of a corpus; an exception in the loader of an installed package affects only this corpus.
 
     Raises:
         DataError: the loader of an installed package cannot be imported, or fails.

@@ -1,8 +1,8 @@
 """Chord progressions in the layouts of public corpora, as entries of ``chord_progressions.json``.
 
 POP909 (``chord_midi.txt``), McGill Billboard (``full.lab`` or ``salami_chords.txt``), ``.lab`` files of any name,
-Chordonomicon (CSV, read as a stream) and text with bar lines, as iReal Pro and lead sheets have it. For an import, the
-chords of MIDI files can be estimated.
+Chordonomicon (CSV, read as a stream) and text with bar lines, as in iReal Pro and lead sheets. An import can also
+estimate the chords of MIDI files.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _CHORD_COLUMN = "chords"
 _UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
 _MAX_LINE = 2**20
 _MOST_LINES = 10
-"""Lines of a row of CSV text at most."""
+"""Maximum lines of a row of CSV text."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class ChordFile:
     Attributes:
         kind: name of the layout.
         paths: the files, below the corpus folder.
-        count: counts the songs.
-        entries: reads them one by one; an item is a song or the reason why it cannot be read.
+        count: function that counts the songs.
+        entries: function that reads them one by one; an item is a song or the reason why it cannot be read.
     """
 
     kind: str
@@ -77,7 +77,7 @@ class ChordFile:
 
 
 def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordFile]:
-    """Return the files of every known layout below a folder, or those of one file.
+    """Return the files of every known layout below a folder; ``root`` may also be a single file.
 
     Args:
         root: the folder or the file.
@@ -101,7 +101,7 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
 
 
 def find_songs_of_notes(root: Path) -> list[ChordFile]:
-    """Return the MIDI files below a folder, or the one file, whose chords are estimated from their notes.
+    """Return the MIDI files below a folder, or the single file, whose chords are estimated from their notes.
 
     Raises:
         DataError: the folder cannot be read.
@@ -115,7 +115,7 @@ def find_songs_of_notes(root: Path) -> list[ChordFile]:
 
 
 def _estimate_from_notes(path: Path, name: str) -> Entry:
-    """Return the chords of each two beats and their lengths in beats; equal neighbors are one chord."""
+    """Return one chord per two beats, and the lengths in beats; equal adjacent chords are merged."""
     notes = midi.read_notes(path).pitched()
     chords: list[str] = []
     durations: list[float] = []
@@ -163,7 +163,7 @@ def _read_pop909(path: Path, name: str) -> Entry:
 
 
 def _read_lab(path: Path) -> Entry:
-    """Return chords and seconds of lines ``start end label``; equal neighbors are one chord, ``#`` begins a comment."""
+    """Return chords and seconds of lines ``start end label``; merge equal adjacent chords, skip comments (``#``)."""
     chords: list[str] = []
     durations: list[float] = []
     for number, line in enumerate(_text(path).splitlines(), start=1):
@@ -185,7 +185,7 @@ def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> Ch
     def read(path: Path, name: str) -> Entry:
         folder = name.rpartition("/")[0].rpartition("/")[2]
         entry = _read_salami(path) if path.name.lower() == _SALAMI else _read_lab(path)
-        # Names of folders have four digits, numbers in the index have no zeros in front.
+        # Names of folders have four digits, numbers in the index have no leading zeros.
         number = folder.lstrip("0")
         return {**entry, "source": songs.get(number) or entry.get("source") or printable(f"Billboard/{folder}")}
 
@@ -193,7 +193,7 @@ def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> Ch
 
 
 def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
-    """Take ``.lab`` files of other folders than Billboard's, each a song, as in Isophonics' collections."""
+    """Return the ``.lab`` files outside Billboard's folders, one song per file, as in Isophonics' collections."""
     labels = [name for name in names if name.lower().endswith(".lab")]
     billboard = {name.rpartition("/")[0] for name in labels if name.rpartition("/")[2].lower() in _LAB_NAMES}
     paths = [name for name in labels if name.rpartition("/")[0] not in billboard]
@@ -201,7 +201,7 @@ def _label_files(root: Path, names: Sequence[str]) -> ChordFile:
 
 
 def _read_label_file(path: Path, name: str) -> Entry:
-    """Return chords and seconds of a song; labels of other things, such as beats and sections, are refused."""
+    """Return chords and seconds of a song; refuse labels that are not chords, such as beats and sections."""
     entry = _read_lab(path)
     if not are_chords(entry["chords"]):
         raise DataError("its labels are not chords", where=path)
@@ -209,7 +209,7 @@ def _read_label_file(path: Path, name: str) -> Entry:
 
 
 def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None) -> dict[str, str]:
-    """Return artist and title by number of an entry: 150 of the 890 entries are another entry's song."""
+    """Return artist and title by entry number: 150 of the 890 entries repeat the song of another entry."""
     songs: dict[str, str] = {}
     for name in names:
         if not _INDEX.fullmatch(name.rpartition("/")[2].lower()):
@@ -228,7 +228,7 @@ def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None)
 
 
 def _read_salami(path: Path) -> Entry:
-    """Return the chords of a Billboard annotation: a line has a time, section marks, and bars between ``|``."""
+    """Return the chords of a Billboard annotation; each line has a time, section marks, and bars between ``|``."""
     headers: dict[str, str] = {}
     lines: list[tuple[float, list[list[str]]]] = []
     for line in _text(path).splitlines():
@@ -242,7 +242,7 @@ def _read_salami(path: Path) -> Entry:
     chords: list[str] = []
     durations: list[float] = []
     for (time, bars), (until, _) in pairwise(lines):
-        # The bars of a line share its time evenly, the chords of a bar that of the bar.
+        # The bars of a line share its time evenly, and the chords of a bar share the bar's time.
         for bar in bars:
             for chord in bar:
                 if chord not in NO_CHORDS and until > time:
@@ -272,7 +272,7 @@ def _count_rows(path: Path) -> int:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str] | None]:
-    """Rows of a CSV file by lower-case column name, one in memory at a time; None for one that is not CSV text."""
+    """Yield rows of a CSV file by lower-case column name, one in memory at a time; None for a row that is not CSV."""
     header: list[str] = []
     delimiter = ""
     for text in _row_texts(path):
@@ -286,18 +286,18 @@ def _rows(path: Path) -> Iterator[dict[str, str] | None]:
         elif _CHORD_COLUMN in (names := [name.strip("\ufeff ").lower() for name in row]):
             header = names
         else:
-            # Lines above the header; its delimiter is another one.
+            # So far these were lines above the header, whose delimiter may differ.
             delimiter = ""
 
 
 def _row_texts(path: Path) -> Iterator[str]:
-    """Yield the text of each row of a CSV file, of several lines where a quoted cell has them.
+    """Yield the text of each row of a CSV file; a row has several lines if a quoted cell contains line breaks.
 
-    A quote that is not closed within ``_MOST_LINES`` lines is damage to its own line.
+    If a quote is not closed within ``_MOST_LINES`` lines, only its own line is damaged.
     """
     try:
         with open_regular(path) as binary:
-            # A longer line is not a row: it is read in pieces, each of which is refused or has no chords.
+            # A longer line is not a row: it is read in pieces, each of which is rejected or has no chords.
             file = io.TextIOWrapper(binary, "utf-8", "replace")
             lines = iter(lambda: file.readline(_MAX_LINE), "")
             plain = (line.replace("\0", "") for line in lines)
@@ -337,7 +337,7 @@ def _read_rows(path: Path) -> Iterator[Entry | DataError]:
 
 
 def _text_files(root: Path, names: Sequence[str]) -> ChordFile:
-    """Return text files with bars, each a song, and files with links of iReal Pro."""
+    """Return text files with bars, one song per file, and files with iReal Pro links."""
     taken = (*_POP909_NAMES, _SALAMI)
     paths = [
         name for name in names if name.lower().endswith(_TEXT_ENDINGS) and name.rpartition("/")[2].lower() not in taken
@@ -378,7 +378,7 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
         most: at most this number of songs, evenly spread; 0 writes all.
 
     Returns:
-        Number of songs, and the reasons for those that are left out.
+        Number of songs, and the reasons why others are left out.
     """
     written = 0
     left_out: list[DataError] = []

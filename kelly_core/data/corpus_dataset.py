@@ -1,4 +1,4 @@
-"""Common parts of the real corpora: options, splits, reports, emotion codes as inputs."""
+"""Code shared by all real corpora: options, splits, reports, emotion codes as inputs."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class LoadOptions(ExtractionOptions):
 
     Attributes:
         validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
-        seed: of the split.
+        seed: seed of the split.
         annotations_file: labels or index of the corpus if it is not at its usual place, relative to the corpus.
-        label_scale: scale of valence and arousal in tables without known columns; "" refuses them.
+        label_scale: scale of valence and arousal in tables without known columns; "" rejects such tables.
         duration: seconds of each audio file that are used.
-        context: training frames that harmony examples take their audio half from.
-        include_test: read the official test split, too, which no training asks for.
+        context: training frames that supply the audio half of harmony examples.
+        include_test: read the official test split, too; training never does.
     """
 
     validation_split: float = 0.2
@@ -66,14 +66,14 @@ class LoadOptions(ExtractionOptions):
 
 @dataclass(frozen=True)
 class AudioContext:
-    """Mel frames of a training split with the affect of each.
+    """Mel frames of a training split with the valence and arousal of each.
 
     Attributes:
         frames: [all, 128] in dB, of the whole corpus.
-        rows: [F] which of them are meant.
+        rows: [F] indices of the frames of the training split.
         valence, arousal: [F].
         normalizer: normalization of the 128 bands in that corpus.
-        corpus, fingerprint: of where they come from.
+        corpus, fingerprint: name and fingerprint of the corpus that they come from.
     """
 
     frames: Floats
@@ -114,15 +114,15 @@ def extract_selection(
 class CorpusDataset(Dataset):
     """Examples read from files.
 
-    Subclasses give ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    Subclasses implement ``_assemble``; drawing, validating, indexing and reporting are the same for all.
 
     Attributes:
-        report: what was found and what of it can be used.
-        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1, NaN where unknown; of a corpus without
-            emotions anything else that has an entry for each example.
-        content: what each example holds, whatever its file looks like, to be compared by ``match``: keys [n] or
-            fingerprints [n, k].
-        training_frames: how many frames the standardization was measured on.
+        report: contents of the corpus, and which of them can be used.
+        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1, NaN where unknown; for a corpus without
+        emotions any other array with one entry per example.
+        content: keys [n] or fingerprints [n, k] of each example's musical content, independent of the file's encoding,
+        for ``match`` to compare.
+        training_frames: number of frames that the standardization was measured on.
         musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs hold none.
     """
 
@@ -177,7 +177,7 @@ class CorpusDataset(Dataset):
         return other
 
     def _context(self, indices: Indices, rng: np.random.Generator) -> Floats:
-        """Return the context [n, 8] of some examples for their inputs; an assembly draws it last."""
+        """Return the context [n, 8] of some examples for their inputs; ``_assemble`` must draw it last."""
         if self.musical_context is None or self._context_kind == "unknown":
             return np.zeros((len(indices), CONTEXT_SIZE), np.float32)
         known = self.musical_context[indices]
@@ -201,7 +201,7 @@ class CorpusDataset(Dataset):
 
     def eval_batch(self, indices: Indices) -> Batch:
         """Return examples as validation sees them; equal calls return equal numbers."""
-        # A new generator of the same seed at each call, so that the noise in the codes is the same each time.
+        # A new generator with the same seed for each call, so that the noise in the codes is always the same.
         rng = np.random.default_rng(_VALIDATION_SEED)
         return self._standardized(self._assemble(indices, rng, augment=False))
 
@@ -216,7 +216,7 @@ class CorpusDataset(Dataset):
 
     @staticmethod
     def match(content: NDArray[Any], first: Indices, second: Indices) -> list[IndexPair]:
-        """Return pairs of one of ``first`` and one of ``second`` with equal ``content``."""
+        """Return pairs (index from ``first``, index from ``second``) with equal ``content``."""
         return equal_keys(content, first, second)
 
     @abstractmethod
@@ -229,15 +229,15 @@ class CorpusDataset(Dataset):
 
 
 def _fingerprint(name: str, hashes: Sequence[str] | NDArray[np.bytes_], rows: ExampleMetadata, labels: Floats) -> str:
-    """Hash of all that training and validation see; a test split that was read, too, does not change it.
+    """Return a hash of all data that training and validation use; reading the test split, too, does not change it.
 
-    It is the same on every processor. Labels that were read count with their bits. Computed ones differ in their last
-    bits from processor to processor, so that the files' hashes and the version of the computation stand for them.
+    It is the same on every processor. Labels that were read are hashed bit by bit. Computed ones differ in their last
+    bits between processors, so the files' hashes and the version of the computation are hashed instead.
     """
     seen = rows.splits != TEST
     splits, sources, labels = rows.splits[seen], rows.sources[seen], labels[seen]
     computed = np.isin(sources.astype(str), COMPUTED_SOURCES)
-    # Digits as bytes: a text object for each would be the largest part of a corpus of short files in memory.
+    # Digits as bytes: one str object per hash would be most of the memory of a corpus of short files.
     columns: list[Any] = [name, np.sort(np.asarray(hashes, np.bytes_)), splits, labels.shape, [CODE_VERSION]]
     if computed.any():
         columns += [[LABEL_VERSION], sources]

@@ -17,7 +17,7 @@ from kelly_core.data.splits import BY_SEED, judging_part
 from kelly_core.spec import load_reference
 
 Names = NDArray[np.object_]
-"""Strings that are shared: an example of a file costs a reference, however long the file's name is."""
+"""Array of shared strings: each example of a file takes only a reference, however long the file's name is."""
 
 UNLABELED = "none"
 """Label source of recordings whose emotion is unknown; only their musical context, from their notes, is learned."""
@@ -32,10 +32,10 @@ LABEL_WEIGHTS = {
     "synthetic": 1.0,
     UNLABELED: 1.0,
 }
-"""Loss weight of an example by where its emotion label comes from; 1 for a source that is not listed."""
+"""Loss weight of an example by the source of its emotion label; 1 for a source that is not listed."""
 
 ContextKind = Literal["noisy", "known", "unknown"]
-"""Musical context in the inputs: as a recognizer reports it, as it is, or none."""
+"""Musical context in the inputs: with the noise of a recognizer's outputs, exact, or unknown."""
 
 COMPUTED_SOURCES = ("estimated", "imputed")
 """Sources whose labels are computed from the files' notes or chords, in floating point."""
@@ -52,8 +52,8 @@ class Batch:
         inputs: [N, T, in], standardized: what the network sees in training.
         targets: [N, T, out].
         weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks.
-        pooled: None, or [N] booleans: where true, the label belongs to the whole sequence, so the weighted mean of
-            the outputs over time is compared with the target instead of every single frame.
+        pooled: None, or [N] booleans: if true, the label belongs to the whole sequence, so the weighted mean of the
+            outputs over time is compared with the target instead of every single frame.
     """
 
     inputs: Floats
@@ -87,7 +87,7 @@ class Normalizer:
         """Return the normalizer to zero mean and unit deviation for these moments, both [in]; a constant input is
         disabled.
         """
-        # Divided by a deviation near 0, an input's rounding errors would become its signal.
+        # Division by a deviation near 0 would amplify an input's rounding errors to a signal.
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)
 
@@ -135,9 +135,9 @@ class ExampleMetadata:
     """Origin of each example; every list has one entry per example.
 
     Attributes:
-        corpora: corpus of each.
+        corpora: corpus of each example.
         groups: song, piece or session; no group is in two splits.
-        sources: label source of each.
+        sources: label source of each example.
         splits: "train", "validation" or "test".
     """
 
@@ -151,11 +151,11 @@ class ExampleMetadata:
         cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> ExampleMetadata:
         """Spread per-file values over the examples; ``owner`` [n] is the file of each example."""
-        # tolist() makes a string for each file; there are three different ones.
+        # tolist() creates one string per file, although only three different ones exist.
         shared = [sys.intern(split) for split in splits.tolist()]
         columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
         corpora = np.empty(len(owner), object)
-        # np.full would make a string of its own for each example.
+        # np.full would create a separate string for each example.
         corpora.fill(corpus)
         return cls(corpora, *columns)
 
@@ -166,7 +166,7 @@ class ExampleMetadata:
         pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
         return cls(
             np.concatenate([part.corpora for part in parts]),
-            # One string a group, however many examples it has.
+            # One string per group, however many examples it has.
             np.array([names.setdefault((corpus, group), f"{corpus}/{group}") for corpus, group in pairs], object),
             np.concatenate([part.sources for part in parts]),
             np.concatenate([part.splits for part in parts]),
@@ -189,7 +189,7 @@ class ReferenceLosses:
     prior: float
 
     def excess(self, loss: float) -> float:
-        """Return the missing share of the learnable part: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
+        """Return the unlearned share of the learnable part: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
         return (loss - self.bayes) / (self.prior - self.bayes)
 
 
@@ -205,16 +205,17 @@ class Dataset(ABC):
         normalizer: normalization of the inputs, which the export folds into the first layer.
         rows: where each example comes from.
         train, validation: indices of the two splits; no group is in both.
-        judging: validation examples whose groups do not choose the epoch; None if all of them choose it.
+        judging: validation examples whose groups are not used to choose the epoch; None if all of them are used.
         test: indices of the official test split, which is not trained on; empty unless it was requested.
         metadata: description of the features for the export (JSON types only).
-        reference: best possible loss and best constant one, where the examples were generated.
-        bpm: tempo of each example, where it is known and matters.
+        reference: loss of the best possible predictor and of the best constant one, if the examples were generated.
+        bpm: tempo of each example, if it is known and used.
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
-        licenses: license of each corpus that training examples come from, in short, by its name.
+        licenses: short license name of each corpus that training examples come from, by corpus name.
         warnings: about the data, for the user, one sentence each.
-        averages_weights: whether a moving mean of the weights over the epochs is validated and kept, not single epochs.
+        averages_weights: True if a moving average of the weights over the epochs is validated and kept, instead of the
+        weights of single epochs.
     """
 
     name: str
@@ -241,7 +242,7 @@ class Dataset(ABC):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs hold a musical context, see ``music.context``; noisy unless requested otherwise."""
+        """Return True if the inputs hold a musical context (``music.context``), noisy unless requested otherwise."""
         return False
 
     def with_context(self, kind: ContextKind) -> Self:  # noqa: ARG002 - for datasets that have a context
@@ -250,11 +251,11 @@ class Dataset(ABC):
 
     @property
     def choosing(self) -> Indices:
-        """Validation examples that choose the epoch."""
+        """Validation examples that are used to choose the epoch."""
         return self.validation if self.judging is None else np.setdiff1d(self.validation, self.judging)
 
     def divide_validation(self) -> None:
-        """Divide the validation groups into those that choose the epoch and those that judge, if they are enough."""
+        """Divide the validation groups, if there are enough: one half chooses the epoch, the other half judges."""
         judges = judging_part(self.rows.groups[self.validation].tolist())
         self.judging = None if judges is None else self.validation[judges]
 
@@ -279,28 +280,28 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """Contents of one corpus and what of it can be used.
+    """Contents of one corpus, and which of them can be used.
 
     Attributes:
         name: the corpus.
         path: its folder, whether it exists or not.
-        found: whether it is there.
+        found: True if the folder holds the corpus.
         files: files (songs for chords) that were found.
         examples: usable examples, over both splits.
-        seconds: length of the audio that is used, all files together; None where the features do not tell.
-        skipped: names of what is not used, by reason.
-        label_sources: examples by where their emotion label comes from.
-        splits: examples by split.
+        seconds: total length of the audio that is used; None if the features do not show it.
+        skipped: names of unused files and entries, by reason.
+        label_sources: number of examples by source of their emotion label.
+        splits: number of examples by split.
         split_source: origin of the splits: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
-        license: in short.
-        advice: what to do when it is missing.
+        license: short name of the license.
+        advice: what to do if the corpus is missing.
         warnings: about the data, for the user.
-        joins: examples by the corpus whose training they are mixed into; empty for a main corpus.
-        weight: with which they are mixed in; at 0 they only stand in for a missing corpus.
-        problem: why nothing of it can be used, "" if it can.
-        made_by_rules: whether the corpus says that rules made it.
+        joins: number of examples by the main corpus that they are mixed into; empty for a main corpus.
+        weight: weight with which they are mixed in; at 0 they are only used instead of a missing corpus.
+        problem: why no part of the corpus can be used, "" if it can.
+        made_by_rules: True if the corpus is marked as made by rules.
     """
 
     name: str
@@ -333,7 +334,7 @@ class CorpusReport:
 def own_loss_sums(
     loss: str, outputs: NDArray[np.floating], targets: NDArray[np.floating], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the weighted loss of each example and its size, both [N], by a function of tensors.
+    """Return the weighted loss of each example and its size, both [N], computed by a function of PyTorch tensors.
 
     Args:
         loss: reference to the function, see ``training.losses``.

@@ -1,6 +1,6 @@
-"""Files of a corpus: found without ever leaving its folder, and chosen by official tables.
+"""Files of a corpus: searched only in its folder, and chosen by official tables.
 
-An official table is found by its name or its columns, matched to files, and gives each file its split.
+An official table is found by its name or its columns and matched to files; it gives each file its split.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ _TABLE_SUFFIXES = tuple(
 """Endings of files that are searched first for official splits."""
 _AUDIO, _SCORES = (".wav", ".mp3", ".flac", ".ogg", ".m4a"), (".xml", ".mxl", ".musicxml", ".krn", ".abc", ".lab")
 _OTHER_KINDS = frozenset((*_AUDIO, *_SCORES, ".mid", ".midi", ".png", ".jpg", ".pdf", ".npy", ".npz", ".zip", ".md"))
-"""Endings of files that are not tables. Any other name may be that of a copy, such as ``table.csv.bak``."""
+"""Endings of files that are not tables. Any other file may be a copy of a table, such as ``table.csv.bak``."""
 _KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns, or else by their values."""
 
 _MAX_SEARCHED = 512
-"""Files without a known name whose columns are looked at. Some corpora hold one small JSON file per song."""
+"""Maximum files without a known name whose columns are read. Some corpora hold one small JSON file per song."""
 
 T = TypeVar("T")
 LeftOut = dict[str, list[str]]
-"""Names of what is not used, by reason."""
+"""Names of unused files, folders and entries, by reason."""
 
 
 def find_files(
@@ -71,23 +71,23 @@ def find_files(
 ) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
 
-    Hidden files, and the ``__MACOSX`` folders that archives from macOS bring, are left out. Links to folders are
-    followed; a folder that is reached twice is read once, so links in a circle end. Broken links and folders that may
-    not be read are left out with a warning.
+    Hidden files and the ``__MACOSX`` folders of archives from macOS are left out. Links to folders are followed; a
+    folder that is reached twice is read once, so circular links end. Broken links and unreadable folders are left out
+    with a warning.
 
     Args:
         root: the corpus folder.
-        suffixes: endings with their dot; the files' own case does not matter.
+        suffixes: endings with their dot; the case of the file names does not matter.
         is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
         left_out: receives the broken links and unreadable folders.
-        also: returns True for the name of a file that is to be found with any ending.
+        also: returns True for the name of a file that is to be found whatever its ending.
 
     Returns:
-        The path of each relative to ``root``, with forward slashes. Most of the memory of a large corpus is in these
-        strings; a string takes a quarter of the bytes of a ``Path``.
+        The path of each file relative to ``root``, with forward slashes. For a large corpus these strings take most of
+        the memory; a ``Path`` would take four times as many bytes.
 
     Raises:
-        DataError: the folder is missing or may not be read.
+        DataError: the folder is missing or cannot be read.
     """
     if not root.is_dir():
         raise DataError("no such folder", where=root)
@@ -118,7 +118,7 @@ def _walk(
 ) -> Iterator[str]:
     """Yield the files below ``root`` as ``find_files`` describes, those of linked folders last."""
     visited: set[tuple[int, int]] = set()
-    # A stack of our own: folders may be nested deeper than Python's calls.
+    # An explicit stack: folders may be nested deeper than Python's recursion limit.
     stack: list[tuple[str, os.DirEntry[str]]] = []
     # Linked folders are read after all others, so that a link does not take the place of the real folder.
     links = deque([(str(root), "")])
@@ -136,7 +136,7 @@ def _walk(
                 has_suffix = entry.name.lower().endswith(suffixes)
                 if (has_suffix or also(entry.name)) and is_file(entry):
                     yield name
-                # Links to other things than wanted files and folders are not missed.
+                # Report only broken links that may have led to a wanted file or a folder.
                 elif entry.is_symlink() and (has_suffix or "." not in entry.name) and not Path(folder).exists():
                     unusable.setdefault(BROKEN_LINK, []).append(name)
                 continue
@@ -156,13 +156,13 @@ def _walk(
 
 
 def merge_left_out(*parts: Mapping[str, Sequence[str]]) -> LeftOut:
-    """Return the names of all parts by reason, each name once a reason."""
+    """Return the names of all parts by reason, each name once per reason."""
     reasons = dict.fromkeys(reason for part in parts for reason in part)
     return {reason: list(dict.fromkeys(name for part in parts for name in part.get(reason, ()))) for reason in reasons}
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return True if an entry is a folder or a link to one; a link to itself is none."""
+    """Return True if an entry is a folder or a link to one; False for a link to itself."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself
@@ -170,7 +170,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Return True if an entry is a regular file or a link to one; a link to itself is none."""
+    """Return True if an entry is a regular file or a link to one; False for a link to itself."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself
@@ -190,7 +190,7 @@ def is_made_by_rules(path: Path) -> bool:
 
 
 def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
-    """Log how many entries of a file are left out, and the first of them; nothing if ``names`` is empty."""
+    """Log how many entries of a file are left out, and the first of them; log nothing if ``names`` is empty."""
     if names:
         first = first_names(names, _LISTED)
         _log.warning("%s: %s left out: %s: %s", printable(str(path)), len(names), what, first)
@@ -241,12 +241,12 @@ def select_files(
         root: the corpus folder.
         known_tables: file names of the corpus's own tables, as patterns.
         table: the only table to use, relative to ``root``; "" looks for tables at any depth.
-        advice: what to do if there is no table, in a corpus whose table lists all files; "" if the corpus may well have
-            none, and a table lists its own folder only.
+        advice: what to do if there is no table, for a corpus whose table lists all files; "" if the corpus may have no
+            table, and a table lists only the files of its own folder.
         unfit: gives the reason why a file (its path in the corpus, its row) is unusable, or "".
         max_files: choose at most this number, evenly spread; 0 chooses all.
-        include_test: choose the official test files, too. They come after all others, whose order, choice and number
-            they leave as they were.
+        include_test: choose the official test files, too. They come after all others, and do not change the choice,
+            order or number of those.
 
     Raises:
         DataError: the folder cannot be read, or there are official tables and all of them are damaged.
@@ -310,7 +310,7 @@ def _why_skipped(
 
 
 def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str]:
-    """Return at most ``most`` files (0: all), spread evenly over each side, in proportion, one a side at least."""
+    """Return at most ``most`` files (0: all), evenly spread over each side in proportion, at least one per side."""
     total = sum(map(len, sides.values()))
     if not most or total <= most:
         return sorted((name for names in sides.values() for name in names), key=lambda name: name.split("/"))
@@ -320,7 +320,7 @@ def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str
         sides_left = len(largest) - position - 1
         files_left = sum(map(len, largest[position:]))
         free = most - len(chosen)
-        # The smallest side comes first, so that rounding never takes the last place from it.
+        # The smallest side comes first, so that rounding never leaves it without a file.
         share = min(max(1, round(free * len(names) / files_left)), max(0, free - sides_left))
         chosen += spread(names, share) if share else []
     return sorted(chosen, key=lambda name: name.split("/"))
@@ -336,7 +336,7 @@ def _missing_table_warning(found: Sequence[str], advice: str) -> str:
 
 
 def no_usable_example(skipped: Mapping[str, Sequence[str]], root: Path) -> DataError:
-    """Return the error for a corpus of which nothing is usable, with the reasons."""
+    """Return the error for a corpus without any usable example, with the reasons."""
     reasons = "; ".join(f"{len(names)} × {reason}" for reason, names in skipped.items())
     hint = "Unpack the archive with its folders: names alone are not matched" if UNLISTED_REASON in skipped else None
     return DataError(f"no usable example ({reasons or 'no files'})", where=root, hint=hint)
@@ -351,14 +351,14 @@ def _read_official_tables(
         root: the corpus folder.
         tables: files below it that may be tables, by path in the corpus.
         files: the corpus's own files, by path in the corpus.
-        known: file names of the corpus's own table, as patterns, besides those that all corpora share.
+        known: file names of the corpus's own table, as patterns, in addition to those for all corpora.
         only: the only table to read, relative to ``root``; "" looks for tables.
 
     Returns:
         The tables by path, and one sentence on each damaged table that is left out, has damaged rows, or is ambiguous.
 
     Raises:
-        DataError: ``only`` is missing or damaged, or tables are there and all of them are damaged.
+        DataError: ``only`` is missing or damaged, or there are tables and all of them are damaged.
     """
     if only and not (root / only).is_file():
         raise DataError("the official table is not there", where=root / only)
@@ -395,5 +395,5 @@ def _is_table_name(name: str) -> bool:
 
 
 def _may_be_table(name: str) -> bool:
-    """Return True unless the ending of a file is that of another kind."""
+    """Return True unless the ending of a file is that of another kind of file."""
     return posixpath.splitext(name.lower())[1] not in _OTHER_KINDS

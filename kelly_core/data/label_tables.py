@@ -23,7 +23,7 @@ _AROUSAL_COLUMNS = ("arousal", "arousal_mean", "mean_arousal", "arousal(mean)", 
 _NOT_AVERAGED = frozenset(
     ("workerid", "worker_id", "raterid", "rater_id", "rater", "subject", "subject_id", "participant", "user_id")
 )
-"""Columns of tables with the answers of single raters."""
+"""Columns of tables with the answers of individual raters."""
 _TIMES = frozenset(("frametime", "frame_time", "time", "time_s"))
 """Columns of tables with several rows per song."""
 _KNOWN_COLUMNS: tuple[tuple[frozenset[str], LabelScale], ...] = (
@@ -43,7 +43,7 @@ _MOST_COLUMNS = 64
 """A wider table holds features; published tables of labels have at most 20 columns."""
 _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
 _MOST_OUTLIERS = 0.05
-"""Share of values outside a scale up to which it is the table's and the rows are damaged."""
+"""Maximum share of values outside a scale for it to be the table's; the rows with these values are damaged."""
 _MOST_REPEATED = 0.5
 MAX_CURVE_SECONDS = 3600.0
 _CURVE_COLUMNS = ("time", "valence", "arousal")
@@ -55,8 +55,8 @@ class AffectTable:
     """Labels of one table.
 
     Attributes:
-        labels: valence and arousal, both -1..1, by ID as written.
-        damaged: one description of each row that is left out.
+        labels: valence and arousal, both -1..1, by ID as written in the table.
+        damaged: one description for each row that is left out.
         warning: about the table, for the user; "" if there is none.
     """
 
@@ -66,10 +66,10 @@ class AffectTable:
 
 
 class LabelIndex:
-    """Values by file: IDs match exactly first, then without case, spaces, ending and leading zeros (``2.0`` is 002).
+    """Values by file: IDs match exactly first, then apart from case, spaces, ending and leading zeros (``2.0`` is 002).
 
     An ID may be the path of a file on another machine: it matches if it ends in the file's path in the corpus, or in
-    the file's own folder and name.
+    the name of the file and of its folder.
     """
 
     def __init__(self, values: Mapping[str, ValenceArousal]) -> None:
@@ -78,7 +78,7 @@ class LabelIndex:
         self._elsewhere: dict[str, ValenceArousal | None] = {}
         for name, value in values.items():
             key = song_key(name)
-            # Two IDs that differ only in case or zeros name two songs: neither may take the other's label.
+            # Two IDs that differ only in case or zeros name two songs: neither may get the other's label.
             _enter(self._loose, key, value)
             for tail in list(_tails(key))[1:]:
                 _enter(self._elsewhere, tail, value)
@@ -103,7 +103,7 @@ def _enter(index: dict[str, ValenceArousal | None], key: str, value: ValenceArou
 
 
 def song_key(name: str) -> str:
-    """Return what two spellings of one song's ID have in common."""
+    """Return a normalized song ID, equal for all spellings of one ID."""
     key = MUSIC_ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
     folder, slash, last = key.rpartition("/")
     whole = _WHOLE.fullmatch(last)
@@ -111,16 +111,16 @@ def song_key(name: str) -> str:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """Return the path, then what remains of it after each of its folders."""
+    """Yield the path, then the path without its first folder, without its first two, and so on."""
     parts = path.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def is_affect_table(path: Path) -> bool:
-    """Return True if the columns are those of one averaged label per song. Only the beginning of the file is read.
+    """Return True if the columns are those of a table with one averaged label per song; only the header is read.
 
-    Tables of features and of metadata may hold such columns among many others, and tables of predictions have the same
-    columns as labels; they are recognized by their width and by ``is_other_table``.
+    Tables of features and metadata may hold such columns among many others, and tables of predictions have the same
+    columns as labels; the number of columns and ``is_other_table`` exclude them.
 
     Raises:
         DataError: the file cannot be read.
@@ -146,7 +146,7 @@ def has_known_columns(path: Path) -> bool:
 
 
 def is_frame_table(path: Path) -> bool:
-    """Return True if the columns are those of PMEmo's dynamic annotations: a row for each half second of a song.
+    """Return True if the columns are those of PMEmo's dynamic annotations, with one row per half second of a song.
 
     Raises:
         DataError: the file cannot be read.
@@ -182,11 +182,11 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]]
 
 
 def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
-    """Read one valence and arousal a song.
+    """Read one pair of valence and arousal per song.
 
     Args:
         path: a table for which ``is_affect_table`` is True.
-        scale: of the values if the columns are not those of a published corpus, or the values do not fit its scale.
+        scale: scale of the values if the columns are not those of a published corpus, or its scale does not fit.
 
     Raises:
         DataError: the table cannot be read, or its scale is neither known nor given.
@@ -216,7 +216,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         if not all(low <= value <= high for value in pair):
             damaged.append(f"{path.name} row {number}")
             continue
-        # The first row of a song counts; one with other values is damaged.
+        # The first row of a song counts; another row of it with other values is damaged.
         affect = (_to_unit(pair[0], low, high), _to_unit(pair[1], low, high))
         if labels.setdefault(name, affect) != affect:
             repeated += 1
@@ -237,7 +237,7 @@ def _to_unit(value: float, low: float, high: float) -> float:
 
 
 _EXTRA = plain_column(EXTRA_CELLS)
-"""Cells beyond the header: those before them may be in the wrong column, so the row is damaged."""
+"""With cells beyond the header, any cell of the row may be in the wrong column, so the row is damaged."""
 
 
 def _known_scale(columns: Collection[str]) -> LabelScale:
@@ -246,12 +246,12 @@ def _known_scale(columns: Collection[str]) -> LabelScale:
 
 
 def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale, path: Path) -> LabelScale:
-    """Return the scale that the columns or else the settings name, if the values fit it.
+    """Return the scale that the columns or else the settings give, if the values fit it.
 
-    The range of the values alone decides nothing: 0..1 is within -1..1, and 1..5 within 1..9.
+    The range of the values alone does not determine it: 0..1 is within -1..1, and 1..5 within 1..9.
 
     Raises:
-        DataError: neither names one that fits.
+    DataError: neither gives a scale that fits.
     """
     for scale in (known, given):
         if scale and _fits(values, scale):
@@ -272,8 +272,8 @@ def _fits(values: Sequence[float], scale: LabelScale) -> bool:
 def read_artists(root: Path, tables: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Return the artist of each song by ``song_key``, or its album if the artist is not known.
 
-    DEAM's metadata, PMEmo's and the lists of tracks of Soundtracks have such columns. A song that two tables give
-    different artists has none, since two songs have its number.
+    The metadata of DEAM and PMEmo and the track lists of Soundtracks have such columns. A song with different artists
+    in two tables gets none, because its number then belongs to two songs.
 
     Args:
         root: the corpus folder.
@@ -298,7 +298,7 @@ def read_artists(root: Path, tables: Sequence[str]) -> tuple[dict[str, str], lis
 
 
 def _read_artist_table(path: Path) -> dict[str, str]:
-    """Return artist or album by ``song_key`` from one table; nothing if it has no such columns."""
+    """Return artist or album by ``song_key`` from one table; {} if it has no such columns."""
     columns = {_unquoted(column) for column in table_columns(path)}
     if columns.isdisjoint(ID_COLUMNS) or columns.isdisjoint(_ARTIST_COLUMNS + _ALBUM_COLUMNS):
         return {}
@@ -322,12 +322,12 @@ def read_curve(path: Path) -> tuple[Doubles, Doubles]:
     """Read a CSV file with the columns time (seconds), valence and arousal (both -1..1), in order of time.
 
     Returns:
-        Valence [T] and arousal [T] in the middle of each half second from 0 to the last time, straight lines between
-        the rows; at least one frame.
+        Valence [T] and arousal [T] in the middle of each half second from 0 to the last time, interpolated linearly
+        between the rows; at least one frame.
 
     Raises:
         DataError: the file cannot be read, a column is missing, a value is not a number or out of range, or the times
-            do not rise.
+            do not increase.
     """
     rows = read_table(path)
     missing = [column for column in _CURVE_COLUMNS if not rows or column not in rows[0]]

@@ -1,4 +1,4 @@
-"""Emotion label of each file of a corpus: from a sidecar, EMOPIA's quadrants or the notes."""
+"""Emotion label of each file of a corpus: from a sidecar file, EMOPIA's quadrants or the notes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _QUADRANT_COLUMN = "4q"
 def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     """Return valence and arousal by file name from a corpus's sidecar, and the names of its damaged entries.
 
-    An entry without numbers in -1..1 is damaged; a warning names it.
+    An entry without numbers in -1..1 is damaged; a logged warning names it.
 
     Raises:
         DataError: the sidecar is missing, or damaged as a whole.
@@ -73,9 +73,9 @@ def parse_affect(entry: object, where: str) -> ValenceArousal:
 def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     """Return valence and arousal by clip from one table, and a description of each row without a quadrant.
 
-    Both are empty if the table has no column ``4Q``. A warning names the damaged rows. The table of EMOPIA 1.0 has the
-    quadrants that people gave 1,078 piano clips of 387 songs (CC BY-NC-SA 4.0, non-commercial); Hung et al., "EMOPIA: A
-    Multi-Modal Pop Piano Dataset For Emotion Recognition and Emotion-based Music Generation", ISMIR 2021.
+    Both are empty if the table has no column ``4Q``. A logged warning names the damaged rows. The table of EMOPIA 1.0
+    has human quadrant labels of 1,078 piano clips of 387 songs (CC BY-NC-SA 4.0, non-commercial); Hung et al., "EMOPIA:
+    A Multi-Modal Pop Piano Dataset For Emotion Recognition and Emotion-based Music Generation", ISMIR 2021.
 
     Raises:
         DataError: the table cannot be read.
@@ -101,10 +101,10 @@ _MIDI_ENDING = re.compile(r"\.midi?$")
 
 @dataclass
 class KnownLabels:
-    """Labels that files of a corpus hold.
+    """Labels from the files of a corpus.
 
     Attributes:
-        by_source: valence and arousal by file name, by label source; the first source that knows a file wins.
+        by_source: valence and arousal by file name, by label source; the first source with a label for a file is used.
         left_out: entries, rows and files of labels that cannot be used, by reason.
         warnings: one sentence on each file of labels that cannot be read.
     """
@@ -118,15 +118,15 @@ class KnownLabels:
         """Return label and label source of a file, or None.
 
         Args:
-            file: its path in the corpus. A label counts by this path, by the name, or by the name without ending; else
-                by any end of the path, without case and ending.
+            file: its path in the corpus. A label matches this path, the name, or the name without ending; else any end
+                of the path, apart from case and ending.
         """
         name = file.rpartition("/")[2]
         for source, labels in self.by_source.items():
             for key in (file, name, name.rsplit(".", 1)[0]):
                 if key in labels:
                     return labels[key], source
-            # Ends of the path from the longest on, so that folders tell songs of one name apart.
+            # Ends of the path, longest first, so that folders distinguish songs of the same name.
             loose = self._loose.get(source, {})
             key = _loose_key(file) if loose else ""
             while key:
@@ -141,7 +141,7 @@ class KnownLabels:
         loose = self._loose.setdefault(source, {})
         for name, value in labels.items():
             key = _loose_key(name)
-            # Two names that differ only in case or ending are two files: neither may take the other's label.
+            # Two names that differ only in case or ending are two files: neither may get the other's label.
             loose[key] = None if loose.get(key, value) != value else value
 
     def replace(self, files: Sequence[str], affect: Floats, sources: list[str]) -> None:

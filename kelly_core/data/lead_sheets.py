@@ -15,37 +15,37 @@ from kelly_core.music.chord_symbols import parse_chord
 Entry = dict[str, Any]
 """A song: ``source`` (its name, equal for versions of one song), ``chords`` and, where known, ``durations``."""
 
-# POP909, Billboard, Chordonomicon and lead sheets each write silence in another way.
+# POP909, Billboard, Chordonomicon and lead sheets each write silence in a different way.
 NO_CHORDS = frozenset(("N", "X", "NC", "N.C.", "silence", "&pause", "n", ""))
 HEADER = re.compile(r"#?\s*(title|artist|composer|key|style|tempo|metre|tonic|time)\s*[:=]\s*(.*)", re.IGNORECASE)
 _IREAL = re.compile(
     r"""(?P<quote>["'])(?P<quoted>irealb(?:ook)?://[^<>]+?)(?P=quote)"""
-    # A link without percent signs has its spaces as they are, so it goes to the end of its line.
+    # A link without percent signs has unescaped spaces, so it extends to the end of its line.
     r"""|(?P<bare>irealb(?:ook)?://(?:(?=\S*%)[^\s"'<>]+|[^\r\n"<>]+))"""
 )
 _IREAL_PREFIX = "1r34LbKcu7"
-"""Beginning of the music of a song in an ``irealb://`` link, whose characters are out of order."""
+"""Prefix of the music of a song in an ``irealb://`` link; the characters after it are scrambled."""
 _IREAL_BLOCK = 50
 _IREAL_SWAPPED = (*range(5), *range(10, 24))
-"""Places of a block that are swapped with those as far from its end."""
+"""Positions in a block whose characters are swapped with those at the same distance from its end."""
 _IREAL_SHORT = (("XyQ", "   "), ("Kcl", "| x"), ("LZ", " |"))
 _IREAL_REPEATED_ROOT = re.compile(r"W(?:/[A-G][b#]?)?|(?<![a-z])p")
-"""A chord that is the one before, over another bass or as a slash."""
+"""A chord that repeats the previous one, over another bass or written as a slash."""
 _IREAL_ROOT = re.compile(r"(?<!/)(?=[A-G])")
-"""Place before the root of a chord: chords may follow each other without a space, and a bass belongs to its chord."""
+"""Position before the root of a chord: there may be no space between chords, and a bass belongs to its chord."""
 _IREAL_MARK = re.compile(r"N\d|\*[A-Za-z]|<[^<>]*>|\([^()]*\)|T\d{2}|[YQSU]|(?<![A-Za-z0-9^+#-])[slf]+(?=[A-G ])")
-# Sections, endings, meters, comments and signs such as segno, coda and fermata; what is left are chords.
+# Sections, endings, meters, comments and signs such as segno, coda and fermata; the rest are chords.
 _MARK = re.compile(r"\[[^\]|]*\]|\*[A-Za-z]|T\d{2}|<[^>]*>|\([^()]*[a-z]{3}[^()]*\)|[SQfULl](?=\s|\||$)")
 _REPEATED_BARS = {"%": 1, "x": 1, "r": 2}
 _REPEAT = re.compile(r"x(\d{1,2})")
 _MAX_NAME = 300
-"""Characters of a song's name that are kept of the path of its file."""
+"""Maximum characters of a song's name that is derived from the path of its file."""
 _FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
-"""Chords that a text must have to be a lead sheet, and the share of its words that must be chords."""
+"""Minimum number of chords in a lead sheet, and minimum share of its words that are chords."""
 
 
 def is_lead_sheet(text: str) -> bool:
-    """Return True if a text has bars of chords; tables of README files have bars, too, but other words in them."""
+    """Return True if a text has bars of chords; tables in README files also have ``|``, but other words in between."""
     symbols = [symbol for line in text.splitlines() for bar in bars_of(line) for symbol in bar]
     return len(symbols) >= _FEWEST_CHORDS and are_chords(symbols)
 
@@ -83,7 +83,7 @@ def read_lead_sheet(text: str, name: str) -> Entry:
 
 
 def _timed(bars: Sequence[Sequence[str]]) -> Entry:
-    """Return the chords of bars that each last 1, shared evenly by the chords in it."""
+    """Return the chords of bars that each last 1; the chords of a bar have equal durations."""
     chords: list[str] = []
     durations: list[float] = []
     for bar in bars:
@@ -96,8 +96,8 @@ def _timed(bars: Sequence[Sequence[str]]) -> Entry:
 def bars_of(text: str, earlier: Sequence[list[str]] = ()) -> list[list[str]]:
     """Return the chords of each bar of a line, which follows some ``earlier`` bars.
 
-    A bar of ``%`` or ``x`` alone repeats the bar before it, one of ``r`` alone the two bars before it. Beside chords,
-    ``.`` and ``%`` repeat the chord before; ``x3`` behind the line repeats the line.
+    A bar with only ``%`` or ``x`` repeats the previous bar, one with only ``r`` the previous two bars. Among chords,
+    ``.`` and ``%`` repeat the previous chord; ``x3`` at the end of the line repeats the line.
     """
     first, last = text.find("|"), text.rfind("|")
     if first < 0 or last == first:
@@ -123,7 +123,7 @@ def bars_of(text: str, earlier: Sequence[list[str]] = ()) -> list[list[str]]:
 
 
 def append_chord(chords: list[str], durations: list[float], chord: str, duration: float) -> None:
-    """Append a chord to a song; one that is equal to the last chord makes that longer."""
+    """Append a chord to a song, or lengthen the last chord if it is equal."""
     if chords and chords[-1] == chord:
         durations[-1] += duration
     else:
@@ -162,7 +162,7 @@ def _unscrambled(music: str) -> str:
     text = music.removeprefix(_IREAL_PREFIX)
     blocks = [text[start : start + _IREAL_BLOCK] for start in range(0, len(text), _IREAL_BLOCK)]
     for number, block in enumerate(blocks):
-        # The last whole block stays as it is if at most one character follows it.
+        # The last whole block is not scrambled if at most one character follows it.
         if len(text) - number * _IREAL_BLOCK > _IREAL_BLOCK + 1:
             swapped = list(block)
             for place in _IREAL_SWAPPED:

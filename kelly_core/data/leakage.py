@@ -1,7 +1,7 @@
 """Leakage between training and validation: the same music in both, targets among the inputs, implausible gains.
 
-Music as notes gets a key, equal for equal content. Two encodings of one recording have no equal numbers; a recording
-gets a fingerprint of signs, most of which survive encoding.
+Music as notes gets a key, equal for equal content. Two encodings of one recording have different samples, so a
+recording gets a fingerprint of signs, most of which survive encoding.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NO_KEY = 0
 
 _BANDS_A_GROUP = 4
 _SAME_SIGNS = 0.75
-"""Clips of DEAM and EMOPIA that are encoded again at 48 kbit/s, halved or shifted by 50 ms keep at least .85 of the
+"""Clips of DEAM and EMOPIA that are re-encoded at 48 kbit/s, halved or shifted by 50 ms keep at least .85 of the
 signs; 1,770 pairs of different clips share at most .60."""
 _LEAST_SIGNS = 150
 _CHUNK = 256
@@ -37,7 +37,7 @@ _CHUNK = 256
 
 def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
     """Return a key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``distinctive`` [n] is false."""
-    # Adding 0 makes 0.0 of -0.0, which is equal but has other bytes.
+    # Adding 0 turns -0.0 into 0.0, which is equal but has different bytes.
     digests = (
         hashlib.blake2b((row + 0).tobytes(), digest_size=8).digest() if distinct else bytes(8)
         for row, distinct in zip(rows, distinctive, strict=True)
@@ -77,7 +77,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
 
 
 def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[IndexPair]:
-    """Return pairs as ``equal_keys`` does, for fingerprints that agree in three quarters; the most similar one each."""
+    """Return pairs as ``equal_keys`` does, for fingerprints with 3/4 of equal signs; the most similar one for each."""
     return [
         pair
         for start in range(0, len(second), _CHUNK)
@@ -112,11 +112,11 @@ _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
 """Number of training examples, and of frames of them, searched for copies."""
 _RUN = 16
-"""Number of neighboring examples searched together, since the disk reads neighbors anyway."""
+"""Number of adjacent examples searched together, because the disk reads adjacent data anyway."""
 _LEAST_GROUPS = 12
-"""Fewer independent examples than this agree by chance."""
+"""With fewer independent examples than this, an input may equal a target by chance."""
 _COPY = 0.999
-"""Correlation from which on an input is a copy of a target."""
+"""Minimum correlation at which an input counts as a copy of a target."""
 
 
 def find_leakage(dataset: Dataset) -> list[str]:
@@ -129,8 +129,8 @@ def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
 
     Args:
         spec: the model, trained with its own loss on real music.
-        loss: its validation loss.
-        baseline: that of the best constant output.
+        loss: the model's validation loss.
+        baseline: validation loss of the best constant output.
     """
     bound = spec.plausible_gain
     if bound is None or loss >= (1 - bound) * baseline:
@@ -164,7 +164,7 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
     inputs = batch.inputs.reshape(-1, dataset.input_size)[frames]
     targets, counts = batch.targets.reshape(-1, dataset.output_size)[frames], weights[frames] > 0
     groups = dataset.rows.groups[chosen][frames // dataset.sequence_length]
-    # A mask can leave an output known in a few groups only, even where there are many.
+    # Because of masks, an output may be known in only a few groups, even if there are many.
     outputs = [n for n in range(dataset.output_size) if len(np.unique(groups[counts[:, n]])) >= _LEAST_GROUPS]
     copies = [
         f"{column} repeats output {output}"
@@ -177,7 +177,7 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
 
 
 def _evenly_spaced(indices: Indices, most: int, run: int = 1) -> Indices:
-    """Return at most ``count`` indices, in runs of neighbors spread evenly."""
+    """Return at most ``most`` indices, in evenly spread runs of ``run`` adjacent ones."""
     if len(indices) <= most:
         return indices
     starts = np.linspace(0, len(indices) - run, most // run).astype(np.intp)
@@ -191,6 +191,6 @@ def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
         return np.empty(0, np.intp)
     centered, aim = inputs - inputs.mean(axis=0), target - target.mean()
     size = np.linalg.norm(centered, axis=0) * np.linalg.norm(aim)
-    # A constant column differs from its mean by rounding only, and correlates with nothing.
+    # A constant column differs from its mean only by rounding errors, so it gets the correlation 0.
     correlation = np.divide(aim @ centered, size, out=np.zeros_like(size), where=size > 1e-6)
     return np.flatnonzero(np.abs(correlation) > _COPY)

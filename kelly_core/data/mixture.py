@@ -1,4 +1,4 @@
-"""Mixture of several corpora: the main corpus of a model, and additional ones by weight."""
+"""Mixture of several corpora: the main corpus of a model, and additional ones with weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from kelly_core.data.splits import PARTLY_OFFICIAL
 class MixedDataset(Dataset):
     """Concatenated examples of several corpora, each corpus with its own loss weight.
 
-    The weight multiplies the label weights, in training and in validation alike. All share one standardization, that
-    of their training frames together, because the export can fold in only one. Each keeps its own split.
+    The weight multiplies the label weights, both in training and in validation. All corpora share one standardization,
+    that of their combined training frames, because the export can fold in only one. Each keeps its own split.
 
     Args:
-        parts: datasets of one kind, which belong to this one from now on.
+    parts: datasets of one kind; the mixture owns and modifies them from then on.
         weights: mixing weight of each, above 0.
     """
 
@@ -35,7 +35,7 @@ class MixedDataset(Dataset):
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         first = parts[0]
         self.name = " + ".join(part.name for part in parts)
-        # One corpus of real music is enough for the bounds that hold for real music.
+        # The bounds for real music apply as soon as one corpus is real music.
         self.made_by_rules = all(part.made_by_rules for part in parts)
         self.input_size, self.output_size = first.input_size, first.output_size
         self.sequence_length = first.sequence_length
@@ -106,7 +106,7 @@ class MixedDataset(Dataset):
                 batch = take(part, indices[own] - self._starts[number])
                 batches.append(replace(batch, weights=self._weights[number] * batch.weights))
                 places.append(own)
-        # Undoes the grouping by corpus.
+        # Undo the grouping by corpus.
         order = np.argsort(np.concatenate(places), kind="stable")
         pooled = [batch.pooled for batch in batches if batch.pooled is not None]
         return Batch(

@@ -38,7 +38,7 @@ from kelly_core.music.mel import FRAME_SECONDS
 from kelly_core.spec import LabelScale
 
 _WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
-"""DEAM's raters had 15 s to settle; labels before that do not exist."""
+"""DEAM's raters had 15 s to adjust; there are no labels before that."""
 _ID_COLUMNS = ("song_id", "songid", "musicid", "id")
 _SHOWN_ROWS = 3
 _DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
@@ -54,7 +54,7 @@ class RecordingLabels:
         static, quadrants, sidecar: valence and arousal by file.
         dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
         tables: the tables that gave labels, by path in the corpus.
-        damaged: one description of each row that is left out.
+        damaged: one description for each row that is left out.
         damaged_entries: names of the sidecar's entries that are left out.
         warnings: about the tables, for the user.
         errors: why tables cannot be read, by their path in the corpus.
@@ -76,7 +76,7 @@ class RecordingLabels:
         return {reason: names for reason, names in parts.items() if names}
 
     def source(self, file: str) -> str | None:
-        """Return the label source of a file: a sidecar if there is one, else the finest other label."""
+        """Return the label source of a file: a sidecar if there is one, else the most detailed other label."""
         if self.sidecar.find(file) is not None:
             return "sidecar"
         if any(len(pair) == 2 for pair in self._dynamic(file).values()):
@@ -110,19 +110,19 @@ def _file_key(name: str) -> str:
 
 
 def first_settled(heard: ArrayLike) -> Indices:
-    """Return the first frame that counts where a label belongs to a whole recording of ``heard`` frames."""
+    """Return the first frame that counts if a label belongs to a whole recording of ``heard`` frames."""
     first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(heard, np.intp) // 2)
     return first
 
 
 def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> RecordingLabels:
-    """Read labels from all tables, or from one; a damaged table among others is skipped with a warning.
+    """Read labels from all tables, or from one; if there are several, a damaged one is skipped with a warning.
 
     Args:
         root: folder of the corpus.
         tables: its tables, by path in it.
         annotations_file: the only table to read, in the folder or in ``annotations``; "" reads all.
-        scale: scale of tables without the columns of a published corpus.
+        scale: scale of tables that do not have the columns of a published corpus.
 
     Raises:
         DataError: there is no label, or the annotations file does not exist.
@@ -131,7 +131,7 @@ def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale:
     own = sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
     names = [_annotations(root, annotations_file)] if annotations_file else own
     labels = RecordingLabels()
-    # If a song has several labels, that of a published table wins, then that of the first table.
+    # If a song has several labels, that of a published table has priority, then that of the first table.
     published: dict[str, ValenceArousal] = {}
     others: dict[str, ValenceArousal] = {}
     quadrants: dict[str, ValenceArousal] = {}
@@ -201,7 +201,7 @@ def _annotations(root: Path, name: str) -> str:
 
 
 def _dynamic_tables(names: Sequence[str]) -> set[str]:
-    """Return the tables of values over time, of which DEAM has one for valence and one for arousal in a folder."""
+    """Return the tables of values over time; DEAM has one for valence and one for arousal in the same folder."""
     found: dict[str, dict[str, str]] = {}
     for name in names:
         folder, _, file = name.lower().rpartition("/")
@@ -211,11 +211,11 @@ def _dynamic_tables(names: Sequence[str]) -> set[str]:
 
 
 def _read_dynamic(path: Path, labels: RecordingLabels) -> None:
-    """Add one dimension's values by frame: the column ``sample_T ms`` is the half second that ends at T."""
+    """Add one dimension's values by frame: the column ``sample_<T>ms`` is the half second that ends at T ms."""
     dimension = 0 if path.name.lower().startswith("valence") else 1
     for number, row in enumerate(read_table(path), start=2):
         cells = {column.casefold(): text for column, text in row.items()}
-        # With cells beyond the header, those before them may be in the wrong column.
+        # With cells beyond the header, any cell of the row may be in the wrong column.
         ids = () if EXTRA_CELLS in row else _ID_COLUMNS
         song = next((cells[name] for name in ids if cells.get(name)), "")
         damaged = not song
@@ -226,12 +226,12 @@ def _read_dynamic(path: Path, labels: RecordingLabels) -> None:
                 continue
             value = finite_text(text)
             if value is None or abs(value) > 1:
-                damaged = damaged or text.casefold() != "nan"  # how the tables write a missing value
+                damaged = damaged or text.casefold() != "nan"  # the tables' notation for a missing value
                 continue
             values[round(int(match[1]) / 1000 / FRAME_SECONDS) - 1] = value
         frames = labels.dynamic.setdefault(_file_key(song), {}) if values else {}
         if any(frames.get(frame, {}).get(dimension, value) != value for frame, value in values.items()):
-            # A second row of the song with other values: the first counts.
+            # A second row of the song with other values: the first row counts.
             damaged, values = True, {}
         for frame, value in values.items():
             frames.setdefault(frame, {})[dimension] = value

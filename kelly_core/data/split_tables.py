@@ -1,4 +1,4 @@
-"""Official tables of splits: recognized by their contents in every form of CSV and JSON, and matched to files."""
+"""Official tables of splits: recognized by content in any layout of CSV and JSON, and matched to files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from kelly_core.errors import DataError
 from kelly_core.formatting import first_names
 
 TableRow = Mapping[str, str]
-"""One row by lower-case column name; ``midi_filename`` and ``split`` are always there."""
+"""One row by lower-case column name; ``midi_filename`` and ``split`` are always present."""
 
 FILE, SPLIT = "midi_filename", "split"
 SPLITS = {
@@ -37,30 +37,30 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 NO_SPLIT = ""
-"""Split of a row that names a file without a split that is known."""
+"""Split of a row that names a file but no known split."""
 _HELD_OUT = (NO_SPLIT, TRAIN, VALIDATION, TEST)
-"""Splits in increasing order of how much a conflict is decided for them."""
+"""Splits in increasing priority if rows conflict."""
 CLIP_TABLE = re.compile(r"(train|val|test)_clip(?![a-z])")
 """Beginning of the name of one of EMOPIA's tables, in lower case."""
 _SPLIT_WORD = re.compile(rf"\b({'|'.join(SPLITS)})\b", re.IGNORECASE)
 _MIDI_ENDING = re.compile(r"\.midi?$")
 _CLIP_ID = re.compile(r"q[1-4]_.+_\d+")
 _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
-"""Beginning of a path on another machine, or of an address."""
+"""Beginning of an absolute path or of a URL."""
 _SLASHES = re.compile(r"[\\/]+")
 _MAX_SEARCHED_BYTES = 16 * 2**20
-"""Size of a table that is recognized by its values; E-GMD's has 10 MB. In JSON the last names are near its end."""
+"""Maximum size of a table to be recognized by its values; E-GMD's has 10 MB. JSON has its last names near the end."""
 _NESTED = 3
-"""Objects around the rows of a JSON table, at most."""
+"""Maximum depth of objects around the rows of a JSON table."""
 _MOST_WRAPPED = 32
-"""Entries of an object around the rows of a JSON table, at most."""
+"""Maximum entries of an object around the rows of a JSON table."""
 _MOST_COLUMNS = 256
 _LISTED = 5
 _CLIP_FOLDER = "split"
 _MOST_COMPARED = 1000
-"""First rows of a table, by whose values its columns are recognized."""
+"""Number of rows, from the first on, by whose values the columns of a table are recognized."""
 _LEAST_NAMED = 0.5
-"""Share of a column's values without ending that must name files here: a table may list more than there is."""
+"""Minimum share of a column's values without ending that name files here: a table may also list missing files."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class CorpusNames:
 
     @cached_property
     def stems(self) -> frozenset[str]:
-        """Names without folder and ending, as they are compared."""
+        """Names without folder and ending, normalized for comparison."""
         return frozenset(path_key(file).rpartition("/")[2] for file in self.files)
 
 
 def path_key(path: str) -> str:
-    """Return a path as it is compared.
+    """Return a path normalized for comparison.
 
-    Neither case, nor the ending of a MIDI or audio file, nor the form of accents, nor the kind of slashes counts, nor
-    whether characters are percent-encoded.
+    Case, the ending of a MIDI or audio file, the Unicode form of accents, the kind of slashes and percent-encoding do
+    not matter.
     """
     parts = posixpath.normpath(with_slashes(unquote(path))).split("/")
     plain = "/".join(part.strip() for part in parts if part not in ("", ".", ".."))
@@ -101,7 +101,7 @@ def is_clip(file: str) -> bool:
 
 
 def most_held_out(rows: Collection[TableRow]) -> TableRow | None:
-    """Return the row whose split is furthest from training: test before validation before train; None without rows."""
+    """Return the row whose split has priority: test before validation before train; None if there are no rows."""
     return max(rows, key=lambda row: _HELD_OUT.index(row[SPLIT]), default=None)
 
 
@@ -109,8 +109,8 @@ class SplitRows(NamedTuple):
     """Rows of an official table.
 
     Attributes:
-        rows: one for each file that it names.
-        by_clip: rows name clips of EMOPIA, which are found by their ID, instead of paths.
+        rows: one for each file that the table names.
+        by_clip: True if the rows name clips of EMOPIA, which are found by their ID, instead of paths.
         damaged: numbers of the rows without a file name or a known split.
         notes: what is ambiguous in the table and how it is read, one sentence each.
     """
@@ -161,7 +161,7 @@ class OfficialTable:
     def row(self, file: str) -> TableRow | None:
         """Return the row of a file, given by its path in the corpus, or None if no row names it.
 
-        The path below the table's folder counts first, then a row's whole path as the end of the file's path.
+        A row with the path below the table's folder has priority over one whose whole path ends the file's path.
         """
         key = path_key(file)
         if self.by_clip:
@@ -193,7 +193,7 @@ def read_official_table(root: Path, name: str, names: CorpusNames) -> OfficialTa
     """Read the table with the path ``name`` below ``root``; errors are those of ``read_split_rows``."""
     folder, _, file = name.rpartition("/")
     above, _, last = folder.rpartition("/")
-    # EMOPIA's tables are in a folder of their own below that of the files.
+    # EMOPIA's tables are in a separate folder below that of the files.
     if CLIP_TABLE.match(file.lower()) and last.lower() == _CLIP_FOLDER:
         folder = above
     return OfficialTable(name, f"{folder}/" if folder else "", *read_split_rows(root / name, names))
@@ -204,7 +204,7 @@ def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
 
 
 def is_split_table(path: Path, names: CorpusNames) -> bool:
-    """Return True if a file holds both columns of an official table. One that cannot be read has none."""
+    """Return True if a file holds both columns of an official table; False if it cannot be read."""
     try:
         is_json = is_json_text(path)
         start = read_beginning(path, _MAX_SEARCHED_BYTES if is_json else HEADER_BYTES).lower()
@@ -215,10 +215,10 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
             return True
         if {FILE, SPLIT} <= set(map(plain_column, header)):
             return True
-        # Most other files hold no such words, or are larger than a table of files, and need not be parsed.
+        # Most other files hold no name of a split, or are larger than a table of files, and need not be parsed.
         if not _SPLIT_WORD.search(start) or path.stat().st_size > _MAX_SEARCHED_BYTES:
             return False
-        # The last line may be cut off where the file is longer; a character takes four bytes at most.
+        # If the file is longer, its last line here may be incomplete; a character takes at most four bytes.
         lines = start if len(start) < HEADER_BYTES // 4 else start.rpartition("\n")[0]
         readings = _readings(path) if is_json else map(_plain_rows, _rows_in(table_rows(lines), path, 0))
         return any(_with_known_columns(rows, names) for rows in readings)
@@ -230,9 +230,9 @@ def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
     """Return the rows of a table.
 
     A CSV table may have no header. A JSON table is a list of rows, of objects or of lists; {file: split}; {file: row};
-    {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as MAESTRO has it; one of these
-    inside other objects; or one row a line. The columns of files and of splits are named as MAESTRO names them if
-    their values show which columns they are. A table of EMOPIA lists the clips of the split that its name begins with.
+    {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as in MAESTRO; one of these
+    inside other objects; or one row per line. The columns of files and of splits are renamed to MAESTRO's names if
+    their values identify them. A table of EMOPIA lists the clips of the split that its name begins with.
 
     Raises:
         DataError: the file cannot be read, is JSON without rows, or no row has a file name and a known split.
@@ -251,9 +251,9 @@ def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
 
 
 def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow], list[int]]:
-    """Return the rows with the two columns that choosing needs in one spelling, and the numbers of damaged rows.
+    """Return the rows with normalized file names and splits, and the numbers of damaged rows.
 
-    A row that names a file has ``NO_SPLIT`` if its own is not known: the file may be one of the test split. Empty rows
+    A row that names a file without a known split gets ``NO_SPLIT``: the file may belong to the test split. Empty rows
     are left out.
 
     Raises:
@@ -281,9 +281,9 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
 
 
 def _common_folder(files: Sequence[str]) -> str:
-    """Return the folder of another machine above all files of a table, with its "/"; "" if a path is relative.
+    """Return the common folder of a table's absolute paths, with its "/"; "" if a path is relative.
 
-    Only the paths below it are compared, because the corpus has another folder here.
+    Only the paths below it are compared, because the paths may be those of another machine.
     """
     if not files or not all(map(_ABSOLUTE.match, files)):
         return ""
@@ -300,7 +300,7 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
 def _with_known_columns(
     rows: Sequence[dict[str, str]], names: CorpusNames
 ) -> tuple[list[dict[str, str]], list[str]] | None:
-    """Return the rows with both columns named, and notes; None if no columns of files and of splits are found."""
+    """Return the rows with both columns renamed, and notes; None if no columns of files and of splits are found."""
     sample = rows[:_MOST_COMPARED]
     columns = _columns(sample)
     splits = [SPLIT] if SPLIT in columns else [each for each in columns if _all_fit(sample, each, SPLITS.__contains__)]
@@ -323,7 +323,7 @@ def _split_cell(row: TableRow, columns: Sequence[str]) -> str:
 
 
 def _file_columns(rows: Sequence[TableRow], columns: Sequence[str], names: CorpusNames) -> list[str]:
-    """Return the columns that name MIDI files, else audio files, else by most of their values files of the corpus."""
+    """Return the columns of MIDI files, else of audio files, else those with mostly names of files of the corpus."""
     for fits in (_MIDI_ENDING.search, MUSIC_ENDING.search):
         if found := [column for column in columns if _all_fit(rows, column, fits)]:
             return found
@@ -333,13 +333,13 @@ def _file_columns(rows: Sequence[TableRow], columns: Sequence[str], names: Corpu
 
 
 def _named_files(rows: Sequence[TableRow], column: str, names: CorpusNames) -> int:
-    """Return how many different files that are in the corpus a column names."""
+    """Return the number of different files of the corpus that a column names."""
     keys = {path_key(row.get(column, "")) for row in rows}
     return sum(key.rpartition("/")[2] in names.stems for key in keys)
 
 
 def _all_fit(rows: Sequence[TableRow], column: str, fits: Callable[[str], object]) -> bool:
-    """Return True if all cells of a column fit that are not empty, and there are some."""
+    """Return True if a column has cells that are not empty and all of them fit."""
     filled = False
     for row in rows:
         if value := row.get(column, "").lower():
@@ -350,7 +350,7 @@ def _all_fit(rows: Sequence[TableRow], column: str, fits: Callable[[str], object
 
 
 def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
-    """Yield the rows of a file in each form that it may have, at least one.
+    """Yield the rows of a file in each possible interpretation, at least one.
 
     Raises:
         DataError: the file cannot be read, or is JSON without rows.
@@ -365,7 +365,7 @@ def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
 
 
 def _plain_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
-    """Return the rows with plain column names and text cells; [] if they are too wide to be those of a table."""
+    """Return the rows with plain column names and text cells; [] if they have too many columns for a table."""
     if any(len(row) > _MOST_COLUMNS for row in rows[:_MOST_COMPARED]):
         return []
     return [
@@ -392,7 +392,7 @@ def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str
 
 
 def _with_first_row(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the rows of a table without a header by number, the one that was taken as the header included."""
+    """Return the rows of a table without a header by column number, including the row that was read as the header."""
     header = list(rows[0]) if rows else []
     cells = [cell.lower() for cell in header]
     if not any(map(MUSIC_ENDING.search, cells)) or not any(cell in SPLITS for cell in cells):
@@ -405,7 +405,7 @@ def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict
     if FILE in map(plain_column, document):
         yield _rows_of_columns(document, path)
     elif all(isinstance(value, str) for value in values):
-        # Their values must show that these are files and splits: a file on one song has such a form, too.
+        # The values must show that these are files and splits: a file about one song may have this form, too.
         yield [{"key": key, "value": value} for key, value in document.items()]
     else:
         if any(name.lower() in SPLITS for name in document):
@@ -417,7 +417,7 @@ def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict
 
 
 def _list_readings(rows: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows that are lists of cells, without a header and with one."""
+    """Yield rows that are lists of cells, first as if without a header, then with one."""
     yield [{str(number): cell for number, cell in enumerate(row)} for row in rows]
     header, *others = rows or [[]]
     yield [dict(zip(map(str, header), row, strict=False)) for row in others]

@@ -15,36 +15,36 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by seed"
 """Source of a corpus's splits."""
 LEAST_JUDGES = 10
-"""Validation groups that judge or choose, at least: with fewer the interval of a difference means little."""
+"""Minimum validation groups that judge, or choose the epoch; with fewer a difference's interval is not meaningful."""
 LEAST_GROUPS = 5
-"""Fewer artists than this are not split: one of them alone would be the validation."""
+"""Minimum number of artists to split by; with fewer, a single artist would be all of the validation split."""
 _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 """Name of a clip of EMOPIA."""
 
 
 def song_of_clip(file: str) -> str:
     """Return the song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; any other file is its own song."""
-    # A Path for each of Lakh's files would take seconds.
+    # Creating a Path for each of Lakh's files would take seconds.
     clip = _CLIP.fullmatch(file.rpartition("/")[2].rsplit(".", 1)[0])
     return clip["song"] if clip else file
 
 
 def group_by_artist(songs: Sequence[str], artists: Sequence[str | None]) -> list[str]:
-    """Return the artist of each song as its group, the song itself where that is None.
+    """Return the artist of each song as its group, or the song itself if the artist is None.
 
-    With fewer than ``LEAST_GROUPS`` groups all songs are groups of their own.
+    With fewer than ``LEAST_GROUPS`` groups, every song is its own group.
     """
     groups = [artist or song for song, artist in zip(songs, artists, strict=True)]
     return groups if len(set(groups)) >= LEAST_GROUPS else list(songs)
 
 
 def has_both_sides(official: Sequence[str | None]) -> bool:
-    """Return True if the official split covers every file and leaves neither side empty."""
+    """Return True if the official split covers every file, and neither training nor validation is empty."""
     return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 
 def split_source(official: Sequence[str | None], tables: Sequence[str]) -> str:
-    """Return the origin of training and validation files: "official", "by seed", or a part from each."""
+    """Return the origin of training and validation files: "official", "by seed", or "official and by seed"."""
     if not tables:
         return BY_SEED
     return OFFICIAL if has_both_sides(official) else PARTLY_OFFICIAL
@@ -53,7 +53,7 @@ def split_source(official: Sequence[str | None], tables: Sequence[str]) -> str:
 def assign_splits(
     groups: Sequence[str], official: Sequence[str | None], fraction: float, seed: int
 ) -> NDArray[np.str_]:
-    """Return the split of each file: the official one, and a seeded split by group of the files that have none.
+    """Return the split of each file: the official one, or a seeded split by group for files that have none.
 
     Official test and validation files keep their split. Validation files are drawn from the official training files
     only if no file is officially for validation.
@@ -61,18 +61,18 @@ def assign_splits(
     Args:
         groups: group of each file.
         official: official split of each file, None for a file that has none.
-        fraction: share of the groups that validate where none is official, 0..1 exclusive.
-        seed: of that split.
+        fraction: share of the groups in validation if the split is not official, 0..1 exclusive.
+        seed: seed of that split.
 
     Raises:
-        DataError: fewer than two groups to draw from, or no file is left to train on.
+        DataError: there are fewer than two groups to draw from, or no file is left to train on.
     """
     drawn = {None} if VALIDATION in official else {None, TRAIN}
     ours = np.array([split in drawn for split in official], bool)
     splits = np.array([split or TRAIN for split in official], dtype=object)
     held_out = {group for group, split in zip(groups, official, strict=True) if split == VALIDATION}
     pool = [group for group, mine in zip(groups, ours, strict=True) if mine]
-    # A group with an official validation file validates as a whole.
+    # A group with an official validation file is completely in validation.
     free = [group for group in pool if group not in held_out]
     if VALIDATION not in official or len(set(free)) > 1:
         drawn_splits = split_groups(free, fraction, seed)
@@ -84,13 +84,13 @@ def assign_splits(
 
 
 def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.str_]:
-    """Assign every example to train or validation so that no group is on both sides.
+    """Assign every example to training or validation so that no group is in both.
 
     The groups are ranked by a hash of seed and name, so the order of files on disk does not matter.
 
     Args:
-        groups: one name an example.
-        fraction: share of the groups that validate, 0..1 exclusive; at least one group does.
+        groups: group name of each example.
+        fraction: share of the groups in validation, 0..1 exclusive; at least one group.
         seed: another seed gives another split.
 
     Raises:
@@ -99,13 +99,13 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
     names = sorted(set(groups), key=lambda name: _rank(name, seed))
     if len(names) < 2:
         raise DataError(f"{len(names)} group of examples cannot be split into training and validation")
-    # At least one group on each side, whatever the fraction.
+    # At least one group in each split, whatever the fraction.
     held_out = set(names[: min(max(1, round(fraction * len(names))), len(names) - 1)])
     return np.array([VALIDATION if group in held_out else TRAIN for group in groups])
 
 
 def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
-    """Choose the half of the validation groups that judges, while the other half chooses the epoch.
+    """Choose the half of the validation groups that is used to judge; the other half is used to choose the epoch.
 
     The groups are ranked by a hash of their names, so the halves depend neither on the seed nor on the order of files.
 
@@ -113,7 +113,7 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
         groups: group of each validation example.
 
     Returns:
-        True for each example that judges; None with fewer than 20 groups, too few to be divided.
+        True for each example used to judge; None with fewer than 20 groups, which are too few to be divided.
     """
     names = sorted(set(groups), key=lambda name: _rank(f"judging\0{name}", 0))
     if len(names) < 2 * LEAST_JUDGES:
@@ -123,5 +123,5 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
 
 
 def _rank(name: str, seed: int) -> bytes:
-    # A hash instead of a shuffle: a group that comes or goes moves hardly any other to another side.
+    # A hash instead of a shuffle: adding or removing a group moves hardly any other group to another split.
     return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -18,15 +18,15 @@ from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode, enco
 from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_own_loss, load_reference
 
 _EPOCH_FRAMES = 32768
-"""About a second of training on one core, whichever the network."""
+"""Frames per epoch: about a second of training on one core for any of the networks."""
 _VALIDATION_FRAMES = 8192
-"""Maximum, enough for a standard error of the excess below .004, whichever the network."""
+"""Maximum validation frames: enough for a standard error of the excess below .004 for any of the networks."""
 
 SEQUENCE_LENGTH = 64
 """Frames in an example of a recurrent network."""
 
 WALK_SD = 0.4
-"""Stationary standard deviation of both latent walks; their tanh has DEAM's spread, about."""
+"""Stationary standard deviation of both latent walks; their tanh has about the spread of DEAM."""
 WALK_COVARIANCE: Doubles = WALK_SD**2 * np.array([[1.0, AFFECT_CORRELATION], [AFFECT_CORRELATION, 1.0]])
 """Stationary covariance [2, 2] of the walks behind valence and arousal."""
 
@@ -40,7 +40,7 @@ class Generator(ABC):
     """A random source of (input, target) sequences whose conditional expectation can be computed.
 
     Attributes:
-        formula: how a target depends on the input, for a reader of the metadata.
+        formula: how a target depends on the input, as text for the metadata.
         constants: the numbers in the formula; matrices are drawn with the given standard deviations.
     """
 
@@ -53,7 +53,7 @@ class Generator(ABC):
 
     @abstractmethod
     def draw(self, count: int, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Return fresh inputs [count, steps, in] and targets [count, steps, out], both starting from zero memory."""
+        """Return new inputs [count, steps, in] and targets [count, steps, out], both starting from zero memory."""
 
     @abstractmethod
     def best(self, inputs: Floats) -> Floats:
@@ -65,7 +65,7 @@ class Generator(ABC):
 
 
 class EmotionGenerator(Generator):
-    """A noisy view of a walk in 128 numbers, whose code is the target: averaging over time reduces the noise."""
+    """A noisy projection of a walk to 128 numbers; the walk's code is the target. Averaging over time reduces noise."""
 
     formula = "z AR(1); target = code of (valence, arousal) = tanh z; input = gain U z + N(0, 1), U orthonormal 128x2"
     constants: ClassVar[dict[str, float]] = {
@@ -100,7 +100,7 @@ class EmotionGenerator(Generator):
         return expected
 
     def posterior(self, inputs: Floats) -> tuple[Doubles, Doubles]:
-        """Mean [n, T, 2] and covariance [T, 2, 2] of the walk at each frame, given ``inputs`` [n, T, 128] up to it.
+        """Return mean [n, T, 2] and covariance [T, 2, 2] of the walk per frame, given ``inputs`` [n, T, 128] up to it.
 
         The projection U'x / gain is the walk plus N(0, 1 / gain²), and a sufficient statistic of x for it.
         """
@@ -140,7 +140,7 @@ class _CodeReader(Generator):
 
 
 class MelodyGenerator(_CodeReader):
-    """Notes whose odds depend on the emotion now and on a fading memory of it."""
+    """Notes whose odds depend on the current emotion and on a decaying memory of it."""
 
     formula = "Bernoulli(sigmoid(bias + W F + W_m m)), m <- memory m + (1 - memory) (valence, arousal); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {
@@ -170,7 +170,7 @@ class MelodyGenerator(_CodeReader):
 
 
 class HarmonyGenerator(_CodeReader):
-    """One chord of 64 whose odds depend on the emotion and, more so, on 64 numbers of audio context."""
+    """One chord of 64 whose odds depend on the emotion and, more strongly, on 64 numbers of audio context."""
 
     formula = "Categorical(softmax(W F + b + W_a audio)), audio N(0, 1); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"weight_sd": 2.0, "bias_sd": 1.2, "audio_weight_sd": 0.2}
@@ -185,7 +185,7 @@ class HarmonyGenerator(_CodeReader):
         logits = np.tensordot(_features(_affect(inputs[..., :64])), self.weights, axes=1)
         logits += np.tensordot(inputs[..., 64:], self.audio_weights, axes=1)
         logits += self.bias
-        # Without the maximum the exponentials could overflow; it cancels in the quotient.
+        # Without subtracting the maximum, the exponentials could overflow; it cancels in the quotient.
         odds: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
         odds /= odds.sum(axis=-1, keepdims=True)
         return odds
@@ -194,9 +194,9 @@ class HarmonyGenerator(_CodeReader):
         return np.concatenate([code, rng.standard_normal(code.shape, dtype=np.float32)], axis=-1)
 
     def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
-        """One-hot draws by the inverse of the cumulated probabilities."""
+        """Draw one-hot targets by inverting the cumulative probabilities."""
         cumulated = np.cumsum(expected, axis=-1)
-        # Rounding leaves the sum beside 1; in relation to the sum no draw is beyond the last chord.
+        # Rounding makes the sum differ from 1; draws are scaled by the sum, so that none is beyond the last chord.
         quantile = rng.random((*expected.shape[:-1], 1), dtype=np.float32) * cumulated[..., -1:]
         drawn = (cumulated <= quantile).sum(axis=-1, keepdims=True)
         targets = np.zeros_like(expected)
@@ -205,7 +205,7 @@ class HarmonyGenerator(_CodeReader):
 
 
 class DynamicsGenerator(_CodeReader):
-    """Expression parameters that scatter around a function of the emotion as Beta variables do."""
+    """Expression parameters with Beta distributions around a function of the emotion."""
 
     formula = "Beta(concentration m, concentration (1 - m)), m = sigmoid(W F); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"weight_sd": 1.6, "concentration": 20.0}
@@ -214,7 +214,7 @@ class DynamicsGenerator(_CodeReader):
         self.weights = _normal(rng, (5, 16), self.constants["weight_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Return means m of the parameters."""
+        """Return the means m of the parameters."""
         code = np.concatenate([inputs, np.zeros_like(inputs)], axis=-1)
         return _sigmoid(np.tensordot(_features(_affect(code)), self.weights, axes=1))
 
@@ -222,7 +222,7 @@ class DynamicsGenerator(_CodeReader):
         return code[..., :32]
 
     def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
-        """Beta variables as shares of two gamma variables, which NumPy draws in single precision."""
+        """Draw Beta variables as shares of two gamma variables, which NumPy draws in single precision."""
         shapes = np.float32(self.constants["concentration"]) * np.stack([expected, 1 - expected])
         ours, others = rng.standard_gamma(shapes, dtype=np.float32)
         share: Floats = ours / (ours + others)
@@ -230,7 +230,7 @@ class DynamicsGenerator(_CodeReader):
 
 
 class GrooveGenerator(_CodeReader):
-    """Timing and accents that scatter normally around a function of the emotion."""
+    """Timing and accents with normal distributions around a function of the emotion."""
 
     formula = "scale tanh(W F + b) + N(0, noise_sd^2); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"scale": 0.7, "weight_sd": 1.5, "bias_sd": 0.3, "noise_sd": 0.1}
@@ -240,7 +240,7 @@ class GrooveGenerator(_CodeReader):
         self.bias = _normal(rng, (32,), self.constants["bias_sd"])
 
     def best(self, inputs: Floats) -> Floats:
-        """Return means of timing and accents."""
+        """Return the means of timing and accents."""
         mean: Floats = np.tanh(np.tensordot(_features(_affect(inputs)), self.weights, axes=1) + self.bias)
         return mean * np.float32(self.constants["scale"])
 
@@ -254,13 +254,13 @@ def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -
     innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
     # The first step keeps its full variance, so the process is stationary from the start.
     innovations[:, 1:] *= np.float32(np.sqrt(1 - coefficient**2))
-    # Independent draws of variance 1 times the Cholesky factor have the covariance.
+    # Independent draws of variance 1 times the Cholesky factor have the wanted covariance.
     factor = np.linalg.cholesky(WALK_COVARIANCE).T.astype(np.float32)
     return _decaying_sum(np.tensordot(innovations, factor, axes=1), np.float32(coefficient))
 
 
 def _decaying_sum(values: Floats, factor: np.float32) -> Floats:
-    """y_t = factor y_{t-1} + x_t along the second axis of ``values`` [n, T, k], from y = 0."""
+    """Return y_t = factor y_{t-1} + x_t along the second axis of ``values`` [n, T, k], from y = 0."""
     sums = values.copy()
     for step in range(1, values.shape[1]):
         sums[:, step] += factor * sums[:, step - 1]
@@ -280,7 +280,7 @@ def _affect(code: Floats) -> Floats:
 
 
 def _features(affect: Floats) -> Floats:
-    """F = [v, a, 2va, 2v² - .3, 2a² - .3], shape [..., 5], of ``affect`` [..., 2]."""
+    """Return F = [v, a, 2va, 2v² - .3, 2a² - .3], shape [..., 5], of ``affect`` [..., 2]."""
     valence, arousal = affect[..., 0], affect[..., 1]
     products = (2 * valence * arousal, 2 * valence**2 - 0.3, 2 * arousal**2 - 0.3)
     return np.stack((valence, arousal, *products), axis=-1, dtype=np.float32)
@@ -292,7 +292,7 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], sd: float) -> Floats:
-    """Return a matrix of the formula."""
+    """Return a random normal matrix of the formula."""
     return (sd * rng.standard_normal(shape)).astype(np.float32)
 
 
@@ -307,11 +307,11 @@ def create_synthetic(
     """Set up generated examples in place of a corpus.
 
     Args:
-        name: the corpus to stand in for, one of ``spec.DATASETS``.
-        examples: training examples in an epoch, all of them new in every epoch; None for 32,768 frames of them.
+        name: the corpus to replace, one of ``spec.DATASETS``.
+        examples: training examples per epoch, all of them new in every epoch; None for 32,768 frames.
         validation_examples: held-out examples, at least 2; None for as many as ``examples``, at most 8,192 frames.
         sequence_length: frames in an example of a recurrent network; the others learn from single frames.
-        seed: of the generator's matrices and of the fixed examples, 0 or more.
+        seed: seed of the generator's matrices and of the fixed examples, 0 or more.
 
     Raises:
         ConfigError: no corpus has that name, or a number is out of range.
@@ -328,7 +328,7 @@ def create_synthetic(
     examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples
     _check_at_least(1, "examples", examples)
     if validation_examples is None:
-        # A short epoch would otherwise be followed by a validation many times as long.
+        # Otherwise validation would take many times as long as a short epoch.
         validation_examples = max(2, min(examples, _VALIDATION_FRAMES // length))
     _check_at_least(2, "validation_examples", validation_examples)
     _check_at_least(0, "seed", seed)
@@ -336,12 +336,12 @@ def create_synthetic(
 
 
 class SyntheticDataset(Dataset):
-    """A generator in place of a corpus; ``create_synthetic`` makes one.
+    """A generator in place of a corpus; ``create_synthetic`` creates one.
 
     Attributes:
-        reference: loss on the validation examples of the best possible predictor and of the best constant one. Both
-            are taken on the targets that validation uses, not in expectation: luck with the noise then cancels
-            in a network's excess, which makes its standard error three times smaller and a perfect network's 0.
+    reference: loss on the validation examples of the best possible predictor and of the best constant one. Both are
+    computed on the targets that validation uses, not as expectations. The random noise of these targets then
+    cancels in a network's excess: its standard error is three times smaller, and 0 for a perfect network.
     """
 
     synthetic = True
@@ -353,13 +353,13 @@ class SyntheticDataset(Dataset):
         self.input_size, self.output_size = spec.input_size, spec.output_size
         self.sequence_length = sequence_length
         self.normalizer = Normalizer.identity(spec.input_size)
-        # Validation comes first, so that it stays the same when the epochs grow.
+        # Validation comes first, so that it stays the same if epochs have more examples.
         self.validation = np.arange(validation_examples)
         self.train = np.arange(validation_examples, validation_examples + examples)
         self.test = np.arange(0)
         self.rows = self._origins()
         self._seed = seed
-        # A stream each for the matrices, the validation set and the other fixed examples: none moves another.
+        # Separate random streams for matrices, validation set and other fixed examples: none affects another.
         self._generator: Generator = load_reference(spec.generator)(self._rng(0))
         self._held_out = self._generator.draw(validation_examples, sequence_length, self._rng(1))
         self.reference = self._reference_losses(spec.loss)
@@ -448,6 +448,6 @@ def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Fl
     if loss == "masked_l1":
         return float(np.mean(np.abs(predictions - targets)))
     if loss == "bce":
-        # Targets are 0 or 1, so one of the two logarithms of binary cross-entropy counts.
+        # Targets are 0 or 1, so only one of the two logarithms of binary cross-entropy contributes.
         return float(-np.mean(np.log(np.where(targets > 0.5, predictions, 1 - predictions))))
     return float(-np.mean(np.sum(targets * np.log(predictions), axis=-1)))

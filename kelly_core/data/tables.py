@@ -21,9 +21,9 @@ from kelly_core.io.atomic import open_regular
 
 MAX_TABLE_BYTES = 256_000_000
 HEADER_BYTES = 64 * 2**10
-"""Beginning of a table that shows what its columns are."""
+"""Bytes at the beginning of a table that are enough to read its columns."""
 _MARKLESS_BYTES = 32
-"""Beginning of a text that shows whether it is UTF-16 without a byte order mark."""
+"""Bytes at the beginning of a text that are enough to recognize UTF-16 without a byte order mark."""
 MUSIC_ENDING = re.compile(r"\.(?:midi?|wav|mp3|flac|ogg|m4a)$")
 """Ending of a MIDI or audio file, in lower case."""
 _GZIP = b"\x1f\x8b"
@@ -31,13 +31,13 @@ _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
 EXTRA_CELLS = "(beyond the header)"
-"""Name of the cells for which a table has no column. A decimal comma without quotes, for example, makes two cells."""
+"""Name for cells without a column. For example, a decimal comma without quotes makes two cells of one."""
 _SPACES = re.compile(r"[\s_-]+")
 _IN_BRACKETS = re.compile(r"_?([()])_?")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
 _COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
 _MOST_PREAMBLE = 20
-"""Lines above the header of a table that are looked through."""
+"""Maximum lines above the header of a table."""
 _SHOWN_CELL = 40
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _NOT_SPACE = re.compile(r"[^ \t\n\r]")
@@ -46,11 +46,11 @@ _NOT_SPACE = re.compile(r"[^ \t\n\r]")
 def read_table(path: Path) -> list[dict[str, str]]:
     """Return the rows of a CSV file by column name; spaces around names and values are stripped.
 
-    The delimiter is a comma, a semicolon, a tab or a bar, whichever the header has most of. Everything above the header
-    is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Cells that a row lacks are "".
-    Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed costs its own line. The
-    encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is a character. The
-    file may be compressed by gzip.
+    The delimiter is a comma, a semicolon, a tab or a vertical bar, the most frequent one in the header. Everything
+    above the header is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Missing cells of
+    a row are "". Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed damages only
+    its own line. The encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is
+    a character. The file may be compressed by gzip.
 
     Raises:
         DataError: the file cannot be read or is too large.
@@ -72,7 +72,7 @@ def _named(header: Sequence[str], row: Sequence[str]) -> dict[str, str]:
 
 
 def plain_column(column: str) -> str:
-    """Return a column's name as it is compared: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
+    """Return a column's name normalized for comparison: ``Valence mean`` and ``valence-mean`` are ``valence_mean``."""
     return _IN_BRACKETS.sub(r"\1", _SPACES.sub("_", column.strip().casefold()))
 
 
@@ -100,7 +100,7 @@ def read_beginning(path: Path, count: int) -> str:
 
 
 def _read_plain(path: Path, count: int = -1) -> bytes:
-    """Return the first ``count`` bytes of a table, -1 for all, without gzip's compression."""
+    """Return the first ``count`` bytes of a table, -1 for all, decompressed if it is a gzip file."""
     content = read_regular(path, MAX_TABLE_BYTES, count)
     if not content.startswith(_GZIP):
         return content
@@ -140,18 +140,18 @@ def _is_preamble(line: str) -> bool:
 
 
 def _is_title(line: str) -> bool:
-    """Return True if the first cell of a line is its only one that is not empty."""
+    """Return True if only the first cell of a line is not empty."""
     first, *others = line.split(_delimiter(line))
     return bool(first.strip()) and not any(cell.strip() for cell in others)
 
 
 def _rows(text: str) -> Iterator[list[str]]:
-    """Yield rows of CSV text; one that is not CSV text is a cell with its beginning."""
+    """Yield rows of CSV text; a row that is not valid CSV becomes one cell with its beginning."""
     options: dict[str, Any] = {"delimiter": _delimiter(text), "skipinitialspace": True}
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True, **options))
     except csv.Error:
-        # A quote without its end takes in all the lines that follow, so each line is read alone.
+        # An unclosed quote includes all following lines, so each line is parsed alone.
         rows = [_row(line, options) for line in io.StringIO(text, newline="")]
     yield from ([value.strip() for value in row] for row in rows)
 
@@ -164,7 +164,7 @@ def _row(line: str, options: dict[str, Any]) -> list[str]:
 
 
 def _delimiter(text: str) -> str:
-    """Return the delimiter that the first line has most of, a comma if it has none."""
+    """Return the most frequent delimiter in the first line, a comma if it has none."""
     return max(",;\t|", key=re.split(r"[\r\n]", text, maxsplit=1)[0].count)
 
 
@@ -176,7 +176,7 @@ def decode_text(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     even, odd = content[:_MARKLESS_BYTES:2], content[1:_MARKLESS_BYTES:2]
-    # Without a mark, every second byte of a text in Latin letters is 0 in UTF-16.
+    # In UTF-16 every second byte of a text in Latin letters is 0; this identifies it without a mark.
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if zeros and not any(zeros) and all(others):
             return content.decode(encoding, errors="replace")
@@ -187,7 +187,7 @@ def decode_text(content: bytes) -> str:
 
 
 def read_regular(path: Path, most: int, count: int = -1) -> bytes:
-    """Return the first ``count`` bytes of a regular file of any size, or all of one of at most ``most`` bytes.
+    """Return the first ``count`` bytes of a regular file of any size, or a whole file of at most ``most`` bytes.
 
     Raises:
         DataError: it cannot be read, is not a regular file, or is too large.
@@ -228,7 +228,7 @@ def is_json_text(path: Path) -> bool:
 
 
 def read_document(path: Path) -> object:
-    """Return a JSON document, the list of the documents that are one a line, or the rows of a CSV file by column.
+    """Return a JSON document, the list of documents of a file with one per line, or the rows of a CSV file by column.
 
     A header without rows is one row of empty cells.
 
@@ -278,7 +278,7 @@ def stream_json_list(path: Path) -> Iterator[object]:
 
 
 class _TextWindow:
-    """The part of a JSON text that is in memory, and a position in it."""
+    """The part of a JSON text that is currently in memory, and a position in it."""
 
     def __init__(self, file: TextIO, path: Path) -> None:
         self._file, self._path = file, path
@@ -307,7 +307,7 @@ class _TextWindow:
         return found[0]
 
     def _expect(self, characters: str) -> str:
-        """Move behind the next character that is not a space, one of ``characters``, and return it."""
+        """Move past the next character that is not a space, which must be one of ``characters``, and return it."""
         found = self._next()
         if not found or found not in characters:
             raise self._error(f"expected one of {characters}, got {printable(found) or 'the end'}")
@@ -315,7 +315,7 @@ class _TextWindow:
         return found
 
     def _element(self) -> object:
-        """Return the element at the position and move behind it."""
+        """Return the element at the position and move past it."""
         while True:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._position)
@@ -323,13 +323,13 @@ class _TextWindow:
                 if not self._extend():
                     raise self._error(error.msg) from error
                 continue
-            # A number at the end of the window may go on, and ``-1.`` is read as -1.
+            # A number at the end of the window may be incomplete, and ``-1.`` is read as -1.
             if self._text[end : end + 1] in _BEHIND_ELEMENT or not self._extend():
                 self._position = end
                 return value
 
     def _extend(self) -> bool:
-        """Read on; return False at the end. The unread part doubles, so an element is parsed a few times at most."""
+        """Read more; return False at the end. The unread part doubles, so an element is parsed at most a few times."""
         unread = self._text[self._position :]
         more = self._file.read(max(_WINDOW_CHARACTERS, len(unread)))
         self._text, self._position = unread + more, 0
@@ -342,12 +342,12 @@ class _TextWindow:
 
 
 def _whole_number(digits: str) -> int | float:
-    """Return an integer of a JSON text; a float beyond 19 digits: Python refuses integers of 5,000 digits."""
+    """Return an integer of a JSON text; a float beyond 19 digits, because Python rejects integers of 5,000 digits."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 
 def finite_number(value: object) -> float | None:
-    """Return a value read from a file as a float, or None if it is not a finite number; true and false are none."""
+    """Return a value read from a file as a float, or None if it is not a finite number or is true or false."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -363,7 +363,7 @@ def finite_text(text: str) -> float | None:
     The decimal sign is a point or a comma.
     """
     plain = text.strip().replace("\N{MINUS SIGN}", "-")
-    if "_" in plain:  # Python takes 1_0 for 10.
+    if "_" in plain:  # Python reads 1_0 as 10.
         return None
     try:
         number = float(plain.replace(",", ".") if _DECIMAL_COMMA.fullmatch(plain) else plain)

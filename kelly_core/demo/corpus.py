@@ -1,7 +1,7 @@
 """Demo corpus in the five real layouts, made by rules that the models can learn.
 
 Every song has an emotion and is in all five corpora: as a recording, as a MIDI file of four parts, as a progression, as
-a piano performance, as a drum recording. It is what the composer makes of an ideal chain, whose outputs follow valence
+a piano performance, as a drum recording. The composer makes it from the outputs of an ideal chain, which follow valence
 and arousal by ``RULES``. ``MADE_BY_RULES.md`` in each corpus states that it is not real music.
 """
 
@@ -100,7 +100,7 @@ _SOUNDING_PITCHES = 2.0
 
 
 class Song(NamedTuple):
-    """One song of the demo corpus: its number, its emotion, its score, and what the corpora hold of it."""
+    """One song of the demo corpus: its number, emotion and score, and its data in each corpus."""
 
     number: int
     valence: float
@@ -131,10 +131,10 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     """Write the demo corpus.
 
     Args:
-        root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; made when
+        root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; created if
             missing.
-        songs: how many, at least ``LEAST_SONGS``.
-        seed: another seed gives other songs; the same one the same bytes.
+            songs: number of songs, at least ``LEAST_SONGS``.
+            seed: equal seeds give equal bytes; different seeds give different songs.
         jobs: processes that make the songs (0 = one per core).
 
     Returns:
@@ -182,7 +182,7 @@ def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput
 
 
 def _song(number: int, seed: int) -> Song:
-    # A stream for each song: any number of processes makes the same songs.
+    # One random stream per song, so that the songs do not depend on the number of processes.
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
     # The same origin for all songs, which keeps their points evenly spread.
     origin = np.random.default_rng(seed).random(2)
@@ -211,9 +211,9 @@ def _melody(valence: float, arousal: float) -> Floats:
 
 
 def _balance(valence: float, arousal: float) -> float:
-    """Return 1 where valence and arousal are both moderate or both extreme, -1 where only one is, between smoothly.
+    """Return 1 if valence and arousal are both moderate or both extreme, -1 if only one is extreme; smooth in between.
 
-    It is orthogonal to polynomials of degree three, one of the baselines, which therefore cannot follow it.
+    It is orthogonal to polynomials of degree three. These are one of the baselines, which therefore cannot fit it.
     """
     return float(np.prod(np.cos(np.pi / _REACH * np.array([valence, arousal]))))
 
@@ -271,7 +271,7 @@ def _groove(valence: float, arousal: float) -> Floats:
 
 
 Files = dict[str, bytes]
-"""Contents by path in the corpus."""
+"""Content of each file, by path in the corpus."""
 
 
 def _deam(songs: Sequence[Song]) -> Files:
@@ -296,7 +296,7 @@ def _chords(songs: Sequence[Song]) -> Files:
 
 
 def _maestro(songs: Sequence[Song]) -> Files:
-    """Return year folders and the official table; the piano plays all but the drums."""
+    """Return year folders and the official table; the piano plays all parts but the drums."""
     paths = {f"{2004 + song.number % 10}/{song.name}.midi": song for song in songs}
     files = {path: song.piano_midi for path, song in paths.items()}
     header = ["canonical_composer", "canonical_title", "split", "year", "midi_filename", "audio_filename", "duration"]
@@ -327,7 +327,7 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
 
 
 def _piano(score: Score) -> Part:
-    """Return melody, chords and bass under two hands, with the pedal of the chords."""
+    """Return melody, chords and bass as one part that two hands can play, with the pedal of the chords."""
     parts = [part for part in score.parts if part.name != "Drums"]
     tones = {(tone.tick, tone.pitch): tone for part in parts for tone in part.tones}
     pedal = score.part("Chords").pedal

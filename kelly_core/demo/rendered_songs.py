@@ -1,4 +1,4 @@
-"""Songs of a MIDI corpus as recordings: each beside a copy of its MIDI file, with the quadrants of the corpus."""
+"""Songs of a MIDI corpus rendered as recordings, each next to a copy of its MIDI file, with the corpus's quadrants."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TAIL_SECONDS = 1.0
 
 
 def recording_stems(names: Sequence[str]) -> dict[str, str]:
-    """Return a file name without ending for each song, by its path in the corpus.
+    """Return a file name without extension for each song, by its path in the corpus.
 
-    All recordings lie in one folder, so the folders of a song become part of its name, except those that all share.
+    All recordings are in one folder, so a song's folders become part of its name, except those common to all songs.
     """
     parents = [name.rpartition("/")[0] for name in names]
     shared = os.path.commonpath(parents) if parents else ""
@@ -33,7 +33,7 @@ def recording_stems(names: Sequence[str]) -> dict[str, str]:
     taken: set[str] = set()
     for name in names:
         stem = name[len(shared) :].lstrip("/").rpartition(".")[0].replace("/", "_")
-        # Pairs are found by their stems, which must differ.
+        # A recording and its MIDI file are matched by their stem, so each pair needs a different one.
         while stem in taken:
             stem += "_"
         taken.add(stem)
@@ -82,7 +82,7 @@ def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, 
         soundfont: instruments for fluidsynth; None renders the pitched notes as sines of one timbre.
 
     Raises:
-        DataError: the file holds no note, or fluidsynth gives no audio.
+        DataError: the file holds no note, or fluidsynth produces no audio.
     """
     notes = midi.read_notes(path)
     if soundfont is not None:

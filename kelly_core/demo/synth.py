@@ -1,4 +1,4 @@
-"""Render a score or notes by a few sines a note; in a score, loudness, brightness and a wah follow emotion."""
+"""Render a score or notes with a few sines per note; in a score, loudness, brightness and a wah follow emotion."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ _ATTACK_SECONDS, _RELEASE_SECONDS = 0.01, 0.05
 _DECAY_SECONDS = 0.8
 _LEVEL = 0.05
 _SLOPE = 1.6
-"""Exponent of the partials' amplitudes where no emotion decides on it."""
+"""Exponent of the partials' amplitudes if there is no emotion to set it."""
 _DECIBELS_A_UNIT = 10.0
 _WAH_DECIBELS = 9.0
 _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
 _WAH_SECONDS = (1.0, 3.0)
-"""Range of the seconds that the wah stays open, or closed: most frames of the recognizer contain only one of both."""
+"""Range of seconds that the wah stays open, or closed; most of the recognizer's frames contain only one state."""
 _RAMP_SECONDS = 0.016
 
 
 def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng: np.random.Generator) -> bytes:
     """Return an excerpt from a random place of a score as a mono WAV file of 16 bits.
 
-    Sound gets louder by 10 dB a unit of arousal, and partial k has amplitude k^-(2.2 - 1.2 arousal). A wah opens and
+    Sound gets louder by 10 dB per unit of arousal, and partial k has amplitude k^-(2.2 - 1.2 arousal). A wah opens and
     closes in turn, each for one to three seconds: a resonance at 1 kHz, a Gaussian of 0.6 octaves, of ±9 (1 + valence)
-    dB. The mean level of a band hardly depends on its depth, so valence can only be heard in how the spectrum changes.
+    dB. The mean level of a band hardly depends on the wah's depth, so only changes of the spectrum reveal valence.
 
     Args:
         score: in one tempo, at least as long as the excerpt.
         valence, arousal: -1..1.
         seconds: length.
-        rng: from which the place, and the times at which the wah opens and closes, are drawn.
+        rng: source of the place, and of the times at which the wah opens and closes.
     """
     start = rng.uniform(0, score.seconds - seconds)
     samples = np.zeros(round(seconds * SAMPLE_RATE))
