@@ -119,9 +119,9 @@ class CorpusDataset(Dataset):
     Attributes:
         report: contents of the corpus, and which of them can be used.
         labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1, NaN where unknown; for a corpus without
-        emotions any other array with one entry per example.
+            emotions any other array with one entry per example.
         content: keys [n] or fingerprints [n, k] of each example's musical content, independent of the file's encoding,
-        for ``match`` to compare.
+            for ``match`` to compare.
         training_frames: number of frames that the standardization was measured on.
         musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs hold none.
     """

@@ -215,7 +215,7 @@ class Dataset(ABC):
         licenses: short license name of each corpus that training examples come from, by corpus name.
         warnings: about the data, for the user, one sentence each.
         averages_weights: True if a moving average of the weights over the epochs is validated and kept, instead of the
-        weights of single epochs.
+            weights of single epochs.
     """
 
     name: str

@@ -251,7 +251,7 @@ def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale,
     The range of the values alone does not determine it: 0..1 is within -1..1, and 1..5 within 1..9.
 
     Raises:
-    DataError: neither gives a scale that fits.
+        DataError: neither gives a scale that fits.
     """
     for scale in (known, given):
         if scale and _fits(values, scale):

@@ -25,7 +25,7 @@ class MixedDataset(Dataset):
     that of their combined training frames, because the export can fold in only one. Each keeps its own split.
 
     Args:
-    parts: datasets of one kind; the mixture owns and modifies them from then on.
+        parts: datasets of one kind; the mixture owns and modifies them from then on.
         weights: mixing weight of each, above 0.
     """
 

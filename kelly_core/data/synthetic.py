@@ -339,9 +339,9 @@ class SyntheticDataset(Dataset):
     """A generator in place of a corpus; ``create_synthetic`` creates one.
 
     Attributes:
-    reference: loss on the validation examples of the best possible predictor and of the best constant one. Both are
-    computed on the targets that validation uses, not as expectations. The random noise of these targets then
-    cancels in a network's excess: its standard error is three times smaller, and 0 for a perfect network.
+        reference: loss on the validation examples of the best possible predictor and of the best constant one. Both are
+            computed on the targets that validation uses, not as expectations. The random noise of these targets then
+            cancels in a network's excess: its standard error is three times smaller, and 0 for a perfect network.
     """
 
     synthetic = True

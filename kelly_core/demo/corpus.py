@@ -133,8 +133,8 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     Args:
         root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; created if
             missing.
-            songs: number of songs, at least ``LEAST_SONGS``.
-            seed: equal seeds give equal bytes; different seeds give different songs.
+        songs: number of songs, at least ``LEAST_SONGS``.
+        seed: equal seeds give equal bytes; different seeds give different songs.
         jobs: processes that make the songs (0 = one per core).
 
     Returns:

@@ -1,4 +1,4 @@
-"""Chord progressions, for HarmonyPredictor: ``chord_progressions.json`` with one entry a song.
+"""Chord progressions, for HarmonyPredictor: ``chord_progressions.json`` with one entry per song.
 
 Size and license: the file's own; POP909's 909 songs make 1.3 MB (MIT). No official split: songs are split by a seed.
 Citation for POP909: Wang et al., "POP909: A Pop-song Dataset for Music Arrangement Generation", ISMIR 2020.
@@ -54,7 +54,7 @@ _CONTEXT_BANDS = 64
 _NEIGHBORS = 20
 _MIN_CHORDS = 4
 _DISTINCTIVE_CHORDS = 16
-"""Fewer chords than this could be in two songs by chance."""
+"""Minimum number of chords; two songs may share fewer by chance."""
 _LICENSES = {
     "POP909": "MIT",
     "Billboard": "CC0",
@@ -70,20 +70,20 @@ _SHORTEST, _LONGEST = 1e-6, 1e9
 _MAX_NAME = 500
 _SHOWN_SYMBOL = 40
 _READING = 3
-"""Version of what is made of an entry; another one changes the fingerprint of the examples."""
+"""Version of the conversion of entries to examples; a new version changes the fingerprint of the examples."""
 
 
 @dataclass
 class _Songs:
-    """Columns of all songs, about 0.2 kB a song: a list of objects for Chordonomicon's 680,000 rows takes a gigabyte.
+    """Columns of all songs, about 0.2 kB per song; a list of objects for Chordonomicon's 680,000 rows would take 1 GB.
 
     Attributes:
         groups: song that each entry was cut from: the entry's own name unless that names a clip of EMOPIA.
         sources: source of each song's emotion.
-        digests: 32 hexadecimal digits a song.
-        contents: key of each song, equal for equal chords of equal lengths, in whatever key.
-        progressions: key of the chords alone.
-        modes, minor_shares: one number a song.
+        digests: 32 hexadecimal digits per song.
+        contents: content key of each song, equal for equal chords of equal lengths in any musical key.
+        progressions: content key of the chords alone.
+        modes, minor_shares: one number per song.
         affect: valence and arousal of each song, NaN where they are not known.
         classes, shares: the chord classes that have a share in a song's distribution, and these shares, song by song.
         ends: end of each song's part of ``classes``.
@@ -120,7 +120,7 @@ class _Songs:
         self.minor_shares.append(minor_share(chords, lengths))
         self.affect.extend(emotion[0])
         distribution = chord_distribution(at_home, lengths)
-        # A song has a few of the 64 classes, so only these are stored.
+        # A song uses only a few of the 64 classes, so only these are stored.
         used = np.flatnonzero(distribution)
         self.classes.frombytes(used.astype(np.uint8).tobytes())
         self.shares.frombytes(distribution[used].astype(np.float32).tobytes())
@@ -135,7 +135,7 @@ class _Songs:
         starts, ends = (np.frombuffer(self.ends, np.int64)[indices + offset] for offset in (0, 1))
         counts = ends - starts
         row = np.repeat(np.arange(len(indices)), counts)
-        # Positions in the columns: each song's start, and then one after the other.
+        # Positions in the columns: consecutive ones from each song's start.
         places = np.arange(len(row)) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
         dense = np.zeros((len(indices), len(CHORD_NAMES)), np.float32)
         dense[row, np.frombuffer(self.classes, np.uint8)[places]] = np.frombuffer(self.shares, np.float32)[places]
@@ -143,10 +143,10 @@ class _Songs:
 
 
 class HarmonyDataset(CorpusDataset):
-    """A song's emotion code and an audio frame in, its distribution of chords in C major or A minor out.
+    """A song's emotion code and an audio frame as input; its distribution of chords in C major or A minor as target.
 
-    The audio half is a frame (dB) of a training clip whose emotion is near the song's, half the time the mean frame;
-    without any audio its inputs are disabled.
+    The audio half is a frame (dB) of a training clip whose emotion is near the song's, or half the time the mean
+    frame; without any audio its inputs are disabled.
     """
 
     input_size = CODE_SIZE + _CONTEXT_BANDS
@@ -161,7 +161,7 @@ class HarmonyDataset(CorpusDataset):
         self.musical_context = encode_context({"mode": songs.modes})
         super().__init__(report, rows, songs.hashes(), affect, np.frombuffer(songs.contents, np.uint64))
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
-        # Scale 0 disables an input, whatever the plugin feeds there.
+        # Scale 0 disables an input, whatever its value in the plugin.
         scale[CODE_SIZE:] = 0.0
         if context is not None:
             mean[CODE_SIZE:] = context.normalizer.mean[:_CONTEXT_BANDS]
@@ -222,7 +222,7 @@ def _usual_file(root: Path, left_out: LeftOut | None = None) -> Path:
 
 
 def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[ChordFile]:
-    """Return the JSON file of progressions and the files of public corpora, or the only file that is named.
+    """Return the JSON file of progressions and the files of public corpora, or only the specified file.
 
     Args:
         root: the corpus folder or its only file.
@@ -230,7 +230,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
         left_out: receives the links, folders and files that cannot be read.
 
     Raises:
-        DataError: nothing is there, or the only file is an invalid JSON file.
+        DataError: there are no songs, or the only file is an invalid JSON file.
     """
     path = root / annotations_file if annotations_file else root
     if root.is_file() or annotations_file:
@@ -253,7 +253,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
 
 
 def _json_file(path: Path) -> ChordFile:
-    """Return the songs of a JSON file; a large list is streamed twice, so that damage shows before its songs."""
+    """Return the songs of a JSON file; a large list is streamed twice, to find damage before the first song is used."""
     if is_large_list(path):
         count = sum(1 for _ in stream_json_list(path))
         return ChordFile("JSON", [path.name], lambda: count, lambda: cast(Iterator[Any], stream_json_list(path)))
@@ -262,13 +262,13 @@ def _json_file(path: Path) -> ChordFile:
 
 
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
-    """Read ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets, all that exists together.
+    """Read all of ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets that exist.
 
     The JSON file holds a list of songs, or an object that has one under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
-    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that is not understood is left out of its song, a
-    song with a value of the wrong kind or out of range is left out of the corpus; both are reported.
+    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that cannot be parsed is left out of its song, a
+    song with a value of the wrong type or out of range is left out of the corpus; both are reported.
 
     Raises:
         DataError: the file is missing or invalid, or no song is usable.
@@ -300,7 +300,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     rows = ExampleMetadata.of_files(name, np.arange(len(songs)), groups, songs.sources, splits)
     count = len(songs) + sum(map(len, skipped.values())) - len(rejected) - unreadable
     paths = [path for file in files for path in file.paths]
-    # The one file that the songs are from, or the folder.
+    # The file if all songs are from one file, else the folder.
     path = root / paths[0] if len(paths) == 1 and root.is_dir() else root
     report = CorpusReport(name, str(path), found=True, files=count, skipped=skipped)
     dataset = HarmonyDataset(report, rows, songs, affect, options.context)
@@ -315,7 +315,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
 
 
 def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
-    """Return the song of each entry. Equal chords in two layouts, as POP909 and a JSON file of it, are one song."""
+    """Return the song of each entry; equal chords in two layouts, as POP909 and a JSON file of it, are one song."""
     if len(set(kinds)) == 1:
         return songs.groups
     pairs = list(zip(songs.progressions, songs.groups, strict=True))
@@ -345,7 +345,7 @@ def _entries(document: object, path: Path) -> list[Any]:
 
 
 def _add_song(songs: _Songs, entry: object, number: int, rejected: Counter[str]) -> None:
-    """Append the song of an entry; symbols that are not understood are counted in ``rejected``.
+    """Append the song of an entry; symbols that cannot be parsed are counted in ``rejected``.
 
     Raises:
         DataError: the entry is damaged, or has too few chords.
@@ -369,10 +369,10 @@ def _add_song(songs: _Songs, entry: object, number: int, rejected: Counter[str])
 
 
 def _name(source: object, number: int) -> str:
-    """Name of an entry, safe to show.
+    """Return the name of an entry, safe to show.
 
     Raises:
-        DataError: the file gives it something else than a text that can be written as a name.
+        DataError: the source in the file is not a text that is valid as a name.
     """
     name = f"song {number}"
     if source is None or source == "":

@@ -1,7 +1,7 @@
 """DEAM: 1,802 excerpts and songs with valence and arousal, for EmotionRecognizer.
 
 Size: 1.3 GB of MP3: 1,744 excerpts of 45 s and 58 whole songs. License: Creative Commons licenses that differ by song;
-treat as non-commercial. No official split: artists, where the tables name them, or else songs are split by a seed.
+treat as non-commercial. No official split: artists, if the tables name them, or else songs are split by a seed.
 Citation: Aljanaki, Yang & Soleymani, "Developing a benchmark for emotional analysis of music", PLOS ONE 12(3), 2017.
 """
 
@@ -42,25 +42,25 @@ _GAIN_DB = 6.0
 _TRANSPOSED_SHARE = 0.8
 """Share of the examples with notes that are transposed in training, by -6 to +5 semitones."""
 _NOTED_CONTEXT_WEIGHT = 8.0
-"""Loss weight of a context that is computed from notes, relative to one that is measured in the audio."""
+"""Loss weight of a context that is computed from notes, relative to one that is measured from audio."""
 _READ_LENGTHS = 2
-"""Lengths of an example that are read of a long recording, so that training takes its part from anywhere in them."""
+"""Maximum length read of a recording, in example lengths; training takes its part from anywhere within it."""
 _NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatures._fields)}
-"""Features of a MIDI file, and the numbers in each."""
+"""Features of a MIDI file, and the count of numbers in each."""
 _VERSION = 7
 
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
-"""Folders with thousands of tables: answers of single raters (the averages are beside them), and audio features."""
+"""Folders with thousands of tables: answers of individual raters (the averages are elsewhere), and audio features."""
 _SHOWN_NAMES = 3
 _TABLE_SUFFIXES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """Features of the MIDI files beside recordings, one row a recording; NaN for those without one.
+    """Features of the MIDI files next to recordings, one row per recording; NaN for those without one.
 
     Attributes:
-        measures: of the descriptors that can be measured in audio, [n, 2] in the order of ``HEARD``.
+        measures: values of the descriptors that can be measured from audio, [n, 2] in the order of ``HEARD``.
         shift: semitones from the key to C major or A minor, [n].
         features: rows of ``music.key.AffectFeatures``, [n, 5].
         hashes: content hashes of the files.
@@ -85,9 +85,9 @@ class _Notes:
         return affect
 
     def transposed_context(self, rows: Indices, semitones: Ints) -> Floats:
-        """Return the context [k, 8] of recordings with notes that sound some semitones [k] higher.
+        """Return the context [k, 8] of recordings whose notes are transposed up by ``semitones`` [k].
 
-        The register is that in C major or A minor, so that it stays the same or moves by an octave.
+        The register is measured in C major or A minor, so that it stays the same or changes by an octave.
         """
         shift = self.shift[rows]
         measures = dict(zip(HEARD, self.measures[rows].T, strict=True))
@@ -98,17 +98,17 @@ class _Notes:
 class EmotionDataset(CorpusDataset):
     """Sequences of mel frames (dB), with the emotion code of each frame as target.
 
-    In training, recordings with notes begin anywhere and are transposed, with the register of the transposed notes,
-    and the emotion of those without a label is estimated from the notes. None of this is done in validation. With
-    such recordings the weights are averaged over the epochs.
+    In training, recordings with notes begin at random places and are transposed, with the register of the transposed
+    notes, and the emotion of those without a label is estimated from the notes. None of this is done in validation.
+    With such recordings the weights are averaged over the epochs.
 
     Args:
-        report: what was found.
-        rows: where each recording comes from.
+        report: contents of the corpus.
+        rows: origin of each recording.
         table: features of the recordings.
         labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown and do not count.
         context: musical context of each recording, [n, 8], the same in all frames.
-        notes: features of MIDI files beside the recordings.
+        notes: features of MIDI files next to the recordings.
     """
 
     input_size = BANDS
@@ -133,12 +133,12 @@ class EmotionDataset(CorpusDataset):
         frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
         self._settled = (frame >= first_settled(heard)) & (frame < heard)
-        # Estimates differ in their last bits from processor to processor: their version stands for them.
+        # Estimates differ in their last bits between processors, so their version is hashed instead.
         versions = [f"estimates {LABEL_VERSION}"] if notes.hashes else []
         super().__init__(report, rows, [*table.hashes, *notes.hashes, *versions], labels, table.arrays["content"])
         self._estimates = notes.estimated_affect((rows.splits == TRAIN) & (rows.sources == UNLABELED))
         self._pooled = rows.sources != "dynamic"
-        # Melodies that follow the context of single epochs differ by several percent.
+        # Melodies generated with the context outputs of different epochs differ by several percent.
         self.averages_weights = bool(notes.known[self.train].any())
         self.training_frames = int(self._heard[self.train].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
@@ -151,7 +151,7 @@ class EmotionDataset(CorpusDataset):
 
     @staticmethod
     def match(content: Signs, first: Indices, second: Indices) -> list[IndexPair]:
-        """Return pairs with similar fingerprints; a recording encoded again has no equal one."""
+        """Return pairs with similar fingerprints; those of a re-encoded recording are similar but not equal."""
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
@@ -174,11 +174,11 @@ class EmotionDataset(CorpusDataset):
         return Batch(frames, targets, weights, self._pooled[indices])
 
     def _augmented(self, indices: Indices, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Return frames [n, T, 128] and context [n, 8] of examples with another level, and, where there are notes,
-        from another place and in another key.
+        """Return frames [n, T, 128] and context [n, 8] of examples with another level, and, if there are notes, from
+        another place and in another key.
 
-        A label belongs to the beginning of a recording, so that only those without one begin elsewhere. Nothing but the
-        level is drawn for recordings without notes: they are trained on as if no other had notes.
+        A label belongs to the beginning of a recording, so only recordings without a label begin elsewhere. For
+        recordings without notes only the level is drawn: their training does not depend on whether others have notes.
         """
         noted, context = np.flatnonzero(self._notes.known[indices]), self._targeted_context[indices]
         first = np.zeros(len(indices), np.intp)
@@ -186,7 +186,7 @@ class EmotionDataset(CorpusDataset):
         first[free] = rng.integers(self._read[indices[free]] - self._heard[indices[free]], endpoint=True)
         frames = self._padded(indices, first)
         gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
-        # A recording has no band below the floor, however quiet it is.
+        # Even in a quiet recording no band is below the floor.
         frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
         semitones = rng.integers(-6, 6, len(noted)) * (rng.random(len(noted)) < _TRANSPOSED_SHARE)
         for number, by in zip(noted, semitones.tolist(), strict=True):
@@ -195,8 +195,8 @@ class EmotionDataset(CorpusDataset):
         return frames, context
 
     def _padded(self, indices: Indices, first: Indices | None = None) -> Floats:
-        """Return frames of some files from the ``first`` [n] on, [n, T, 128]; short files are padded with silence that
-        the mask excludes.
+        """Return frames of some files from frame ``first`` [n] on, [n, T, 128]; short files are padded with silence,
+        which the mask excludes.
         """
         padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
         starts = np.zeros(len(indices), np.intp) if first is None else first
@@ -206,20 +206,20 @@ class EmotionDataset(CorpusDataset):
         return padded
 
     def _own_frames(self, index: int, first: int = 0) -> Floats:
-        """Return the frames of one file, memory-mapped: as many as an example has, from the ``first`` on."""
+        """Return the frames of one file, memory-mapped: as many as an example has, from frame ``first`` on."""
         start = self._starts[index] + first
         own: Floats = self._frames[start : start + self._heard[index]]
         return own
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation of the training frames, both [128]; one file is in memory at a time."""
+        """Return mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
         mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
-        # A second pass: the mean of squares less the square of the mean would lose digits.
+        # A second pass: the mean of squares minus the square of the mean would lose digits.
         squares = _sum((self._own_frames(index) - mean) ** 2 for index in self.train)
         return mean, np.sqrt(squares / self.training_frames)
 
     def context(self) -> AudioContext:
-        """Return the training split's labeled frames, for models whose own corpus has no audio."""
+        """Return the training split's labeled frames, for models whose corpus has no audio."""
         labeled = self._mask[self.train, :, 0]
         affect = self.labels[self.train][labeled]
         return AudioContext(
@@ -239,13 +239,13 @@ def is_present(root: Path) -> bool:
 
 
 def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset:
-    """Read DEAM, or any folder of audio with a table of valence and arousal; ``name`` is what the corpus is called.
+    """Read DEAM, or any folder of audio with a table of valence and arousal; ``name`` is the corpus's name.
 
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
     annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, known by their
     columns; any CSV with the columns ``filename, valence, arousal`` on the scale ``options.label_scale``, or ``ID, 4Q``
-    with quadrants. A recording with a MIDI file of the same name beside it needs no label: its notes are its musical
-    context. A damaged row costs that row. Answers of single raters, features, metadata and predictions are not
+    with quadrants. A recording with a MIDI file of the same name next to it needs no label: its musical context comes
+    from the notes. A damaged row is skipped. Answers of individual raters, features, metadata and predictions are not
     read.
 
     Raises:
@@ -291,21 +291,21 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
 
 
 def _group(root: Path, tables: Sequence[str], files: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the artist of each recording where a table names it, else its song, and a warning on damaged tables."""
+    """Return the artist of each recording if a table names it, else its song; and warnings on damaged tables."""
     artists, damaged = read_artists(root, tables)
     songs = [song_of_clip(Path(file).stem) for file in files]
     return group_by_artist(songs, [artists.get(song_key(Path(file).name)) for file in files]), damaged
 
 
 def _context(table: FeatureTable, noted: _Notes) -> Floats:
-    """Return the musical context of each recording: of its notes where it has some, else as measured in the audio."""
+    """Return the musical context of each recording: from its notes if it has any, else as measured from the audio."""
     context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
     context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
     return context
 
 
 def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str, str]:
-    """Return the MIDI file of each recording that has one of the same name beside it."""
+    """Return the MIDI file of each recording that has one of the same name next to it."""
     scores = {file.rpartition(".")[0]: file for file in everything if file.lower().endswith(tuple(midi.SUFFIXES))}
     stems = {file: file.rpartition(".")[0] for file in files}
     return {file: scores[stem] for file, stem in stems.items() if stem in scores}
@@ -314,7 +314,7 @@ def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str
 def _read_notes(
     root: Path, table: FeatureTable, notes: Mapping[str, str], extraction: FeatureExtractor, options: LoadOptions
 ) -> tuple[_Notes, LeftOut]:
-    """Return the features of the MIDI files beside recordings, and the files that are left out, by reason."""
+    """Return the features of the MIDI files next to recordings, and the files that are left out, by reason."""
     scores = [notes[file] for file in table.files if file in notes]
     own = replace(extraction, settings={"features": list(_NOTE_FEATURES)}, extract=_extract_notes)
     found = load_features(root, scores, own, options) if scores else FeatureTable([], [], {}, {}, {})
@@ -344,7 +344,7 @@ def _extract(path: Path, seconds: float) -> Features:
 
 
 def _damaged(table: FeatureTable) -> list[str]:
-    """Return a warning with the number and the first names of recordings that are read in part."""
+    """Return a warning with the number and the first names of recordings that are only partly read."""
     names = [file for file, intact in zip(table.files, table.arrays["intact"], strict=True) if not intact]
     if not names:
         return []

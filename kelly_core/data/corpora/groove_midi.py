@@ -45,7 +45,7 @@ _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\
 _DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
 _DISTINCTIVE_POSITIONS = 4
-"""A window with fewer positions off the grid could be in two recordings by chance."""
+"""Minimum number of off-grid positions in a window; two recordings may share a window with fewer by chance."""
 _OTHER_METER = "not in 4/4"
 _VERSION = 3
 
@@ -67,7 +67,7 @@ class GrooveDataset(CorpusDataset):
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self.labels[indices].T
-        # Drawn for each batch: a fixed value would be learned as if it were known.
+        # Drawn for each batch: the network would learn a fixed value as if it were known.
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis]
@@ -133,9 +133,9 @@ def _split(
 
 
 def recording_of(file: str) -> str:
-    """Return the recording of a file: in E-GMD one recording is there once for each kit, named by a number at the end.
+    """Return the recording of a file: E-GMD has each recording once per kit, with the kit's number at the name's end.
 
-    The folders above ``drummer<n>`` do not count, as Groove and E-GMD hold the same recordings.
+    The folders above ``drummer<n>`` are ignored, because Groove and E-GMD hold the same recordings.
     """
     path = file[match.start() :] if (match := _DRUMMER.search(file)) else file
     stem, dot, ending = path.rpartition(".")
@@ -159,7 +159,7 @@ def _extract(path: Path) -> Features:
     windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
     if not len(windows.values):
         raise DataError("too short: fewer than two bars", where=path)
-    # Within less than a second, notes per second would say nothing about the pace.
+    # Within less than a second, notes per second would not be a meaningful measure of the pace.
     seconds = max(1.0, float(notes.onset[-1] - notes.onset[0]))
     pace = np.array([[notes.bpm, len(notes) / seconds]])
     content = _content(windows.values * windows.mask)
@@ -173,7 +173,7 @@ def _content(played: Floats) -> Keys:
 
 
 def _reason_to_skip(name: str, row: TableRow | None) -> str:
-    """Return why a recording cannot be used, by the official table or its own name; "" if it can."""
+    """Return why a recording cannot be used, according to the official table or its own name; "" if it can."""
     named = _NAME.search(Path(name).stem)
     columns: Mapping[str, str] = row or (named.groupdict() if named else {})
     if columns.get("beat_type", "beat") != "beat":

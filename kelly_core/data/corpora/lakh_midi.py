@@ -1,7 +1,7 @@
 """Lakh MIDI: 176,581 songs as MIDI files, for MelodyTransformer.
 
 Size: 6 GB, files named by their MD5 in 16 folders. License: CC BY 4.0 for the collection; the songs belong to their
-authors. No official split: songs, or in the clean subset artists, are split by a seed; a file met twice counts once.
+authors. No official split: songs, or in the clean subset artists, are split by a seed; duplicate files count once.
 Citation: Raffel, "Learning-Based Methods for Comparing Sequences", PhD thesis, Columbia University, 2016.
 """
 
@@ -31,19 +31,19 @@ from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody
 _MIN_BEATS = 16
 _DISTINCTIVE_BEATS = 24
 _DISTINCTIVE_PITCHES = 4
-"""A sequence with fewer notes in beats, or fewer pitches, could be in two songs by chance."""
+"""Minimum notes in beats, and minimum pitches, of a sequence; two songs may share one with fewer by chance."""
 _KINDS = ("named", "monophonic", "skyline")
 """Ways to find the melody, as ``find_melody`` names them."""
 _VERSION = 4
 _MATCHED = re.compile(r"(?:^|/)(?P<track>TR[A-Z0-9]{16})/[^/]+$")
-"""The ID of a track of the Million Song Dataset has 18 characters. A genre's folder may begin with TR, too."""
+"""A Million Song Dataset track ID has 18 characters; the length matters because a genre folder may begin with TR."""
 _CLEAN = re.compile(r"(?:^|/)clean_midi/(?P<artist>[^/]+)/", re.IGNORECASE)
 _VERSION_OF_TITLE = re.compile(r"(?P<title>.+)\.\d+(?P<ending>\.midi?)", re.IGNORECASE)
 
 
 class MelodyDataset(CorpusDataset):
-    """Sequences of 64 beats: the song's emotion code, with drift, as input; the pitches that sound in each beat as
-    target.
+    """Sequences of 64 beats: the song's emotion code, with random drift, as input; the pitches that sound in each beat
+    as target.
 
     Attributes:
         files: files of each split, by path in the corpus.
@@ -110,9 +110,9 @@ def is_present(root: Path) -> bool:
 
 
 def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDataset:
-    """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is what the corpus is called.
+    """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is the corpus's name.
 
-    EMOPIA's quadrants and songs are understood, and official tables at any depth; files outside their folders stay.
+    EMOPIA's quadrants and songs and official tables at any depth are used; files outside the tables' folders are kept.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -147,7 +147,7 @@ def _extract(path: Path) -> Features:
     pitched = notes.pitched()
     shift = semitones_to_c(tonality_of(pitched))
     sequences, lengths = _sequences(melody_piano_roll(melody, shift), path)
-    # One bit a pitch: a beat takes 16 bytes on disk instead of 128.
+    # One bit per pitch: a beat takes 16 bytes on disk instead of 128.
     steps = np.packbits(sequences, axis=2)
     measures = note_measures(notes, melody.notes, shift)
     return {
@@ -167,7 +167,7 @@ def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_],
         raise DataError(f"melody shorter than {_MIN_BEATS} beats", where=path)
     steps = steps[sounding[0] : sounding[-1] + 1]
     full, rest = divmod(len(steps), SEQUENCE_BEATS)
-    # A rest of at least 16 beats is a sequence of its own, padded with silence that ``length`` excludes.
+    # A remainder of at least 16 beats is a separate sequence, padded with silence that ``length`` excludes.
     count = full + (rest >= _MIN_BEATS)
     padded = np.zeros((count * SEQUENCE_BEATS, PITCHES), bool)
     kept = steps[: len(padded)]

@@ -21,9 +21,9 @@ from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import write_error
 
 OWN_PREFIX = ".kelly-"
-"""Beginning of the names of files that this program adds to an unpacked folder; no member may take one."""
+"""Beginning of the names of files that this program adds to an unpacked folder; no member may have such a name."""
 MEMBER_LIST = f"{OWN_PREFIX}members"
-"""File in an unpacked folder: a line ``size<TAB>path`` for each member, with backslash escapes."""
+"""File in an unpacked folder: one line ``size<TAB>path`` per member, with backslash escapes."""
 
 ARCHIVE_ENDINGS = (".tar.gz", ".tar.bz2", ".tar.xz", ".tgz", ".tar", ".zip")
 
@@ -35,7 +35,7 @@ _RESOURCE_FORK = "._"
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError)
 
 ByteProgress = Callable[[int, int], None]
-"""Called with bytes of the archive that are read and bytes in all."""
+"""Called with the number of bytes read from the archive and its total bytes."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ def is_archive(path: Path) -> bool:
 def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda _done, _total: None) -> Unpacked:
     """Unpack an archive into an empty folder and write ``MEMBER_LIST`` beside the members.
 
-    Permissions, owners and times are not taken over. Resource forks of macOS and ``.DS_Store`` are left out, as are
+    Permissions, owners and times are not preserved. Resource forks of macOS and ``.DS_Store`` are left out, as are
     links to other members.
 
     Args:
         path: the archive, ZIP or TAR with any compression.
         folder: an existing, empty folder.
-        limit: most bytes that the members may have together.
+        limit: maximum total bytes of the members.
         progress: called after each member.
 
     Raises:
@@ -141,13 +141,13 @@ def _members(path: Path) -> Iterator[_Member]:
 def _zip_members(path: Path) -> Iterator[_Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            # The upper half is the mode of Unix; 0 where another system packed the archive.
+            # The upper half is the Unix file mode; 0 if another system packed the archive.
             mode = info.external_attr >> 16
             kind = stat.S_IFMT(mode)
             if info.is_dir():
                 _safe_parts(info.filename, path)
             elif kind == stat.S_IFLNK:
-                # A target that is too long for a path is refused as one outside of the archive.
+                # A target that is too long for a path is rejected like one outside the archive.
                 target = archive.read(info) if info.file_size < 4096 else b"/"
                 yield _Member(info.filename, 0, None, os.fsdecode(target), info.header_offset)
             elif kind not in (0, stat.S_IFREG):
@@ -157,15 +157,15 @@ def _zip_members(path: Path) -> Iterator[_Member]:
 
 
 def _tar_members(path: Path) -> Iterator[_Member]:
-    # As a stream: a compressed archive cannot be read backward without starting over.
+    # As a stream: seeking backward in a compressed archive would start again from its beginning.
     with path.open("rb") as file, closing(tarfile.open(fileobj=file, mode="r|*", errorlevel=2)) as archive:
         while (info := archive.next()) is not None:
-            # tarfile remembers every member it has passed: 1 kB each, for 178,561 files of Lakh.
+            # tarfile keeps every member in memory: 1 kB each, for 178,561 files of Lakh.
             archive.members.clear()  # type: ignore[attr-defined]
             if info.isdir():
                 _safe_parts(info.name, path)
             elif info.issym() or info.islnk():
-                # A hard link names its target from the root, a symbolic one from its own folder.
+                # The target of a hard link is relative to the root, that of a symbolic link to its own folder.
                 target = info.linkname if info.issym() else _from_folder(info)
                 yield _Member(info.name, 0, None, target, file.tell())
             elif not info.isfile():
@@ -187,7 +187,7 @@ def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _safe_parts(name: str, path: Path) -> tuple[str, ...]:
-    """Return the folders and the file of a member's name; a backslash separates, too, as Windows writes it."""
+    """Return the folders and the file of a member's name; a backslash also separates, as on Windows."""
     plain = name.replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".")]
     has_drive = bool(parts) and len(parts[0]) > 1 and parts[0][1] == ":"
@@ -225,10 +225,10 @@ def _too_large(path: Path, limit: int) -> DataError:
 
 
 def _copy(content: IO[bytes], target: Path, limit: int, path: Path) -> int:
-    """Write a member's content and return its size; of two members of one path the later one is kept."""
+    """Write a member's content and return its size; of two members with the same path the later one is kept."""
     target.parent.mkdir(parents=True, exist_ok=True)
     written = 0
-    # The size that a member declares may be wrong, so the limit holds for what is read.
+    # The declared size of a member may be wrong, so the limit applies to the bytes that are read.
     with content as source, target.open("wb") as file:
         while chunk := source.read(_CHUNK):
             written += len(chunk)
@@ -239,7 +239,7 @@ def _copy(content: IO[bytes], target: Path, limit: int, path: Path) -> int:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that an interrupted unpacking left; nothing if it is not there.
+    """Remove a folder that an interrupted unpacking left; do nothing if it does not exist.
 
     Raises:
         DataError: it cannot be removed.

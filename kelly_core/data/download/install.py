@@ -1,4 +1,4 @@
-"""Installation of a source: download, sum, unpacking beside, and one renaming into the corpus folder."""
+"""Installation of a source: download, checksum, unpacking to a temporary folder, and one renaming into the corpus."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from kelly_core.io.atomic import open_regular, write_error
 from kelly_core.io.locks import FileLock
 
 DOWNLOADS = ".downloads"
-"""Folder in the datasets folder for parts, kept archives, locks and unfinished unpackings."""
+"""Folder in the datasets folder for partial downloads, kept archives, locks and unfinished unpackings."""
 RECEIPT = f"{OWN_PREFIX}archive.json"
-"""File in an unpacked folder: what it was unpacked from. It is there only if the folder is complete."""
+"""File in an unpacked folder that records its archive. It exists only if the folder is complete."""
 
 _MAX_RATIO = 50
-"""Unpacked bytes per byte of an archive; the corpora here have at most 12."""
+"""Maximum unpacked bytes per byte of an archive; the corpora here have at most 12."""
 _UNPACKED_ALLOWANCE = 64 * 2**20
 _BLOCK = 4096
 _SIZE_SLACK = 64 * 2**20
@@ -52,7 +52,7 @@ class InstallListener(Protocol):
     """Receives the progress of one archive."""
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
-        """Bytes done and bytes in all, 0 if not known."""
+        """Receive the number of bytes done and the total, 0 if not known."""
 
     def note(self, text: str) -> None:
         """Show a message to the user."""
@@ -66,14 +66,14 @@ class Receipt:
         archive: name of the file.
         bytes: its size.
         sum: its checksum, ``sha256:<hex>`` or ``md5:<hex>``.
-        files: number of files that it gave.
-        unpacked_bytes: their sizes together.
-        folder: where they are.
+        files: number of unpacked files.
+        unpacked_bytes: their total size.
+        folder: folder that contains them.
         url: where the archive came from.
-        status: "installed" now, or "present" before.
-        received: bytes that came over the net now.
+        status: "installed" by this call, or "present" before it.
+        received: bytes downloaded by this call.
         kept: path of the archive if it was kept, else "".
-        top: the folder's name in the archive, which its member list repeats; "" if the folder is not of the archive.
+        top: the folder's name in the archive, which its member list contains; "" if the archive has no such folder.
     """
 
     archive: str
@@ -114,18 +114,19 @@ def install(
     mirrors: Sequence[str] = (),
     keep_archives: bool = False,
 ) -> list[Receipt]:
-    """Install every archive of a source that is not there yet.
+    """Install every archive of a source that is not installed yet.
 
     Args:
-        source: with archives.
+        source: a source with archives.
         corpus_folder: receives one folder per archive, each complete from the moment it appears.
-        datasets_dir: archives that the user put here are used instead of a download; parts are kept in ``DOWNLOADS``.
+        datasets_dir: archives that the user put here are used instead of a download; its folder ``DOWNLOADS`` holds
+            partial files.
         listener: receives progress and notes.
-        mirrors: addresses of folders with the archives by name, instead of the published addresses.
+        mirrors: URLs of folders that contain the archives by name, used instead of the published URLs.
         keep_archives: keep each archive after it was unpacked.
 
     Raises:
-        DataError: no address has an archive, its sum is wrong, it must not be unpacked, or space is missing.
+        DataError: no URL has an archive, its checksum is wrong, it is not safe to unpack, or there is not enough space.
     """
     downloads = datasets_dir / DOWNLOADS
     _make_folder(downloads)
@@ -146,7 +147,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
-    """Hold the lock of a source; a second process waits, and then finds everything there."""
+    """Hold the lock of a source; a second process waits, and then finds the source installed."""
     lock = FileLock.acquire(path, 0.0, error=DataError)
     if lock is None:
         listener.note("another process gets it; waiting for its end")
@@ -159,16 +160,16 @@ def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
 
 
 def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
-    """Check that the archives and what they unpack to have room.
+    """Check that there is enough space for the archives and their unpacked files.
 
     Raises:
-        DataError: they have not; nothing was downloaded.
+        DataError: there is not; nothing was downloaded.
     """
     needed = 0
     for archive in archives:
         kept = downloads / archive.file
         there = max((path.stat().st_size for path in (kept, part_of(kept)) if path.is_file()), default=0)
-        # A file leaves half a block unused on average.
+        # On average, half of a file's last block is unused.
         needed += max(0, archive.bytes - there) + archive.unpacked + archive.files * _BLOCK // 2
     free = shutil.disk_usage(downloads).free
     if needed > free:
@@ -204,7 +205,7 @@ def _install_archive(
 def _existing_archives(
     archive: Archive, corpus_folder: Path, datasets_dir: Path, listener: InstallListener
 ) -> Iterator[Path]:
-    """Yield archives on disk with the right checksum: kept ones, and those that the user downloaded."""
+    """Yield archives on disk with the right checksum: kept ones and those that the user downloaded."""
     for folder in (datasets_dir / DOWNLOADS, datasets_dir, corpus_folder):
         path = folder / archive.file
         if not path.is_file() or not archive.checksum:
@@ -217,7 +218,7 @@ def _existing_archives(
 
 
 def _fetch(archive: Archive, target: Path, listener: InstallListener, mirrors: Sequence[str]) -> Downloaded:
-    """Download an archive from the first address that gives the right one."""
+    """Download an archive from the first URL that delivers the right file."""
     refused: list[str] = []
     for url in [f"{mirror.rstrip('/')}/{archive.file}" for mirror in mirrors] or archive.urls:
         try:
@@ -239,8 +240,8 @@ def _fetch_from(
 ) -> tuple[Downloaded, str]:
     """Download an archive and return why it is not the right one, "" if it is.
 
-    A file joined from two attempts is downloaded again as a whole if its checksum is wrong. One that is shorter than
-    recorded, from a server that does not say how long it is, is continued: its connection may have broken.
+    A file joined from two attempts is downloaded again completely if its checksum is wrong. If a file is shorter than
+    recorded and the server did not send its length, the download is continued: the connection may have broken.
     """
     size = 0
     while True:
@@ -266,7 +267,7 @@ def _fetch_from(
 def _problem(
     archive: Archive, got: Downloaded, target: Path, listener: InstallListener, *, from_publisher: bool
 ) -> str:
-    """Why a download is not the archive, "" if it is."""
+    """Return why a download is not the archive, "" if it is."""
     part, web_page = part_of(target), _web_page(got)
     size = part.stat().st_size
     if not archive.checksum:
@@ -317,9 +318,9 @@ def checksum_of(path: Path, like: str, listener: InstallListener | None = None, 
 def _put_in_place(
     archive: Archive, path: Path, corpus_folder: Path, downloads: Path, listener: InstallListener, fetched: Downloaded
 ) -> Receipt:
-    """Unpack beside, add the receipt, and rename the folder into the corpus folder in one step."""
+    """Unpack to a temporary folder, add the receipt, and rename the folder into the corpus folder in one step."""
     beside = downloads / f"{archive.file}.unpacked"
-    # An unpacking that was killed may have left one.
+    # An unpacking that was killed may have left this folder.
     remove_tree(beside)
     try:
         _make_folder(beside)
@@ -364,7 +365,7 @@ def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: 
 def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListener) -> Unpacked:
     size = path.stat().st_size
     if is_archive(path):
-        # Protects the disk from an archive that unpacks to far more than this one should.
+        # Prevents an archive from filling the disk by unpacking to far more than expected.
         limit = min(size * _MAX_RATIO, 4 * archive.unpacked) + _UNPACKED_ALLOWANCE
         return unpack(path, beside, limit, lambda done, total: listener.progress(archive.file, "unpack", done, total))
     try:

@@ -1,7 +1,7 @@
-"""Inventory of the datasets folder: files that a source should have and lacks, and what no corpus reads.
+"""Inventory of the datasets folder: missing files of each source, and files and folders that no corpus reads.
 
-Expected are the files of a source's member lists, of its own table, or their published count. Not read are folders of
-another name, loose files, and packed archives.
+A source's member lists, its own table, or the published number of files define which files are expected. Not read are
+folders of another name, loose files, and packed archives.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MARKS = (
     ("lmd_", "lakh_midi"),
     ("clean_midi", "lakh_midi"),
 )
-"""Beginnings of names in published archives, in lower case, and their corpus; a slash ends the name of a folder."""
+"""Beginnings of names in published archives, in lower case, and their corpus; a final slash marks a folder's name."""
 _BY_KIND = {".mid": "lakh_midi", ".midi": "maestro", ".lab": "chords", ".mp3": "deam", ".wav": "emotion_audio"}
 _KNOWN_ENDINGS = frozenset((*_BY_KIND, ".csv", ".json", ".flac", ".ogg", ".m4a"))
 
@@ -60,8 +60,8 @@ class Inventory:
         folder: its folder, whether it exists or not.
         basis: source of the expected list of files.
         expected, found: number of files.
-        missing: files that are not there, by path or ID; empty if only their number is known.
-        other_size: files whose size is another one, as "path: expected, got".
+        missing: missing files, by path or ID; empty if only their number is known.
+        other_size: files with an unexpected size, as "path: expected, got".
     """
 
     source: str
@@ -79,10 +79,10 @@ class Inventory:
 
 
 def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
-    """Compare the files of a source with those it should have.
+    """Compare the files of a source with the expected ones.
 
-    Archives that ``datasets get`` unpacked have lists of their members with sizes. Otherwise the source's own table
-    names its files, and without one their published number counts.
+    For archives that ``datasets get`` unpacked, these are in lists of members with sizes. Otherwise the source's own
+    table names the files; without a table, only their number is compared with the published one.
 
     Raises:
         DataError: a folder or a table cannot be read.
@@ -104,7 +104,7 @@ def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
 
 
 def is_complete(source: Source, corpus_folder: Path) -> bool:
-    """Return True if all of a source is there, however it came.
+    """Return True if a source is complete, however it was obtained.
 
     Raises:
         DataError: a folder or a table cannot be read.
@@ -114,7 +114,7 @@ def is_complete(source: Source, corpus_folder: Path) -> bool:
 
 
 def _odd_sizes(source: Source, corpus_folder: Path, files: list[str]) -> list[str]:
-    """Return files that are downloaded as they are and have another size than the published one."""
+    """Return files that are downloaded without unpacking and differ in size from the published one."""
     sizes = {
         archive.file: archive.bytes
         for archive in source.archives
@@ -150,7 +150,7 @@ def _by_members(source: Source, corpus_folder: Path, receipts: Sequence[Receipt]
 
 
 def _by_tables(source: Source, corpus_folder: Path, files: list[str], tables: list[str]) -> Inventory:
-    """Compare files with the IDs of the tables; a table with paths counts from its own folder."""
+    """Compare files with the IDs in the tables; paths in a table are relative to its own folder."""
     stems = {song_key(name.rpartition("/")[2].rpartition(".")[0]) for name in files}
     paths = set(files)
     expected: dict[str, bool] = {}
@@ -181,9 +181,9 @@ class Unclaimed:
     """A file or folder that no corpus reads.
 
     Attributes:
-        path: where it is.
-        corpus: the corpus that it may be, "" if there is no guess.
-        text: one sentence with what to do, safe to show.
+        path: its path.
+        corpus: the corpus that it may belong to, "" if there is no guess.
+        text: one sentence that says what to do, safe to show.
     """
 
     path: str
@@ -192,8 +192,8 @@ class Unclaimed:
 
 
 def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
-    """Return packed archives in the datasets folder and its corpora, folders of files under no corpus's name, and files
-    beside the folders of the corpora.
+    """Return packed archives in the datasets folder and its corpora, folders of files that do not have the name of a
+    corpus, and files next to the folders of the corpora.
     """
     folders = {name: datasets.folder(name) for name in CORPORA}
     claimed = {folder.absolute() for folder in folders.values()}
@@ -234,14 +234,14 @@ def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
 
 
 def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaimed]:
-    """Files of corpora that are in the datasets folder itself, together for each corpus that they may belong to."""
+    """Yield files that are in the datasets folder itself, grouped by the corpus that they may belong to."""
     by_guess: dict[str, list[str]] = {}
     for entry in _entries(datasets.dir):
         ending = Path(entry.name).suffix.lower()
         path = datasets.dir / entry.name
         if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and is_file(entry) and path.absolute() not in claimed:
             marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
-            # Only the corpus of chords may be a JSON file alone.
+            # Only the corpus of chords may consist of a single JSON file.
             guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")
             by_guess.setdefault(guess, []).append(entry.name)
     for guess, names in by_guess.items():
@@ -285,7 +285,7 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def _guess_corpus(name: str, marks: Counter[str], ending: str) -> str:
-    """Return the corpus that names inside a folder indicate, else by similarity of the folder's name, else by kind."""
+    """Guess the corpus of a folder by the names in it, else by similarity of its own name, else by the file type."""
     if marks:
         return marks.most_common(1)[0][0]
     spelled = name.lower().replace("-", "_").replace(" ", "_")

@@ -1,4 +1,4 @@
-"""Registry of the sources of corpora: archives with addresses, sizes, checksums and licenses, and manual steps."""
+"""Registry of the sources of corpora: archives with URLs, sizes, checksums and licenses, and manual steps."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Archive:
 
     Attributes:
         file: its name, also below a mirror.
-        urls: its published addresses, tried in turn.
+        urls: its published URLs, tried in this order.
         checksum: ``sha256:<hex>`` or ``md5:<hex>``; "" if none was published.
-        bytes: its recorded size, 0 if not known. With a checksum the size only serves estimates.
-        unpacked: estimated bytes of its files.
+        bytes: its recorded size, 0 if not known. If there is a checksum, the size is used only for estimates.
+        unpacked: estimated total bytes of its unpacked files.
         files: estimated number of its files.
-        rebuilt: the publisher packs it on demand, so that its bytes may differ from the recorded sum.
-        folder: name of its folder if it is not an archive, or one without a single top folder; "" takes the file's.
+        rebuilt: True if the publisher packs it on demand, so that its checksum may differ from the recorded one.
+        folder: name of its folder if it is not an archive, or has no single top folder; "" uses the file's name.
     """
 
     file: str
@@ -45,17 +45,17 @@ class Source:
     """A source of ``datasets get``.
 
     Attributes:
-        name: as it is typed.
+        name: name on the command line.
         corpus: key of ``corpora.CORPORA``, whose folder receives the files.
         title: description.
-        license: in short.
-        archives: files to download; none if the user must get them.
+        license: short name of the license.
+        archives: files to download; empty if the user must get them.
         steps: what the user must do if there are no archives.
-        kinds: endings of the files by which completeness is counted, with the dot.
+        kinds: endings, with the dot, of the files that are counted to check completeness.
         count: number of these files in the complete source, 0 if not known.
         within: name of the folder that holds them, "" for the whole corpus folder.
         tables: names of the source's own tables of files, as patterns; the first column with an ID names the files.
-        by_default: ``--all`` includes it.
+        by_default: True if ``--all`` includes it.
     """
 
     name: str
@@ -353,10 +353,10 @@ _ALIASES = {
 
 
 def select_sources(names: Iterable[str], sources: Mapping[str, Source]) -> list[Source]:
-    """Return the sources of that name, each once. Case does not matter, and ``lakh_midi:full`` is ``lakh_midi_full``.
+    """Return the sources with these names, each once. Case does not matter; ``lakh_midi:full`` is ``lakh_midi_full``.
 
     Raises:
-        ConfigError: a name is not known.
+        ConfigError: a name is unknown.
     """
     found: dict[str, Source] = {}
     for name in names:
@@ -375,5 +375,5 @@ def sources_of(corpus: str, sources: Mapping[str, Source]) -> list[Source]:
 
 
 def default_sources(sources: Mapping[str, Source]) -> list[Source]:
-    """Return what ``--all`` means: every source but the larger and smaller variants of one corpus."""
+    """Return the sources of ``--all``: all except the larger and smaller variants of one corpus."""
     return [source for source in sources.values() if source.by_default]

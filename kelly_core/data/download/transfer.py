@@ -1,6 +1,6 @@
-"""Download of one file over HTTP, resumed after a break.
+"""Download of one file over HTTP, resumed after an interruption.
 
-pooch is not used: it has no range requests, so that a break at 1.7 GB would begin at zero (docs/adr/0008).
+pooch is not used: it has no range requests, so a download interrupted at 1.7 GB would start at zero (docs/adr/0008).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from kelly_core.io.atomic import atomic_write, open_regular, write_error
 
 CHUNK = 2**18
 ByteProgress = Callable[[int, int], None]
-"""Called with bytes received and bytes in all, 0 if not known."""
+"""Called with the number of bytes received and the total, 0 if not known."""
 
 _CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
 _TRIES = 4
-"""Attempts in a row without a single new byte before the next address is tried."""
+"""Consecutive attempts without any new byte before the next URL is tried."""
 _BASE_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _NETWORK_ERRORS = (HTTPError, ConnectionError, TimeoutError)
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -39,7 +39,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class _RetryError(Exception):
-    """The same address may work if it is tried again."""
+    """An error after which the same URL may work if it is tried again."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -47,7 +47,7 @@ class _RetryError(Exception):
 
 
 class UnavailableError(DataError):
-    """An address from which the file cannot be downloaded."""
+    """A URL from which the file cannot be downloaded."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Downloaded:
     """Result of a download.
 
     Attributes:
-        url: the address that the last bytes came from.
-        received: bytes that came over the net now.
+        url: the URL that the last bytes came from.
+        received: bytes downloaded by this call.
         resumed: bytes of an earlier attempt that were kept.
-        content_type: as the server named it.
-        is_sized: the server said how long the file is; otherwise a broken connection looks like its end.
+        content_type: content type that the server sent.
+        is_sized: True if the server sent the file's length; otherwise a broken connection looks like its end.
     """
 
     url: str
@@ -88,16 +88,16 @@ def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: B
     """Download a file to ``part_of(target)``, continuing a partial download.
 
     Args:
-        url: its address; redirections are followed.
-        target: the complete file's path; the caller checks the part and renames it.
+        url: its URL; redirections are followed.
+        target: the complete file's path; the caller checks the partial file and renames it.
         limit: bytes beyond which the file cannot be the right one; 0 sets no limit.
-        trust_any: a partial file may be continued from another address or without a validator, because the caller
-            compares a checksum. Otherwise only an unchanged file at the same address is continued.
+        trust_any: True if a partial file may be continued from another URL or without a validator, because the caller
+            compares a checksum. Otherwise only an unchanged file at the same URL is continued.
         progress: called after each piece.
 
     Raises:
-        UnavailableError: the address does not give the whole file. The partial file is kept for the next attempt.
-        DataError: the part cannot be written.
+        UnavailableError: the URL does not deliver the whole file. The partial file is kept for the next attempt.
+        DataError: the partial file cannot be written.
     """
     kept = _size(part_of(target))
     transfer = _Transfer(target, limit, trust_any, progress)
@@ -107,7 +107,7 @@ def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: B
         try:
             content_type = transfer.attempt(url)
         except _RetryError as reason:
-            # An attempt that received new bytes restarts the count: a slow download must not be given up.
+            # An attempt that received new bytes restarts the count: a slow download must not fail.
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
@@ -118,11 +118,11 @@ def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: B
 
 
 class _Transfer:
-    """Attempts to complete one part.
+    """Attempts to complete one partial file.
 
     Attributes:
-        received: bytes that came over the net.
-        restarted: the bytes of an earlier attempt were thrown away.
+        received: bytes downloaded so far.
+        restarted: True if the bytes of an earlier attempt were discarded.
         is_sized: as in ``Downloaded``.
     """
 
@@ -130,7 +130,7 @@ class _Transfer:
         self._target, self._limit, self._trust_any, self._progress = target, limit, trust_any, progress
         self._part = part_of(target)
         self._session = requests.Session()
-        # Transparent compression would make ranges and sizes those of another byte sequence.
+        # With transparent compression, ranges and sizes would be those of the compressed bytes.
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kelly-core/{__version__}"})
         self.received = 0
         self.restarted = False
@@ -140,8 +140,9 @@ class _Transfer:
         """Request the missing bytes and write them; return the content type once the file is whole.
 
         Raises:
-            _RetryError, UnavailableError: the connection broke or the server is busy; the file is not at this address.
-            DataError: the part cannot be written.
+            _RetryError: the connection broke or the server is busy.
+            UnavailableError: the file is not at this URL.
+            DataError: the partial file cannot be written.
         """
         start = _size(self._part)
         headers = self._range_headers(url, start)
@@ -153,11 +154,11 @@ class _Transfer:
         except (requests.ConnectionError, requests.Timeout) as fault:
             raise _RetryError(_describe_network_error(fault)) from fault
         except (requests.RequestException, HTTPError, ValueError) as fault:
-            # A redirection to a malformed address raises ValueError.
+            # A redirection to a malformed URL raises ValueError.
             raise UnavailableError(_describe_network_error(fault), where=url) from fault
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
-        """Return headers that ask for the rest of the file; none asks for all of it."""
+        """Return headers that request the rest of the file; an empty dict requests all of it."""
         if not start:
             return {}
         state = _read_state(self._target)
@@ -177,7 +178,7 @@ class _Transfer:
         if status == 206:
             total = _total_of_range(response, start)
         else:
-            # Bytes that are there are of another file by now, or the server knows no ranges.
+            # The existing bytes belong to an older version of the file, or the server does not support ranges.
             self.restarted = self.restarted or start > 0 or _size(self._part) > 0
             start, total = 0, _content_length(response)
         self.is_sized = total > 0
@@ -192,7 +193,7 @@ class _Transfer:
         return str(response.headers.get("Content-Type", ""))
 
     def _beyond_the_end(self, response: requests.Response, start: int) -> str:
-        """Nothing is missing if the part is as long as the file; otherwise it is part of another file."""
+        """Accept a partial file that is as long as the file; a longer one belongs to another file."""
         match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         if match and int(match[1]) == start:
             return str(response.headers.get("Content-Type", ""))
@@ -204,14 +205,14 @@ class _Transfer:
         done = start
         try:
             if not start:
-                # A link or a FIFO in its place is replaced and not written to.
+                # A link or a FIFO at this path is replaced, not written to.
                 self._part.unlink(missing_ok=True)
             with self._part.open("r+b" if start else "xb") as file:
                 file.truncate(start)
                 file.seek(start)
                 for chunk in _chunks(response):
                     file.write(chunk)
-                    # Flushed, so that a killed process keeps what it has received.
+                    # Flushed, so that the received bytes are kept if the process is killed.
                     file.flush()
                     done += len(chunk)
                     self.received += len(chunk)
@@ -271,7 +272,7 @@ def _describe_network_error(fault: Exception) -> str:
 
 
 def _size(path: Path) -> int:
-    """Return the size of a regular file; 0 for anything else, links too."""
+    """Return the size of a regular file; 0 for anything else, including links."""
     with suppress(FileNotFoundError):
         status = path.lstat()
         return status.st_size if stat.S_ISREG(status.st_mode) else 0
@@ -283,7 +284,7 @@ def _read_state(target: Path) -> dict[str, Any]:
         with open_regular(_state_file(target)) as file:
             state = json.loads(file.read())
     except (OSError, ValueError):
-        # Without its state a part is continued without If-Range, or not at all.
+        # Without its state, a partial file is continued without If-Range, or not at all.
         return {}
     return state if isinstance(state, dict) else {}
 

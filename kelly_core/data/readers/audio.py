@@ -1,4 +1,4 @@
-"""Audio files as mono samples at their own sample rate; the content decides how a file is decoded, not its name."""
+"""Audio files as mono samples at their own sample rate; the decoder is chosen by a file's content, not its name."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _MPG123 = re.compile(rb"\[[^\]\n]*libmpg123/[^\n]*\n?")
 def without_mpg123_messages() -> Iterator[None]:
     """Remove libmpg123's messages from the standard error stream, and write them to the log at level DEBUG.
 
-    libsndfile does not let a caller set libmpg123's option to be quiet. Output of other threads meanwhile appears at
-    the end, unchanged.
+    libsndfile does not let a caller set libmpg123's option to be quiet. Simultaneous output of other threads appears
+    at the end, unchanged.
     """
     # The standard error stream belongs to the whole process, so one thread at a time redirects it.
     with _lock:
@@ -72,31 +72,31 @@ def _pass_on(printed: bytes) -> None:
 
 SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".m4a"})
 MAX_SAMPLE = 2.0**31
-"""Largest magnitude of a sample: full scale of 32-bit integers, which some float files keep."""
+"""Maximum magnitude of a sample: full scale of 32-bit integers, which some float files use as their scale."""
 
 
 _SAMPLE_RATES = (8_000, 192_000)
 _MAX_CHANNELS = 64
 _BLOCK_FRAMES = 2**16
 _SIGNATURE_BYTES = 64 * 1024
-"""Read to recognize a file: an ID3v2 tag with a small picture and the header after it fit in."""
+"""Bytes read to recognize a file: enough for an ID3v2 tag with a small picture and the header after it."""
 _MAX_MPEG_BYTES = 256 * 2**20
-"""A longer MP3 file is not read into memory to check its structure."""
+"""Maximum size of an MP3 file that is read into memory to check its structure."""
 _DECODER_DELAY = 3 * 1152
-"""Maximum samples that decoders of layer III leave out at the beginning and end as encoder delay and padding."""
+"""Maximum samples that layer III decoders remove at the beginning and end as encoder delay and padding."""
 _LOUD = 8.0
-"""A float file whose samples exceed this, 18 dB over full scale, is taken to hold them in an integer's scale."""
+"""A float file with samples above this, 18 dB over full scale, is assumed to use the scale of integers."""
 
 _CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
-"""FFmpeg's name of a format by its first bytes, where libsndfile needs a length that not every file has."""
+"""FFmpeg's format name by first bytes, for formats where libsndfile needs a length that not every file has."""
 
 _MISSING_SECONDS = 0.1
-"""A file is cut off if it holds less than its header says by more than this; encoders pad by up to two frames."""
+"""A file is cut off if it is shorter than its header claims by more than this; encoders pad up to two frames."""
 _CHUNK = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""Report of libsndfile on a chunk of samples that claims more bytes than the file holds."""
+"""Message of libsndfile for a chunk of samples that claims more bytes than the file holds."""
 _HOLE = "libogg reports a hole"
 _STREAMED_BYTES = 0x7FFFF000
-"""Sizes from this one on are placeholders of programs that write WAV to a pipe."""
+"""Sizes from this value up are placeholders of programs that write WAV to a pipe."""
 
 
 class DecodedAudio(NamedTuple):
@@ -114,7 +114,7 @@ class DecodedAudio(NamedTuple):
 
 
 _TIMED = ("flac", "mp4", "ogg")
-"""Formats of FFmpeg whose files tell how long they are."""
+"""Formats of FFmpeg whose files contain their length."""
 
 Decoder = Callable[[BinaryIO, Path, float], DecodedAudio]
 
@@ -139,7 +139,7 @@ def decode_audio(path: Path, seconds: float) -> DecodedAudio:
     """Decode the first ``seconds`` of a file. Damaged parts are left out, in every format.
 
     Raises:
-        DataError: the file cannot be read, nothing of it can be decoded, it holds samples that are not finite, or no
+        DataError: the file cannot be read, no part of it can be decoded, it holds samples that are not finite, or no
             decoder for it is installed.
     """
     try:
@@ -159,7 +159,7 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
     """Choose the decoder by the file's first bytes.
 
     Raises:
-        DataError: they belong to no supported format.
+        DataError: they do not belong to a supported format.
     """
     head = file.read(_SIGNATURE_BYTES)
     file.seek(0)
@@ -177,7 +177,7 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
         return partial(_decode_ffmpeg, container_format="mp4")
     if _is_adts(head[skip_tags(head) :]):
         return partial(_decode_ffmpeg, container_format="aac")
-    # The frames of a file with a large tag begin beyond what was read.
+    # The frames of a file with a large tag begin beyond the bytes that were read.
     if skip_tags(head) >= len(head) - 4 or frame_header(head, skip_tags(head)) or has_frames(head):
         return _decode_mpeg
     known = "WAV, FLAC, Ogg, MP3 or M4A"
@@ -190,7 +190,7 @@ def _is_adts(head: bytes) -> bool:
 
 
 def _check_level(samples: Floats, path: Path) -> None:
-    """Refuse samples whose power is beyond single precision, and warn of those far beyond full scale."""
+    """Reject samples whose power is beyond single precision, and warn about samples far beyond full scale."""
     peak = float(np.abs(samples).max())
     if peak > MAX_SAMPLE:
         raise DataError("audio holds samples far beyond full scale", where=path, hint="Normalize it to -1..1")
@@ -203,7 +203,7 @@ def _check_level(samples: Floats, path: Path) -> None:
 
 
 def _check_format(sample_rate: int, channels: int, path: Path) -> None:
-    """Check the values of a header before memory is allocated by them.
+    """Check the values of a header before memory is allocated according to them.
 
     Raises:
         DataError: sample rate or number of channels is out of range.
@@ -216,9 +216,9 @@ def _check_format(sample_rate: int, channels: int, path: Path) -> None:
 
 
 class _SafeSeeks:
-    """A file for libsndfile, whose seeks never raise.
+    """A file for libsndfile whose ``seek`` never raises.
 
-    A damaged header leads to positions before the beginning of the file. libsndfile then refuses the file, but an
+    A damaged header leads to positions before the beginning of the file. libsndfile then rejects the file, but an
     exception in its callback would print a traceback.
     """
 
@@ -227,7 +227,7 @@ class _SafeSeeks:
         self.read, self.tell = file.read, file.tell
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position; stay where it does not exist."""
+        """Move to a position; stay at the current one if it does not exist."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):
@@ -243,7 +243,7 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
             _check_format(sound.samplerate, sound.channels, path)
             wanted = round(seconds * sound.samplerate)
             samples, intact = _joined(_blocks(sound, wanted), wanted)
-            # libsndfile shortens the length of a cut file to what is there; its report has both.
+            # libsndfile reduces the length of a cut-off file to the existing samples; its report has both lengths.
             claimed = sound.frames / _held_share(sound.extra_info)
             whole = _is_whole(samples, sound.samplerate, seconds, claimed) and _HOLE not in sound.extra_info
             return DecodedAudio(samples, sound.samplerate, intact and whole)
@@ -252,20 +252,20 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
 
 
 def _held_share(report: str) -> float:
-    """Return the part that a file holds of the bytes that its chunk of samples claims, from libsndfile's report."""
+    """Return the share of the bytes claimed by its chunk of samples that a file holds, from libsndfile's report."""
     match = _CHUNK.search(report)
     claimed, held = (int(match[1]), int(match[2])) if match else (1, 1)
     return held / claimed if 0 < held < claimed < _STREAMED_BYTES else 1.0
 
 
 def _is_whole(samples: Floats, sample_rate: int, seconds: float, claimed: float) -> bool:
-    """Return True if the samples are all that were wanted, or about as many as the header claims."""
+    """Return True if the samples cover the wanted seconds, or are about as many as the header claims."""
     return len(samples) >= min(seconds * sample_rate, claimed) - _MISSING_SECONDS * sample_rate
 
 
 def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
     """Decode with libsndfile, else with FFmpeg: encoders that write to a pipe leave the length of FLAC at 0, and
-    libsndfile stops at the first damage.
+    libsndfile stops at the first damaged part.
     """
     try:
         first = _decode_pcm(file, path, seconds)
@@ -291,7 +291,7 @@ def _has_end(file: BinaryIO, recording: DecodedAudio, seconds: float, container_
 
 
 def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
-    """Yield mono blocks of at most ``wanted`` samples in all, until the file ends or cannot be decoded: then None."""
+    """Yield mono blocks of at most ``wanted`` samples in total until the file ends; a last None if decoding fails."""
     from soundfile import LibsndfileError
 
     while wanted > 0:
@@ -310,7 +310,7 @@ def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
 def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]:
     """Return at most ``wanted`` samples, and False if a block before or between them is None: not decodable.
 
-    Blocks behind the last sample that cannot be decoded are not damage: tags are there, and the length shows the rest.
+    Undecodable blocks after the last sample are not damage: tags may follow, and the length shows missing samples.
     """
     parts = [np.zeros(0, np.float32)]
     count, broken, intact = 0, False, True
@@ -327,17 +327,17 @@ def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]
 
 
 def _mean(block: NDArray[Any], axis: int) -> Floats:
-    """Return the mean of the channels. Samples that are not finite are refused later, once for the whole file."""
+    """Return the mean of the channels. Samples that are not finite are rejected later, once for the whole file."""
     with np.errstate(invalid="ignore", over="ignore"):
         mean: Floats = block.mean(axis=axis, dtype=np.float32)
     return mean
 
 
 def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
-    """Decode MP3 with libsndfile where its structure is clean, with FFmpeg otherwise.
+    """Decode MP3 with libsndfile if its structure is clean, otherwise with FFmpeg.
 
-    libsndfile is two to three times as fast, but believes an estimated length, and prints to the terminal where it has
-    to search for the next frame.
+    libsndfile is two to three times as fast, but trusts an estimated length, and prints to the terminal if it has to
+    search for the next frame.
     """
     content = file.read(_MAX_MPEG_BYTES)
     stream = read_stream(content) if len(content) < _MAX_MPEG_BYTES else None
@@ -354,7 +354,7 @@ def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
 
 
 def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
-    """Decode with PyAV, which brings FFmpeg's decoders; libsndfile has none for AAC and ALAC."""
+    """Decode with PyAV, which includes FFmpeg's decoders; libsndfile has none for AAC and ALAC."""
     try:
         import av
     except ImportError as error:
@@ -371,7 +371,7 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
             sample_rate = int(stream.rate or 0)
             _check_format(sample_rate, stream.channels, path)
             samples, intact = _joined(_mono(container, stream, sample_rate), round(seconds * sample_rate))
-            # The length of others is an estimate from the size of the file.
+            # In other formats the length is an estimate from the size of the file.
             duration = float((stream.duration or 0) * (stream.time_base or 0))
             claimed = duration * sample_rate if container_format in _TIMED else 0.0
     except av.FFmpegError as error:
@@ -385,14 +385,14 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
 
 
 def _mono(container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int) -> Iterator[Floats | None]:
-    """Mono blocks as float in -1..1; None for a packet that cannot be decoded, as every MP3 decoder leaves them out.
+    """Yield mono blocks as float in -1..1; None for a packet that cannot be decoded (all MP3 decoders skip those).
 
     The resampler converts the type of the samples and keeps the channels: FFmpeg's own downmix to mono is not the mean
     of the channels.
     """
     from av import AudioResampler, FFmpegError
 
-    # Planar floats, whatever the decoder gives: one array per channel, to be averaged here.
+    # Planar floats for any output of the decoder: one array per channel, to be averaged here.
     resampler = AudioResampler(format="fltp", rate=sample_rate)
     for packet in container.demux(stream):
         try:

@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 _KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-"""Sample rates by the header's version bits: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5."""
+"""Sample rates by the version bits of the header: 3 is MPEG 1, 2 is MPEG 2, 0 is MPEG 2.5."""
 _LAYER_3 = 1
 _HEADER_BYTES = 4
 _ID3V2_BYTES = 10
@@ -17,7 +17,7 @@ _ID3V2_FOOTER = 0x10
 _ID3V1_BYTES = 128
 _XING_BYTES_TOLERANCE = 0.01
 _FRAMES_IN_A_ROW = 3
-"""Fewer frames that follow each other are found by chance in any content."""
+"""Minimum consecutive frames; fewer occur by chance in any content."""
 
 _OGG_MAGIC = b"OggS"
 _OGG_HEADER_BYTES = 27
@@ -38,10 +38,10 @@ class Stream(NamedTuple):
     """Layout of a layer III stream.
 
     Attributes:
-        start, stop: where its frames begin and end in the file.
+        start, stop: byte offsets at which its frames begin and end in the file.
         samples: samples per channel of all frames, the encoder's delay and padding included.
         claimed_samples: samples per channel that the Xing header claims, 0 without one.
-        clean: True if frame follows frame without a gap, and the Xing header, if there is one, has the right size.
+        clean: True if there are no gaps between frames, and the size in the Xing header, if there is one, is right.
     """
 
     start: int
@@ -55,7 +55,7 @@ def skip_tags(content: bytes) -> int:
     """Return the offset of the first byte after ID3v2 tags and the zeros that may follow them."""
     at = 0
     while content[at : at + 3] == b"ID3" and len(content) >= at + _ID3V2_BYTES:
-        # The size has seven bits a byte, so that it never holds the sync word of a frame.
+        # The size has seven bits per byte, so that it never contains the sync word of a frame.
         flags, seven_bits = content[at + 5], content[at + 6 : at + _ID3V2_BYTES]
         at += _ID3V2_BYTES + sum((byte & 0x7F) << shift for byte, shift in zip(seven_bits, (21, 14, 7, 0), strict=True))
         at += _ID3V2_BYTES if flags & _ID3V2_FOOTER else 0
@@ -70,7 +70,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
         return None
     version, layer = content[at + 1] >> 3 & 3, content[at + 1] >> 1 & 3
     bitrate, rate, padding = content[at + 2] >> 4, content[at + 2] >> 2 & 3, content[at + 2] >> 1 & 1
-    # Reserved values, and bit rate 0, "free", whose frames have no size in their header.
+    # Reserved values, and bit rate index 0 ("free"), whose frames have no size in their header.
     if version == 1 or layer == 0 or bitrate in (0, 15) or rate == 3:
         return None
     if layer != _LAYER_3:
@@ -81,7 +81,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
 
 
 def has_frames(content: bytes) -> bool:
-    """Return True if layer III frames follow each other somewhere, behind any other bytes."""
+    """Return True if the content has consecutive layer III frames anywhere, also after other bytes."""
     at = content.find(b"\xff")
     while at >= 0:
         end, count = at, 0
@@ -103,7 +103,7 @@ def read_stream(content: bytes) -> Stream | None:
     while (header := frame_header(content, at)) and header.size and at + header.size <= len(content):
         at += header.size
         samples += header.samples
-    # An ID3v1 tag is the last 128 bytes of a file, behind all frames.
+    # An ID3v1 tag is the last 128 bytes of a file, after all frames.
     tagless = len(content) - (_ID3V1_BYTES if content[-_ID3V1_BYTES:][:3] == b"TAG" else 0)
     frames, claimed_bytes = _read_xing(content[start : start + first.size])
     size = at - start
@@ -112,19 +112,19 @@ def read_stream(content: bytes) -> Stream | None:
 
 
 def _read_xing(frame: bytes) -> tuple[int, int | None]:
-    """Return the frames and the bytes that the Xing header in the first frame claims; 0 and None without them."""
+    """Return the number of frames and of bytes in the first frame's Xing header; 0 and None if they are missing."""
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     flags = int.from_bytes(frame[at + 4 : at + 8]) if at >= 0 else 0
     frames = int.from_bytes(frame[at + 8 : at + 12]) if flags & 1 else 0
-    # Each field is there only if its flag is set, and the bytes follow the frames.
+    # Each field exists only if its flag is set, and the number of bytes follows that of frames.
     after = at + (12 if flags & 1 else 8)
     return frames, int.from_bytes(frame[after : after + 4]) if flags & 2 else None
 
 
 def has_last_page(file: BinaryIO) -> bool:
-    """Return True if the last page of an Ogg file is whole and marked as the end of its stream."""
+    """Return True if the last page of an Ogg file is complete and marked as the end of its stream."""
     size = file.seek(0, os.SEEK_END)
-    # A page and what may follow it, such as a tag.
+    # Enough for a page and data that may follow it, such as a tag.
     file.seek(max(0, size - 2 * _OGG_MAX_PAGE_BYTES))
     tail = file.read(2 * _OGG_MAX_PAGE_BYTES)
     at = tail.rfind(_OGG_MAGIC)

@@ -22,12 +22,12 @@ _NOTE_OFF, _NOTE_ON = 0x8, 0x9
 def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     """Return the indices of the events that start and end each note.
 
-    Notes of one part and pitch are a key. Where a key has an end for each start, the note that started first ends
-    first. Where ends are missing, a start also ends the note that sounds on its key. A note without any end is left
+    Notes of one part and pitch form a key. If a key has an end for each start, the note that started first ends
+    first. If ends are missing, a start also ends the note that sounds on its key. A note without any end is left
     out, as is an end without a note.
 
     Args:
-        events: of one file.
+        events: events of one file.
         part: [events] track and channel of each event as one number.
 
     Returns:
@@ -36,7 +36,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     kind = events.status >> 4
     noted = np.flatnonzero((kind == _NOTE_ON) | (kind == _NOTE_OFF))
     key = part[noted] * 128 + events.data1[noted]
-    # Stable: within a key the events keep the order of the file, which decides between simultaneous ones.
+    # Stable: within a key the events keep the order of the file, which matters for simultaneous ones.
     noted = noted[np.argsort(key, kind="stable")]
     key = part[noted] * 128 + events.data1[noted]
     # A note-on with velocity 0 is a note-off, by the MIDI specification.
@@ -44,7 +44,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
 
     same_key = key[1:] == key[:-1]
     plain = np.append(starts[:-1] & ~starts[1:] & same_key, False)
-    # A key is regular where each of its starts is followed by an end; all others are paired one by one.
+    # A key is regular if each of its starts is followed by an end; all other keys are paired one by one.
     is_irregular = np.zeros(int(key[-1]) + 1 if len(key) else 0, bool)
     is_irregular[key[starts & ~plain]] = True
     on = np.flatnonzero(plain & ~is_irregular[key])
@@ -70,7 +70,7 @@ def _pair_key(starts: list[bool], ticks: list[int]) -> list[tuple[int, int]]:
 
 
 def _cut_at_next_start(starts: list[bool], ticks: list[int]) -> list[tuple[int, int]]:
-    """Return pairs where the next event of the key ends a note; notes that start together end together."""
+    """Return pairs in which the next event of the key ends a note; notes that start together end together."""
     pairs = []
     sounding: list[int] = []
     for index, is_start in enumerate(starts):
@@ -83,12 +83,12 @@ def _cut_at_next_start(starts: list[bool], ticks: list[int]) -> list[tuple[int, 
 
 
 MAX_BYTES = 16_000_000
-"""A larger file is not music: the largest of Lakh's 176,581 files has 1.4 MB."""
+"""Maximum size of a file in bytes; the largest of Lakh's 176,581 files has 1.4 MB."""
 
 SUFFIXES = frozenset({".mid", ".midi"})
 
 _MAX_BEATS = 50_000
-"""More than twelve hours at 60 bpm: times beyond that are damage, and would ask for huge arrays."""
+"""More than twelve hours at 60 bpm: times beyond that are damage, and would require huge arrays."""
 _CONTROL_CHANGE = 0xB
 _SUSTAIN_PEDAL = 64
 _PEDAL_DOWN = 64
@@ -102,7 +102,7 @@ def read_notes(path: Path) -> Notes:
     """Read one MIDI file.
 
     Raises:
-        DataError: the file cannot be read, is too large, damaged, of a kind that has no beats, or holds no note.
+        DataError: the file cannot be read, is too large or damaged, is of a kind without beats, or holds no note.
     """
     try:
         size = path.stat().st_size
@@ -175,7 +175,7 @@ class _TempoMap:
         self._ticks = np.array(list(changes), np.int64)
         rates = np.array(list(changes.values()))
         self._seconds_per_tick = 60.0 / (rates * events.ticks_per_quarter)
-        # Seconds at each change: the sum of the stretches between the changes before it.
+        # Seconds at each change: the sum of the durations between the changes before it.
         self._starts = np.concatenate([[0.0], np.cumsum(np.diff(self._ticks) * self._seconds_per_tick[:-1])])
 
     def seconds(self, ticks: Ints) -> Doubles:
@@ -184,7 +184,7 @@ class _TempoMap:
         return np.asarray(self._starts[segment] + (ticks - self._ticks[segment]) * self._seconds_per_tick[segment])
 
     def first_bpm(self, latest_tick: int) -> float:
-        """Return the first tempo of the file if it is set by ``latest_tick``, else the 120 bpm that apply until then.
+        """Return the first tempo of the file if it is set at or before ``latest_tick``, else the default of 120 bpm.
 
         Some sequencers write the first tempo a few ticks late.
         """
@@ -192,7 +192,7 @@ class _TempoMap:
 
 
 def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:
-    """Name of each part; "" where the file has one MIDI track, as the name is then the title of the piece."""
+    """Return the name of each part; "" if the file has one MIDI track, because its name is the title of the piece."""
     names: dict[int, str] = {}
     if events.tracks > 1:
         for event in events.meta:
@@ -205,7 +205,7 @@ def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doub
     """Return the sustain pedal as [events, 2]: seconds, value.
 
     Each part with notes has its own pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
-    merged into one, which is down while any of them is, so that a pedal that rests does not lift another.
+    merged into one, which is down while any of them is, so that a pedal that stays up does not release another.
     """
     chosen = np.flatnonzero((events.status >> 4 == _CONTROL_CHANGE) & (events.data1 == _SUSTAIN_PEDAL))
     chosen = chosen[np.argsort(events.tick[chosen], kind="stable")]
@@ -226,7 +226,7 @@ def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doub
 
 
 def _sustaining(sources: Ints, parts: Ints) -> Ints:
-    """Return the pressed pedals of channels with notes other than drums; without any, all of them."""
+    """Return the pressed pedals of channels with notes other than drums; all of them if there are none."""
     pitched = np.zeros(_CHANNELS, bool)
     pitched[parts % _CHANNELS] = True
     pitched[_DRUM_CHANNEL] = False
@@ -241,7 +241,7 @@ def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
     same = np.diff(source[order]) == 0
     previous[order[1:]] = down[order[:-1]] & same
     change = down.astype(np.int64) - previous
-    # At one instant presses come before releases: a pedal handed from one source to another is not pressed again.
+    # At equal times presses come before releases: a pedal that changes its source is not pressed a second time.
     order = np.lexsort((-change, seconds))
     is_down = np.cumsum(change[order]) > 0
     turns = np.diff(is_down, prepend=False)

@@ -1,6 +1,6 @@
 """Standard MIDI files (SMF 1.0) as columns of events.
 
-Regular expressions split stretches of channel events into single events; NumPy then decodes all events of a file at
+Regular expressions split sequences of channel events into single events; NumPy then decodes all events of a file at
 once. Only meta events and System Exclusive packets are read one by one.
 """
 
@@ -20,27 +20,27 @@ Bytes = NDArray[np.uint8]
 
 DAMAGED = "damaged MIDI file"
 MAX_EVENTS = 1_000_000
-"""Maximum number of events of a file; the longest performance of MAESTRO has a tenth of it."""
+"""Maximum number of events in a file; the longest performance of MAESTRO has a tenth of that."""
 MAX_TRACKS = 1_000
 MAX_META = 100_000
-"""Names, markers, tempo changes and time signatures of a file. Each is an object, so that they take the most memory."""
+"""Maximum names, markers, tempo changes and time signatures of a file; each is an object, so these take most memory."""
 
 TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE = 0x03, 0x06, 0x51, 0x58
 _END_OF_TRACK = 0x2F
 _KEPT_META = frozenset({TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE})
 _META, _SYSEX, _SYSEX_PACKET = 0xFF, 0xF0, 0xF7
 _PADDING = 8
-"""Zero bytes behind the content, so that indices a few bytes past an event stay inside the array."""
+"""Zero bytes after the content, so that indices a few bytes past an event stay inside the array."""
 
 _STRETCH_EVENTS = 4096
-"""Events that are held as separate objects at a time: this bounds memory."""
+"""Maximum events that exist as separate objects at a time: this bounds memory."""
 
 
 class _ChannelEvents:
     """Regular expressions for channel events with a given number of data bytes.
 
-    The size of an event in running status depends on the status before it. A stretch therefore holds events of one
-    size only: those with status bytes in ``statuses``, and those in running status that follow them.
+    The size of an event in running status depends on the status before it. A matched sequence therefore holds events of
+    one size only: those with status bytes in ``statuses``, and those in running status that follow them.
     """
 
     def __init__(self, statuses: bytes, data_bytes: int) -> None:
@@ -93,8 +93,8 @@ class SmfEvents:
 def parse_smf(content: bytes) -> SmfEvents:
     """Parse a Standard MIDI File, bare or inside a RIFF container (RMID).
 
-    Running status continues across meta and System Exclusive events, as sequencers in the field write it. The payload
-    of F0 and F7 packets takes no time. Unknown chunks, and what follows the end of a track, are ignored.
+    Running status continues across meta and System Exclusive events, because some sequencers write such files. The
+    payload of F0 and F7 packets takes no time. Unknown chunks, and data after the end of a track, are ignored.
 
     Raises:
         DataError: the content is damaged, its time base is not ticks per quarter note, its tracks are independent
@@ -131,7 +131,7 @@ def _find_header(content: bytes) -> int:
 
 
 def _read_header(content: bytes, start: int) -> tuple[int, int]:
-    """Format and ticks per quarter note."""
+    """Return format and ticks per quarter note."""
     size = int.from_bytes(content[start + 4 : start + 8], "big")
     found = max(0, len(content) - start - 8)
     if size < 6 or found < size:
@@ -147,7 +147,7 @@ def _read_header(content: bytes, start: int) -> tuple[int, int]:
 
 
 def _track_chunks(content: bytes, start: int) -> list[tuple[int, int]]:
-    """Return first byte and end of each track chunk; as many as there are up to the number in the header."""
+    """Return start and end of each track chunk, up to the number in the header; further ones are ignored."""
     position = start + 8 + int.from_bytes(content[start + 4 : start + 8], "big")
     expected = int.from_bytes(content[start + 10 : start + 12], "big")
     chunks: list[tuple[int, int]] = []
@@ -170,13 +170,13 @@ class _Scan:
     def __init__(self, content: bytes) -> None:
         self._content = content
         self._stretches: list[tuple[int, int]] = []
-        """Position and number of events of each stretch of channel events."""
+        """Position and number of events of each sequence of channel events."""
         self._sizes: list[int] = []
         """Bytes of each channel event."""
         self._others: list[tuple[int, int]] = []
         """Position and delta time of every meta event and packet."""
         self._meta: list[tuple[int, int, int, bytes]] = []
-        """Index into ``_others``, track, type and data of the meta events that are kept."""
+        """Index into ``_others``, track, type and data of each meta event that is kept."""
         self.track_starts: list[int] = []
 
     def read_track(self, position: int, end: int) -> None:
@@ -200,7 +200,7 @@ class _Scan:
                 position = self._read_other(position, end)
 
     def _read_other(self, position: int, end: int) -> int:
-        """Read one meta event or packet; return the position behind it."""
+        """Read one meta event or packet; return the position after it."""
         content = self._content
         delta, at = _varlen(content, position, end)
         status = content[at] if at < end else -1
@@ -210,7 +210,7 @@ class _Scan:
         size, first = _varlen(content, at + (2 if status == _META else 1), end)
         if first + size > end:
             raise _damaged(at, f"expected an event of {size:,} bytes, got {end - first:,}")
-        # Files carry lyrics by the megabyte; only what the notes' times and names need is kept.
+        # Some files contain megabytes of lyrics; only events needed for the notes' times and names are kept.
         if kind in _KEPT_META:
             if len(self._meta) == MAX_META:
                 raise DataError(f"more than {MAX_META:,} tempo changes, names and markers")
@@ -219,7 +219,7 @@ class _Scan:
         return end if kind == _END_OF_TRACK else first + size
 
     def events(self, midi_format: int, division: int) -> SmfEvents:
-        """Decode all that was found."""
+        """Decode all events that were found."""
         # Zero padding instead of a bounds check at each of the accesses below.
         data = np.zeros(len(self._content) + _PADDING, np.uint8)
         data[: len(self._content)] = np.frombuffer(self._content, np.uint8)
@@ -273,7 +273,7 @@ class _Scan:
 
 
 def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
-    """Return a variable-length quantity of at most four bytes, and the position behind it."""
+    """Return a variable-length quantity of at most four bytes, and the position after it."""
     value = 0
     for at in range(position, min(position + 4, end)):
         value = value << 7 | content[at] & 0x7F
@@ -283,7 +283,7 @@ def _varlen(content: bytes, position: int, end: int) -> tuple[int, int]:
 
 
 def _delta_sizes(high: NDArray[np.bool_]) -> Bytes:
-    """Return by position the size of a delta time that starts there: 1..4 bytes."""
+    """Return for each position the size of a delta time that starts there: 1..4 bytes."""
     size = np.ones(len(high), np.uint8)
     # A byte with its top bit set continues the number, so a run of such bytes is counted, at most three.
     run = high.copy()
