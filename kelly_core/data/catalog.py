@@ -96,7 +96,7 @@ def open_dataset(
     Args:
         name: a main corpus, one of ``spec.DATASETS``; or an additional one, to open it alone.
         settings: all of them.
-        progress: called with (files done, files in all) while features are computed.
+        progress: called with (files done, total files) while features are computed.
         include_test: read the official test splits, too; nothing else changes.
 
     Raises:
@@ -153,7 +153,7 @@ def open_corpus(
     Args:
         name: the corpus.
         settings: all of them.
-        progress: called with (files done, files in all) while features are computed.
+        progress: called with (files done, total files) while features are computed.
         main: the main corpus that an additional one is mixed into; None if ``name`` is a main one.
         include_test: read the official test split, too; nothing else changes.
 
@@ -168,7 +168,7 @@ def open_corpus(
     licenses = {name: CORPORA[name].license} | dict(dataset.licenses)
     if options.context is not None:
         licenses[options.context.corpus] = CORPORA[options.context.corpus].license
-    # Music made by rules is not under the license of the corpus whose layout it has.
+    # The license of a corpus does not apply to rule-generated music in the corpus's layout.
     dataset.licenses = {
         corpus: text for corpus, text in licenses.items() if not is_made_by_rules(settings.datasets.folder(corpus))
     }
@@ -218,7 +218,7 @@ def inspect_corpus(
     Args:
         name: the corpus.
         settings: all of them.
-        progress: called with (files done, files in all) while features are computed.
+        progress: called with (files done, total files) while features are computed.
         visit: called with each opened dataset, one for each main corpus that this corpus is mixed into.
     """
     from kelly_core.data.dataset import CorpusReport

@@ -286,7 +286,7 @@ def _rows(path: Path) -> Iterator[dict[str, str] | None]:
         elif _CHORD_COLUMN in (names := [name.strip("\ufeff ").lower() for name in row]):
             header = names
         else:
-            # So far these were lines above the header, whose delimiter may differ.
+            # A line above the header, which may have another delimiter.
             delimiter = ""
 
 

@@ -46,7 +46,7 @@ class LoadOptions(ExtractionOptions):
     """Options for reading a corpus.
 
     Attributes:
-        validation_split: share of the groups held out where the corpus has no split of its own, 0..1 exclusive.
+        validation_split: share of the groups held out if the corpus has no official split, 0..1 exclusive.
         seed: seed of the split.
         annotations_file: labels or index of the corpus if it is not at its usual place, relative to the corpus.
         label_scale: scale of valence and arousal in tables without known columns; "" rejects such tables.

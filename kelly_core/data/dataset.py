@@ -325,7 +325,7 @@ class CorpusReport:
     made_by_rules: bool = False
 
     def as_json(self, names: int) -> dict[str, Any]:
-        """Return the report as JSON types, with the count and the first ``names`` of what is skipped, by reason."""
+        """Return the report as JSON types, with the count and the first ``names`` skipped names by reason."""
         skipped = {reason: {"count": len(files), "first": files[:names]} for reason, files in self.skipped.items()}
         content = {"licence" if key == "license" else key: value for key, value in asdict(self).items()}
         return content | {"skipped": skipped}

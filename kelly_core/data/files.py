@@ -78,7 +78,7 @@ def find_files(
     Args:
         root: the corpus folder.
         suffixes: endings with their dot; the case of the file names does not matter.
-        is_skipped: returns True for a folder, by its path relative to ``root``, that is not to be read at all.
+        is_skipped: returns True for a folder, by its path relative to ``root``, that must not be read.
         left_out: receives the broken links and unreadable folders.
         also: returns True for the name of a file that is to be found whatever its ending.
 
@@ -185,7 +185,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 
 
 def is_made_by_rules(path: Path) -> bool:
-    """Return True if a corpus is marked as made by rules: ``RULES_FILE`` is in its folder, or beside its one file."""
+    """Return True if a corpus is marked as made by rules: ``RULES_FILE`` is in its folder, or next to its only file."""
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 

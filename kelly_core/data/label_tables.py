@@ -117,7 +117,7 @@ def _tails(path: str) -> Iterator[str]:
 
 
 def is_affect_table(path: Path) -> bool:
-    """Return True if the columns are those of a table with one averaged label per song; only the header is read.
+    """Return True if the columns are those of one averaged label per song; only the file's beginning is read.
 
     Tables of features and metadata may hold such columns among many others, and tables of predictions have the same
     columns as labels; the number of columns and ``is_other_table`` exclude them.

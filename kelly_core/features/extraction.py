@@ -132,7 +132,7 @@ class ExtractionOptions:
         max_files: maximum number of files, evenly spread; 0 uses all.
         cache_dir: folder of the caches, created if missing; it may begin with ~.
         jobs: worker processes; 0 chooses by the number of files and cores.
-        scheduler: address of a Dask cluster that computes instead of this machine; "" for none.
+        scheduler: address of a Dask cluster to compute on; "" computes on this machine.
         progress: called with (files done, total files) while computing, and with a note while a cluster has no worker;
             an exception that it raises ends the extraction.
     """

@@ -167,7 +167,7 @@ def _extract(path: Path) -> Features:
 
 
 def _content(played: Floats) -> Keys:
-    """Return keys of windows [w, 32]: timing and accents to three decimals; ``NO_KEY`` if everything is on the grid."""
+    """Return keys of windows [w, 32]: timing and accents to three decimals; ``NO_KEY`` if few are off the grid."""
     played = np.round(played, 3)
     return content_keys(played, np.count_nonzero(played[:, :POSITIONS], axis=1) >= _DISTINCTIVE_POSITIONS)
 

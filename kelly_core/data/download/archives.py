@@ -71,7 +71,7 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda _done, _total: None) -> Unpacked:
-    """Unpack an archive into an empty folder and write ``MEMBER_LIST`` beside the members.
+    """Unpack an archive into an empty folder and write ``MEMBER_LIST`` next to the members.
 
     Permissions, owners and times are not preserved. Resource forks of macOS and ``.DS_Store`` are left out, as are
     links to other members.

@@ -73,7 +73,7 @@ class Receipt:
         status: "installed" by this call, or "present" before it.
         received: bytes downloaded by this call.
         kept: path of the archive if it was kept, else "".
-        top: the folder's name in the archive, which its member list contains; "" if the archive has no such folder.
+        top: name of the archive's top folder, with which the paths in its member list begin; "" if there is none.
     """
 
     archive: str
