@@ -40,6 +40,10 @@ __all__ = ["NumpyEngine", "from_rtneural", "state_dict_of", "to_rtneural"]
 
 MODULES = "modules"
 """Metadata entry: the name of the submodule that holds each layer's weights."""
+SAFETENSORS = ".safetensors"
+_NESTED = ("state_dict", "model_state_dict", "model")
+"""Entries in which training programs store the weights, next to other data."""
+_SHOWN_KEYS = 4
 
 
 class NumpyEngine(numpy_engine.NumpyEngine):
@@ -130,12 +134,6 @@ def state_dict_of(export: Export) -> dict[str, Tensor]:
         for name, layer in zip(names, export.layers, strict=True)
         for key, tensor in build_module([layer]).state_dict().items()
     }
-
-
-SAFETENSORS = ".safetensors"
-_NESTED = ("state_dict", "model_state_dict", "model")
-"""Entries in which training programs store the weights, next to other data."""
-_SHOWN_KEYS = 4
 
 
 def is_factory(source: str) -> bool:

@@ -49,6 +49,8 @@ METADATA = (
 """Required metadata keys."""
 
 _BYTES_A_NUMBER = 4
+_CHECKED_FRAMES = 200
+_ONNX_PROPERTIES = ("model_name", "state", "checkpoint")
 
 
 def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any], layout: Layout = "rtneural") -> None:
@@ -218,19 +220,14 @@ def _decimals(array: Array) -> list[Any]:
     return nested
 
 
-_CHECKED_FRAMES = 200
-_PROPERTIES = ("model_name", "state", "checkpoint")
-
-
 def write_onnx(export: Export, path: Path) -> None:
     """Write an export's layers as an ONNX file, after checking that ONNX Runtime computes the same outputs.
 
     Raises:
         ExportError: the extra ``onnx`` is not installed, the outputs differ, or the file cannot be written.
     """
-    content = build_onnx(
-        export.layers, {key: str(export.metadata[key]) for key in _PROPERTIES & export.metadata.keys()}
-    )
+    properties = {key: str(export.metadata[key]) for key in _ONNX_PROPERTIES if key in export.metadata}
+    content = build_onnx(export.layers, properties)
     frames = probe_export(export, _CHECKED_FRAMES)
     apart = float(np.abs(OnnxEngine(content).process(frames) - NumpyEngine(export.layers).process(frames)).max())
     if not apart <= TOLERANCE:

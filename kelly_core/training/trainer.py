@@ -76,7 +76,7 @@ class Requests:
     Attributes:
         should_stop: polled after each step; True ends the training.
         should_roll_back: polled after each step; True drops the current epoch, and the training of the named model
-            continues from its best weights with half the learning rate.
+            continues from its best weights with at most half the learning rate.
         take_changes: polled before each epoch; new values of ``learning_rate``, ``patience`` and ``epochs`` of the
             named model.
     """
@@ -353,7 +353,7 @@ class Trainer:
         return is_best
 
     def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
-        """Return to the best weights with half the learning rate. Return the state from which training continues.
+        """Return to the best weights with at most half the learning rate, and return the state to continue from.
 
         An increase of the rate since then is undone: the new rate is never above that of the best epoch. Requested
         rollbacks are not counted: the limit exists to end a training that diverges again and again.

@@ -1,4 +1,4 @@
-"""Examples given as arrays, so that every figure can be worked out by hand."""
+"""Examples given as arrays, so that every number can be computed by hand."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ class ArrayDataset(Dataset):
         return len(self.targets)
 
     def __getitem__(self, index: int) -> Example:
-        raise NotImplementedError("training and evaluation ask for batches")
+        raise NotImplementedError("examples are read in batches")
 
     def train_batch(self, indices: Indices, rng: np.random.Generator) -> Batch:
-        raise NotImplementedError("evaluation draws nothing")
+        raise NotImplementedError("a subclass that trains defines it")
 
     def eval_batch(self, indices: Indices) -> Batch:
         pooled = None if self.pooled is None else self.pooled[indices]
         return Batch(self.inputs[indices], self.targets[indices], self.weights[indices], pooled)
 
     def answers(self, outputs: ArrayLike) -> Predictor:
-        """A predictor that knows what to say to the validation examples, [n, T or 1, out]."""
+        """Return a predictor with given outputs for the validation examples, [n, T or 1, out]."""
         said = np.asarray(outputs, np.float32)
 
         def predict(batch: Batch) -> np.ndarray:
