@@ -58,12 +58,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a long parameter by its beginning and its length: the names of tests are sent, logged and shown."""
+    """Name a parameter in the name of its test, which is sent, logged and shown.
+
+    Each test process collects the tests, and all must find the same names. Bytes are therefore named by their type,
+    which pytest numbers: an archive or a compressed file may hold the time at which it was made.
+    """
     if isinstance(val, int) and val.bit_length() > 64:
         return f"{'-' * (val < 0)}2 to the power of {val.bit_length()}"
-    if isinstance(val, str | bytes) and len(val) > _LONGEST_NAME:
-        start = val[: _LONGEST_NAME // 2]
-        return f"{start if isinstance(start, str) else start.decode('latin-1')!r} and more, {len(val)} in all"
+    if isinstance(val, bytes):
+        return "bytes"
+    if isinstance(val, str) and len(val) > _LONGEST_NAME:
+        return f"{val[: _LONGEST_NAME // 2]!r} and more, {len(val)} in all"
     return None
 
 
