@@ -38,7 +38,7 @@ from kelly_core.music.context import NAMES
 from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS
 
 CORPORA = ("lakh_midi", "maestro", "groove_midi", "deam")
-FILES_A_SECOND = {"lakh_midi": 500, "maestro": 300, "groove_midi": 300}
+FILES_PER_SECOND = {"lakh_midi": 500, "maestro": 300, "groove_midi": 300}
 TIMES_REAL_TIME = 300
 AUDIO_SECONDS = 45.0
 
@@ -46,7 +46,7 @@ SIZES = (1_000, 4_000, 16_000)
 """Files in a corpus of 1×, 4× and 16×."""
 LAKH_FILES = 176_581
 EXAMPLES = 100_000
-EXAMPLES_A_FILE = 4
+EXAMPLES_PER_FILE = 4
 SECONDS_TO_START = 2.0
 GROWTH = 1.5
 """Maximum factor by which peak memory, or the time per file, may grow with 16 times the corpus."""
@@ -79,7 +79,7 @@ def corpora(demo: Path) -> dict[str, Path]:
 def speeds(roots: dict[str, Path], folder: Path) -> list[Measurement]:
     """Measure files per second from an empty cache to a dataset, and seconds of audio per second, on one core."""
     measurements = []
-    for name, wanted in FILES_A_SECOND.items():
+    for name, wanted in FILES_PER_SECOND.items():
         files, seconds = alone(cold_start, name, roots[name], folder)
         note = f"{files} files of {kind(roots[name], folder)}"
         measurements.append(
@@ -224,7 +224,7 @@ def transpose(score: Any, semitones: int) -> None:
 
 def cached_start(folder: Path) -> Measurement:
     """Measure the seconds until a corpus with cached features can be trained on."""
-    files = EXAMPLES // EXAMPLES_A_FILE
+    files = EXAMPLES // EXAMPLES_PER_FILE
     corpus, cache = folder / "many", folder / "cache"
     alone(fill_cache, corpus, cache, files)
     seconds = min(alone(warm_start, corpus, cache) for _ in range(ROUNDS))
@@ -241,11 +241,11 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
         path.write_text(str(number))
 
     def random_features(_path: Path) -> dict[str, Any]:
-        shape = (EXAMPLES_A_FILE, SEQUENCE_BEATS, PITCHES // 8)
+        shape = (EXAMPLES_PER_FILE, SEQUENCE_BEATS, PITCHES // 8)
         return {
             "steps": rng.integers(0, 256, shape, np.uint8),
-            "content": rng.integers(1, 2**63, EXAMPLES_A_FILE, np.uint64),
-            "length": np.full(EXAMPLES_A_FILE, SEQUENCE_BEATS),
+            "content": rng.integers(1, 2**63, EXAMPLES_PER_FILE, np.uint64),
+            "length": np.full(EXAMPLES_PER_FILE, SEQUENCE_BEATS),
             "affect": rng.random((1, 5)),
             "context": np.full((1, len(NAMES)), np.nan),
             "kind": np.zeros(1, np.int64),

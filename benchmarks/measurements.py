@@ -14,7 +14,7 @@ from kelly_core.benchmark.results import MachineLoad
 from kelly_core.benchmark.suite import LoadMeter
 from kelly_core.cli.console import print_result
 
-WIDEST_SPREAD = 0.3
+MAX_SPREAD = 0.3
 """Range of the rounds as a share of their median above which a measurement is not judged."""
 
 
@@ -62,7 +62,7 @@ def median_at_least(name: str, rounds: Sequence[float], unit: str, wanted: float
     middle = median(rounds)
     spread = (max(rounds) - min(rounds)) / middle
     measurement = replace(Measurement.at_least(name, middle, unit, wanted, note), spread=spread)
-    return measurement if spread <= WIDEST_SPREAD else measurement.doubted("its rounds differ too much")
+    return measurement if spread <= MAX_SPREAD else measurement.doubted("its rounds differ too much")
 
 
 def marked(measurements: Sequence[Measurement], load: MachineLoad) -> list[Measurement]:

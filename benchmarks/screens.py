@@ -53,7 +53,7 @@ use_synthetic = true
 
 FIRST_SCREEN_SECONDS = 0.7
 LOOP_MS, REDRAW_MS, KEY_MS = 50.0, 60.0, 100.0
-BYTES_A_SECOND = 20_000.0
+BYTES_PER_SECOND = 20_000.0
 SECONDS_BEFORE = 1.0
 """How long the load of other programs is measured before a training is started."""
 
@@ -227,7 +227,7 @@ def _beside_a_training(folder: Path) -> list[Measurement]:
     through = "Train screen at 120×40 through a terminal"
     return [
         Measurement.at_most("from key to screen", 1000 * statistics.median(took), "ms", KEY_MS, note),
-        Measurement.at_most("bytes while watching", a_second, "B/s", BYTES_A_SECOND, through),
+        Measurement.at_most("bytes while watching", a_second, "B/s", BYTES_PER_SECOND, through),
     ]
 
 

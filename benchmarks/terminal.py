@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-SECONDS_AT_MOST = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 class Terminal:
@@ -52,7 +52,7 @@ class Terminal:
         Raises:
             TimeoutError: the text did not appear in time.
         """
-        start, deadline = len(self.output), time.monotonic() + SECONDS_AT_MOST
+        start, deadline = len(self.output), time.monotonic() + TIMEOUT_SECONDS
         while text.encode() not in self.output[start:]:
             if time.monotonic() > deadline or not self._read(deadline - time.monotonic()):
                 raise TimeoutError(f"{text!r} never came; the last was {self.output[-500:]!r}")

@@ -25,7 +25,7 @@ Compute = Callable[[Array], Array]
 _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 
-_MOST_GAIN = 4.0
+_MAX_GAIN = 4.0
 """Maximum gain of the calibration: outputs that hardly vary would be scaled to mere noise."""
 
 MARGINAL = "marginal"
@@ -257,7 +257,7 @@ def _spread(answers: Array, calibration: Calibration | None) -> Array:
     # Constant outputs have no spread to scale.
     if calibration is None or calibration.answer_sd <= 0:
         return answers
-    gain = min(calibration.label_sd / calibration.answer_sd, _MOST_GAIN)
+    gain = min(calibration.label_sd / calibration.answer_sd, _MAX_GAIN)
     spread: Array = np.clip(calibration.label_mean + gain * (answers - calibration.answer_mean), -1, 1)
     return spread.astype(np.float32)
 

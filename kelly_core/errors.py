@@ -13,7 +13,7 @@ from kelly_core.formatting import printable_lines
 
 _CLOSE = 0.6
 """Minimum ``difflib`` ratio of two names to propose one for the other."""
-_LEAST_BEGINNING = 5
+_MIN_PREFIX = 5
 """Minimum letters of a name that is compared with the beginnings of known names: a shorter one matches too many."""
 
 _EXPECTED = "Input should be "
@@ -112,9 +112,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     whole = {each.casefold(): each for each in reversed(list(known))}
     parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
     wanted = name.casefold()
-    beginnings = (
-        {each[: len(wanted)]: known for each, known in whole.items()} if len(wanted) >= _LEAST_BEGINNING else {}
-    )
+    beginnings = {each[: len(wanted)]: known for each, known in whole.items()} if len(wanted) >= _MIN_PREFIX else {}
     for names in (whole, parts, beginnings):
         if near := closest(wanted, names):
             return names[near]

@@ -22,7 +22,7 @@ _UNSAFE = (
 )
 _ANY_UNSAFE = re.compile(f"[{_UNSAFE}]")
 _UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
-_MOST_OF_A_VALUE = 200
+_MAX_VALUE_LENGTH = 200
 _SHORT_FORMS = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 """Surrogates that stand for the bytes 80-FF of a file name (PEP 383)."""
@@ -46,8 +46,8 @@ def printable_lines(text: str) -> str:
 def short_repr(value: object) -> str:
     """Return the ``repr`` of a value that a user typed, with the middle of a long one left out."""
     text = repr(value)
-    half = _MOST_OF_A_VALUE // 2
-    return text if len(text) <= _MOST_OF_A_VALUE else f"{text[:half]}...{text[-half:]}"
+    half = _MAX_VALUE_LENGTH // 2
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:half]}...{text[-half:]}"
 
 
 def first_names(names: Sequence[str], most: int) -> str:

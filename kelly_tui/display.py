@@ -56,7 +56,7 @@ Bright backgrounds are excluded, because the console has none; yellow is exclude
 """
 
 _BLACK = 0
-_FAINT, _AT_MOST = 8, 0x60
+_FAINT, _MAX_FAINT_VALUE = 8, 0x60
 """Limit for dark gray on black, which borders and the background of dialogs use."""
 
 
@@ -74,7 +74,7 @@ class Ansi16Filter(LineFilter):
 def to_ansi16(style: Style) -> Style:
     """Convert a style to 16 colors; dim text gets a darker color instead of the attribute."""
     ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
-    faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _AT_MOST
+    faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _MAX_FAINT_VALUE
     sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
     # Many terminals show bold text in the bright variant of its color: black would become gray.
     bold = False if sign == _BLACK else None

@@ -22,8 +22,8 @@ from kelly_tui.themes import ThemeColors
 
 _GAP = 2
 """Columns between a label and its value, and before a value below its label."""
-_LEAST_FOR_VALUES = 20
-_LABELS_AT_MOST, _LABEL_COLUMNS = 0.4, 24
+_MIN_VALUE_COLUMNS = 20
+_MAX_LABEL_SHARE, _LABEL_COLUMNS = 0.4, 24
 """Maximum share of the width for labels, and the number of columns that labels may take at any width."""
 _NAMES = [spec.name for spec in MODELS]
 
@@ -56,7 +56,7 @@ class LabeledRows:
         return "\n".join(f"{label.plain}\t{value.plain}" for label, value in self._rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        most = max(_LABEL_COLUMNS, int(_LABELS_AT_MOST * options.max_width))
+        most = max(_LABEL_COLUMNS, int(_MAX_LABEL_SHARE * options.max_width))
         # Labels are wrapped only at spaces: a name such as that of a setting is not split.
         words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
         labels = min(max([most, *words]), max((label.cell_len for label, _ in self._rows), default=0))
@@ -64,7 +64,7 @@ class LabeledRows:
         beside = width - labels - _GAP
         # If labels take half of the width, values that fit only below them are put there instead of wrapped.
         fit_below_only = beside < width // 2 and beside < longest <= width - _GAP
-        if width < labels + _LEAST_FOR_VALUES or fit_below_only:
+        if width < labels + _MIN_VALUE_COLUMNS or fit_below_only:
             yield from self._stacked(width)
         else:
             yield self._side_by_side(labels)

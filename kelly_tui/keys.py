@@ -31,7 +31,7 @@ def _action_name(binding: Binding) -> str:
     return binding.description.casefold().replace(" ", "_") if "(" in binding.action else binding.action
 
 
-_SECONDS_AT_MOST = 1.0
+_TIMEOUT_SECONDS = 1.0
 """Maximum seconds to wait until a widget has handled its messages, before the next key is handled."""
 _ROUNDS = 3
 """Minimum rounds: the key, the messages of its action, and their effects, such as a dialog that closes."""
@@ -102,4 +102,4 @@ async def _handle_messages(part: MessagePump) -> None:
     handled = asyncio.Event()
     if part.call_later(handled.set):
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(handled.wait(), _SECONDS_AT_MOST)
+            await asyncio.wait_for(handled.wait(), _TIMEOUT_SECONDS)

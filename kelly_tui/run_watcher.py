@@ -24,7 +24,7 @@ from kelly_tui.formatting import age_text
 from kelly_tui.state_store import SEEN_RUNS
 
 _LINES = 500
-_SECONDS_A_LOOK = 0.3
+_SECONDS_PER_POLL = 0.3
 _RECORDS_AT_ONCE = 50
 _PAUSE = 2e-4
 """Seconds to sleep after this many records, so that the screens' thread gets the GIL: with equal shares of it, drawing
@@ -69,7 +69,7 @@ class RunWatcher:
             RunError: the log cannot be read any more.
         """
         self._run.poll()
-        self._read_on(time.monotonic() + _SECONDS_A_LOOK)
+        self._read_on(time.monotonic() + _SECONDS_PER_POLL)
         # An unchanged curve stays the same object, which is compared at no cost and not drawn again.
         self._published = {name: self._published.get(name) or each.copy() for name, each in self._curves.items()}
         return RunView(self._run.manifest, self._run.snapshot, dict(self._published), tuple(self._lines))

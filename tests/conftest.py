@@ -35,7 +35,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
-_LONGEST_NAME = 60
+_MAX_NAME_LENGTH = 60
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -67,8 +67,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
         return f"{'-' * (val < 0)}2 to the power of {val.bit_length()}"
     if isinstance(val, bytes):
         return "bytes"
-    if isinstance(val, str) and len(val) > _LONGEST_NAME:
-        return f"{val[: _LONGEST_NAME // 2]!r} and more, {len(val)} in all"
+    if isinstance(val, str) and len(val) > _MAX_NAME_LENGTH:
+        return f"{val[: _MAX_NAME_LENGTH // 2]!r} and more, {len(val)} in all"
     return None
 
 

@@ -34,7 +34,7 @@ from kelly_core.music.context import ContextMean
 from kelly_core.spec import CHAIN_MODELS, MODELS
 
 WARM_UP_CALLS = 200
-_BINS_AN_OCTAVE = 2
+_BINS_PER_OCTAVE = 2
 
 
 def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Latency:
@@ -61,9 +61,9 @@ def _histogram(times_us: NDArray[np.float64]) -> Histogram:
     """Return a histogram with half-octave bins; the bin edges are the same in every run."""
     # 1 ns, the resolution of the clock: a time of 0 has no logarithm.
     octave = np.log2(np.maximum(times_us, 1e-3))
-    bins = np.floor(_BINS_AN_OCTAVE * octave).astype(int)
+    bins = np.floor(_BINS_PER_OCTAVE * octave).astype(int)
     lowest, highest = int(bins.min()), int(bins.max())
-    edges = 2.0 ** (np.arange(lowest, highest + 2) / _BINS_AN_OCTAVE)
+    edges = 2.0 ** (np.arange(lowest, highest + 2) / _BINS_PER_OCTAVE)
     return Histogram(tuple(np.round(edges, 3).tolist()), tuple(np.bincount(bins - lowest).tolist()))
 
 

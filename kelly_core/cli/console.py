@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     # At run time this import would load NumPy, which the help and the completion of commands do not need.
     from kelly_core.features.extraction import Progress as ProgressCallback
 
-_WIDTH_OF_A_LOG = 200
+_MAX_LOG_WIDTH = 200
 FIRST_STEPS = (
     "There is no corpus. `kelly-core datasets get --all` downloads the public ones, `kelly-core datasets get NAME` one "
     "of them; `make demo` shows everything on a small corpus made from rules."
@@ -45,7 +45,7 @@ def console(*, stderr: bool = False) -> Console:
     """
     made = SafeConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = _WIDTH_OF_A_LOG
+        made.width = _MAX_LOG_WIDTH
     return made
 
 

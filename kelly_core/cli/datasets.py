@@ -23,7 +23,7 @@ from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import format_bytes
 
-_MOST_SONGS = 10_000
+_MAX_SONGS = 10_000
 _SHOWN_NAMES = 3
 _LISTED_NAMES = 20
 
@@ -101,7 +101,7 @@ def demo(
             MUSIC_PANEL,
             f"Songs, each of which is in all five corpora (songs; default {DEFAULT_SONGS}).",
             min=1,
-            max=_MOST_SONGS,
+            max=_MAX_SONGS,
             metavar="N",
         ),
     ] = DEFAULT_SONGS,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
-_MOST_BARS = 1024
+_MAX_BARS = 1024
 _CONTEXT_PANEL = "Musical context, for models that take it"
 _EMOTION_PANEL = "Emotion, in place of audio"
 
@@ -102,7 +102,7 @@ BarsOption = Annotated[
         MUSIC_PANEL,
         f"Length (bars; default that of the audio or curve, {_CONSTANT_BARS} for a constant emotion).",
         min=1,
-        max=_MOST_BARS,
+        max=_MAX_BARS,
         metavar="N",
     ),
 ]
@@ -323,7 +323,7 @@ def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, 
     if pulse is None:
         print_status(f"{source.title} has no clear beat: the tempo {'is constant' if bpm else 'follows arousal'}")
         return compose(source.output, bars=bars, seed=seed, bpm=bpm, **in_key)
-    downbeats = pulse.downbeats(bars)[: _MOST_BARS + 1]
+    downbeats = pulse.downbeats(bars)[: _MAX_BARS + 1]
     kind = "constant" if pulse.constant else "varying"
     print_status(f"{source.title}: {pulse.bpm:.1f} bpm, {kind}; the first bar begins at {downbeats[0]:.2f} s")
     return compose(source.output, seed=seed, downbeats=downbeats, **in_key)

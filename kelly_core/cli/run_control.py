@@ -26,7 +26,7 @@ from kelly_core.runs.run_dir import read_manifest, settings_of
 from kelly_core.spec import find_model
 
 _STOP_PANEL = "When to stop (default after the current step)"
-_SECONDS_TO_ANSWER = 5.0
+_ANSWER_TIMEOUT_SECONDS = 5.0
 _SECONDS_TO_START = 30.0
 _POLL_SECONDS = 0.1
 
@@ -261,13 +261,13 @@ def _print_totals(run: Run, more: int) -> None:
 
 def _print_state(run: Run, *expected: str) -> None:
     """Wait until the run is in an expected state or has ended, and print its state."""
-    _wait(run, _SECONDS_TO_ANSWER, lambda: not run.snapshot.live or run.snapshot.state in expected)
+    _wait(run, _ANSWER_TIMEOUT_SECONDS, lambda: not run.snapshot.live or run.snapshot.state in expected)
     print_result(f"{run.id}: {run.snapshot.state}")
 
 
 def _next_rollback(run: Run, model: str) -> str:
     """Return the next message about a rollback of a model, "" if none arrives in time."""
-    for records in _new_records(run, _SECONDS_TO_ANSWER):
+    for records in _new_records(run, _ANSWER_TIMEOUT_SECONDS):
         for event in (record.event for record in records):
             if isinstance(event, TrainingWarning) and (event.model, event.kind) == (model, "rollback"):
                 return describe(event) or ""

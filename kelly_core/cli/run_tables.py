@@ -21,7 +21,7 @@ from kelly_core.runs.run_dir import RunLabels, RunManifest
 from kelly_core.runs.state import RunSnapshot
 from kelly_core.spec import MODELS
 
-_PLOT_LINES, _MOST_PLOT_COLUMNS, _LEAST_PLOT_COLUMNS = 14, 100, 40
+_PLOT_LINES, _MAX_PLOT_COLUMNS, _MIN_PLOT_COLUMNS = 14, 100, 40
 _STYLES = {
     "queued": "dim",
     "running": "bold green",
@@ -185,7 +185,7 @@ def plot_losses(model: str, curves: Curves, target: Console) -> Text:
     """Draw training and validation loss of a model, as wide as the terminal but at most 100 columns."""
     import plotext
 
-    columns = max(_LEAST_PLOT_COLUMNS, min(target.width, _MOST_PLOT_COLUMNS))
+    columns = max(_MIN_PLOT_COLUMNS, min(target.width, _MAX_PLOT_COLUMNS))
     plotext.clear_figure()
     # The size would otherwise be limited to that of the terminal, which a pipe does not have.
     plotext.limit_size(False, False)

@@ -21,14 +21,14 @@ _STRUCK = ((0,), (0, 4), (0, 3, 6), (0, 2, 4, 6), (0, 2, 3, 4, 6), (0, 2, 3, 4, 
 _BROKEN = (2, 8)
 _MIDDLE = 57.0
 _ROLL_TICKS = 40
-_SHORTEST_RATIO, _LAST_RATIO = 0.4, 0.95
+_MIN_RATIO, _LAST_RATIO = 0.4, 0.95
 _LOWEST_BASS = 33
 _BASS_AROUSAL = (-0.25, 0.15, 0.45)
 _BASS_LINES = ((0,), (0, 7), (0, 0, 7, 0), (0, 0, 12, 0, 7, 7, 12, 0))
 """Semitones above the root of the notes of a bar, for each level of arousal."""
 _PEDAL_DELAY, _PEDAL_GAP = 20, 30
 _PEDAL_PRESSES = 8
-_LEAST_PEDAL = 0.05
+_MIN_PEDAL_SHARE = 0.05
 
 
 def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
@@ -86,7 +86,7 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
     """Return presses of the sustain pedal; rate and share of time follow the dynamics."""
     for bar in plan.bars:
         expression = bar.expression
-        if expression.pedal_share < _LEAST_PEDAL or bar.chord == NO_CHORD:
+        if expression.pedal_share < _MIN_PEDAL_SHARE or bar.chord == NO_CHORD:
             continue
         presses = int(np.clip(round(expression.presses_per_second * bar.seconds), 1, _PEDAL_PRESSES))
         span = BAR // presses
@@ -127,7 +127,7 @@ def _tone(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Tone:
 
 
 def _ratio(bar: Bar) -> float:
-    return _LAST_RATIO if bar.last else float(np.clip(bar.expression.ratio, _SHORTEST_RATIO, 1.0))
+    return _LAST_RATIO if bar.last else float(np.clip(bar.expression.ratio, _MIN_RATIO, 1.0))
 
 
 def _fifth(chord: int) -> int:
@@ -143,7 +143,7 @@ _HIT_TICKS = 60
 _STICK_BELOW = -0.2
 _CRASH_FROM = 0.1
 _MIDDLE_VELOCITY = 64.0
-_PIANO_EXPONENT, _SOFTEST_PIANO = 0.2, 0.25
+_PIANO_EXPONENT, _MIN_PIANO_LEVEL = 0.2, 0.25
 _MIDDLE_LEVEL = 0.8
 _MEAN_VELOCITY = {KICK: 94.0, SNARE: 94.0, CLOSED_HAT: 62.0}
 """Mean velocity of the hits on a drum, before the level of the bar is applied."""
@@ -204,7 +204,7 @@ def _level(bar: Bar) -> float:
     It doubles over two units of arousal. The dynamics model, trained on piano music only, has less influence, and the
     groove's mean accent is divided out, so that neither makes a bar of high arousal softer than a calm one.
     """
-    played = max(bar.expression.velocity / _MIDDLE_VELOCITY, _SOFTEST_PIANO) ** _PIANO_EXPONENT
+    played = max(bar.expression.velocity / _MIDDLE_VELOCITY, _MIN_PIANO_LEVEL) ** _PIANO_EXPONENT
     _, accents = apply_groove(_SIXTEENTH * np.arange(POSITIONS), np.ones(POSITIONS), bar.groove)
     return float(_MIDDLE_LEVEL * 2 ** (bar.arousal / 2) * played / accents.mean())
 

@@ -111,7 +111,7 @@ _REPEATED, _ECHOED = 300.0, 15.0
 """Factors on the pitch of the phrase that is repeated, and on that of two bars before in new material."""
 _HIGHER = {"half": 0.13, "full": -0.13, "B": 0.2}
 """Octaves by which weights rise from a pitch to the next: a question is higher than its answer, a section B than A."""
-_LAST_RATIO, _SHORTEST_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
+_LAST_RATIO, _MIN_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
 
 
 class Instrument(NamedTuple):
@@ -306,4 +306,4 @@ def _ratio(bar: Bar, draw: float) -> float:
         return _LAST_RATIO
     if draw < bar.expression.staccato:
         return _STACCATO_RATIO
-    return float(np.clip(bar.expression.ratio, _SHORTEST_RATIO, 1.0))
+    return float(np.clip(bar.expression.ratio, _MIN_RATIO, 1.0))

@@ -26,9 +26,9 @@ _PARTS = {"Bass": "#5B5F97", "Chords": "#4A7FB5", "Melody": "#D1495B"}
 _MAJOR, _MINOR, _OTHER = "#F2C57C", "#8FB8DE", "#CDB4DB"
 _KIT = {"kick": (KICK,), "snare": (SNARE, STICK), "hat": (CLOSED_HAT, OPEN_HAT), "crash": (CRASH,)}
 _TICKS_HZ = (200, 500, 1000, 2000, 4000, 8000)
-_LEAST_DECIBELS, _RANGE_DECIBELS = -100.0, 70.0
+_MIN_DECIBELS, _RANGE_DECIBELS = -100.0, 70.0
 _MARGIN = 3
-_MOST_BARS_WITH_BEATS = 32
+_MAX_BARS_WITH_BEATS = 32
 
 
 def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
@@ -95,7 +95,7 @@ def _format_axes(axes: Axes, score: Score) -> None:
     bars = score.bars
     axes.set_facecolor(_PAPER)
     axes.set_xlim(min(0.0, float(_frame_edges(1, score)[0])), bars)
-    if bars <= _MOST_BARS_WITH_BEATS:
+    if bars <= _MAX_BARS_WITH_BEATS:
         axes.set_xticks(np.arange(bars * BEATS_PER_BAR) / BEATS_PER_BAR, minor=True)
         axes.grid(axis="x", which="minor", color=_FAINT, linewidth=0.3, alpha=0.6)
     step = PHRASE_BARS if bars >= 2 * PHRASE_BARS else 1
@@ -116,7 +116,7 @@ def _name_sections(axes: Axes, score: Score) -> None:
 
 def _draw_mel(axes: Axes, mel: NDArray[np.float32], score: Score) -> None:
     top = float(mel.max())
-    low = max(top - _RANGE_DECIBELS, _LEAST_DECIBELS)
+    low = max(top - _RANGE_DECIBELS, _MIN_DECIBELS)
     edges = _frame_edges(len(mel), score), np.arange(mel.shape[1] + 1)
     axes.pcolormesh(*edges, mel.T, cmap="magma", vmin=low, vmax=max(top, low + 1), rasterized=True)
     axes.set_ylim(0, mel.shape[1])

@@ -20,7 +20,7 @@ MIDDLE_BPM = 105.0
 TEMPO_OCTAVES = 0.75
 """Octaves of tempo from neutral to maximum arousal: 62 to 177 bpm over the whole range."""
 
-_UNHEARD_CHANGE = 0.03
+_INAUDIBLE_CHANGE = 0.03
 _BPM_DECIMALS = 3
 """Decimals of the tempo of a recording, enough to stay within a few milliseconds of it for ten minutes."""
 
@@ -270,7 +270,7 @@ def _tempos(arousal: list[float]) -> list[float]:
         phrase = arousal[start : start + PHRASE_BARS]
         bpm = tempo(float(np.mean(phrase)))
         # Compared with the tempo in use, not with the previous wanted tempo, so that several small changes add up.
-        if bpms and abs(bpm / bpms[-1] - 1) < _UNHEARD_CHANGE:
+        if bpms and abs(bpm / bpms[-1] - 1) < _INAUDIBLE_CHANGE:
             bpm = bpms[-1]
         bpms += [bpm] * len(phrase)
     return bpms

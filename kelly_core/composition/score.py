@@ -25,7 +25,7 @@ DRUM_CHANNEL = 9
 _SUSTAIN_PEDAL = 64
 _MICROSECONDS = 1_000_000
 _DOWN, _UP = 127, 0
-_ORDER_AT_A_TICK = {"note_off": 0, "control_change": 1, "note_on": 2}
+_ORDER_AT_EQUAL_TICK = {"note_off": 0, "control_change": 1, "note_on": 2}
 
 
 class Tone(NamedTuple):
@@ -166,7 +166,7 @@ def _events(part: Part, first: int) -> Iterator[_Event]:
 def _in_order(event: _Event) -> tuple[int, int]:
     """Sort events by tick; at the same tick names and programs come first, and notes end before others start."""
     tick, message = event
-    return tick, _ORDER_AT_A_TICK.get(message.type, -1)
+    return tick, _ORDER_AT_EQUAL_TICK.get(message.type, -1)
 
 
 def _track(events: list[_Event], end: int) -> mido.MidiTrack:

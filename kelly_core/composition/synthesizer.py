@@ -27,7 +27,7 @@ _FLUIDSYNTH = "fluidsynth"
 _FLUIDSYNTH_RATE = 22_050
 _FLUIDSYNTH_GAIN = 0.6
 _CHANNELS, _SAMPLE_BYTES = 2, 2
-_MOST_SECONDS = 120.0
+_MAX_SECONDS = 120.0
 """Timeout of fluidsynth for the samples of one file."""
 
 
@@ -119,7 +119,7 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
         raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=midi) from error
     with process:
         # With a corrupt SoundFont, fluidsynth may never end.
-        timer = Timer(_MOST_SECONDS, process.kill)
+        timer = Timer(_MAX_SECONDS, process.kill)
         timer.start()
         assert process.stdout is not None
         content = process.stdout.read(wanted)

@@ -55,7 +55,7 @@ _TEXT_ENDINGS = (".txt", ".ireal", ".html", ".htm")
 _CHORD_COLUMN = "chords"
 _UNREADABLE_INDEX = "index of Billboard that cannot be read, so entries of one song are not grouped"
 _MAX_LINE = 2**20
-_MOST_LINES = 10
+_MAX_ROW_LINES = 10
 """Maximum lines of a row of CSV text."""
 
 
@@ -293,7 +293,7 @@ def _rows(path: Path) -> Iterator[dict[str, str] | None]:
 def _row_texts(path: Path) -> Iterator[str]:
     """Yield the text of each row of a CSV file; a row has several lines if a quoted cell contains line breaks.
 
-    If a quote is not closed within ``_MOST_LINES`` lines, only its own line is damaged.
+    If a quote is not closed within ``_MAX_ROW_LINES`` lines, only its own line is damaged.
     """
     try:
         with open_regular(path) as binary:
@@ -307,7 +307,7 @@ def _row_texts(path: Path) -> Iterator[str]:
                 quotes = first.count('"')
                 while (
                     quotes % 2
-                    and len(row) < _MOST_LINES
+                    and len(row) < _MAX_ROW_LINES
                     and (more := pending.popleft() if pending else next(plain, ""))
                 ):
                     row.append(more)

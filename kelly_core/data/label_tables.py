@@ -39,12 +39,12 @@ _ARTIST_COLUMNS = ("artist", "artist_name", "artist name", "performer")
 _ALBUM_COLUMNS = ("album", "album_name", "album name", "soundtrack")
 _NO_ARTIST = frozenset(("", "unknown", "unknown artist", "various", "various artists", "n/a", "nan", "none"))
 _NO_BREAK_SPACE = "\xa0"
-_MOST_COLUMNS = 64
+_MAX_COLUMNS = 64
 """A wider table holds features; published tables of labels have at most 20 columns."""
 _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
-_MOST_OUTLIERS = 0.05
+_MAX_OUTLIER_SHARE = 0.05
 """Maximum share of values outside a scale for it to be the table's; the rows with these values are damaged."""
-_MOST_REPEATED = 0.5
+_MAX_REPEATED_SHARE = 0.5
 MAX_CURVE_SECONDS = 3600.0
 _CURVE_COLUMNS = ("time", "valence", "arousal")
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
@@ -126,7 +126,7 @@ def is_affect_table(path: Path) -> bool:
         DataError: the file cannot be read.
     """
     columns = [plain_column(column) for column in table_columns(path)]
-    if len(columns) > _MOST_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
+    if len(columns) > _MAX_COLUMNS or not _NOT_AVERAGED.isdisjoint(columns) or not _TIMES.isdisjoint(columns):
         return False
     return all(set(columns) & set(names) for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS))
 
@@ -221,7 +221,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         if labels.setdefault(name, affect) != affect:
             repeated += 1
             damaged.append(f"{path.name} row {number}")
-    if repeated > _MOST_REPEATED * len(numbers):
+    if repeated > _MAX_REPEATED_SHARE * len(numbers):
         hint = "Average them to one row a song"
         raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
     warning = ""
@@ -266,7 +266,7 @@ def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale,
 
 def _fits(values: Sequence[float], scale: LabelScale) -> bool:
     low, high = _RANGES[scale]
-    return sum(not low <= value <= high for value in values) <= _MOST_OUTLIERS * len(values)
+    return sum(not low <= value <= high for value in values) <= _MAX_OUTLIER_SHARE * len(values)
 
 
 def read_artists(root: Path, tables: Sequence[str]) -> tuple[dict[str, str], list[str]]:

@@ -40,19 +40,19 @@ _REPEATED_BARS = {"%": 1, "x": 1, "r": 2}
 _REPEAT = re.compile(r"x(\d{1,2})")
 _MAX_NAME = 300
 """Maximum characters of a song's name that is derived from the path of its file."""
-_FEWEST_CHORDS, _MOST_CHORDS = 4, 0.8
+_MIN_CHORDS, _MIN_CHORD_SHARE = 4, 0.8
 """Minimum number of chords in a lead sheet, and minimum share of its words that are chords."""
 
 
 def is_lead_sheet(text: str) -> bool:
     """Return True if a text has bars of chords; tables in README files also have ``|``, but other words in between."""
     symbols = [symbol for line in text.splitlines() for bar in bars_of(line) for symbol in bar]
-    return len(symbols) >= _FEWEST_CHORDS and are_chords(symbols)
+    return len(symbols) >= _MIN_CHORDS and are_chords(symbols)
 
 
 def are_chords(symbols: Sequence[str]) -> bool:
     """Return True if most words are chord symbols."""
-    return sum(map(_is_chord, symbols)) >= _MOST_CHORDS * len(symbols)
+    return sum(map(_is_chord, symbols)) >= _MIN_CHORD_SHARE * len(symbols)
 
 
 def name_of_file(path: str) -> str:

@@ -27,11 +27,11 @@ IndexPair = tuple[int, int]
 NO_KEY = 0
 """Key of an example with too little content to distinguish it from another."""
 
-_BANDS_A_GROUP = 4
+_BANDS_PER_GROUP = 4
 _SAME_SIGNS = 0.75
 """Clips of DEAM and EMOPIA that are re-encoded at 48 kbit/s, halved or shifted by 50 ms keep at least .85 of the
 signs; 1,770 pairs of different clips share at most .60."""
-_LEAST_SIGNS = 150
+_MIN_SIGNS = 150
 _CHUNK = 256
 
 
@@ -68,7 +68,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
     Returns:
         [(length - 1) · 31]: -1, 0 or 1, 0 if there is no information.
     """
-    groups = frames[:length].reshape(-1, BANDS // _BANDS_A_GROUP, _BANDS_A_GROUP).mean(axis=2)
+    groups = frames[:length].reshape(-1, BANDS // _BANDS_PER_GROUP, _BANDS_PER_GROUP).mean(axis=2)
     # The difference between bands cancels loudness, the difference between frames cancels a fixed equalizer.
     changes = np.diff(np.diff(groups, axis=1), axis=0)
     signs = np.zeros((length - 1, changes.shape[1]), np.int8)
@@ -104,7 +104,7 @@ def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
     # for opposite signs, and equal = (known + s·t) / 2.
     compared = np.abs(ours) @ np.abs(theirs).T
     same = (compared + ours @ theirs.T) / 2
-    share: Floats = np.divide(same, compared, out=np.zeros_like(same), where=compared >= _LEAST_SIGNS)
+    share: Floats = np.divide(same, compared, out=np.zeros_like(same), where=compared >= _MIN_SIGNS)
     return share
 
 
@@ -113,7 +113,7 @@ _EXAMPLES, _FRAMES = 512, 2048
 """Number of training examples, and of frames of them, searched for copies."""
 _RUN = 16
 """Number of adjacent examples searched together, because the disk reads adjacent data anyway."""
-_LEAST_GROUPS = 12
+_MIN_GROUPS = 12
 """With fewer independent examples than this, an input may equal a target by chance."""
 _COPY = 0.999
 """Minimum correlation at which an input counts as a copy of a target."""
@@ -156,7 +156,7 @@ def _shared_content(dataset: Dataset) -> Iterator[str]:
 
 def _copied_targets(dataset: Dataset) -> Iterator[str]:
     chosen = _evenly_spaced(dataset.train, _EXAMPLES, _RUN)
-    if len(np.unique(dataset.rows.groups[chosen])) < _LEAST_GROUPS:
+    if len(np.unique(dataset.rows.groups[chosen])) < _MIN_GROUPS:
         return
     batch = dataset.eval_batch(chosen)
     weights = np.broadcast_to(batch.weights, batch.targets.shape).reshape(-1, dataset.output_size)
@@ -165,7 +165,7 @@ def _copied_targets(dataset: Dataset) -> Iterator[str]:
     targets, counts = batch.targets.reshape(-1, dataset.output_size)[frames], weights[frames] > 0
     groups = dataset.rows.groups[chosen][frames // dataset.sequence_length]
     # Because of masks, an output may be known in only a few groups, even if there are many.
-    outputs = [n for n in range(dataset.output_size) if len(np.unique(groups[counts[:, n]])) >= _LEAST_GROUPS]
+    outputs = [n for n in range(dataset.output_size) if len(np.unique(groups[counts[:, n]])) >= _MIN_GROUPS]
     copies = [
         f"{column} repeats output {output}"
         for output in outputs

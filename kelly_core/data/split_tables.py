@@ -52,14 +52,14 @@ _MAX_SEARCHED_BYTES = 16 * 2**20
 """Maximum size of a table to be recognized by its values; E-GMD's has 10 MB. JSON has its last names near the end."""
 _NESTED = 3
 """Maximum depth of objects around the rows of a JSON table."""
-_MOST_WRAPPED = 32
+_MAX_WRAPPED = 32
 """Maximum entries of an object around the rows of a JSON table."""
-_MOST_COLUMNS = 256
+_MAX_COLUMNS = 256
 _LISTED = 5
 _CLIP_FOLDER = "split"
-_MOST_COMPARED = 1000
+_MAX_COMPARED = 1000
 """Number of rows, from the first on, by whose values the columns of a table are recognized."""
-_LEAST_NAMED = 0.5
+_MIN_NAMED_SHARE = 0.5
 """Minimum share of a column's values without ending that name files here: a table may also list missing files."""
 
 
@@ -301,7 +301,7 @@ def _with_known_columns(
     rows: Sequence[dict[str, str]], names: CorpusNames
 ) -> tuple[list[dict[str, str]], list[str]] | None:
     """Return the rows with both columns renamed, and notes; None if no columns of files and of splits are found."""
-    sample = rows[:_MOST_COMPARED]
+    sample = rows[:_MAX_COMPARED]
     columns = _columns(sample)
     splits = [SPLIT] if SPLIT in columns else [each for each in columns if _all_fit(sample, each, SPLITS.__contains__)]
     files = [FILE] if FILE in columns else _file_columns(sample, columns, names) if splits else []
@@ -329,7 +329,7 @@ def _file_columns(rows: Sequence[TableRow], columns: Sequence[str], names: Corpu
             return found
     named = {column: _named_files(rows, column, names) for column in columns}
     best = max(named, key=lambda column: named[column], default="")
-    return [best] if best and named[best] > _LEAST_NAMED * len(rows) else []
+    return [best] if best and named[best] > _MIN_NAMED_SHARE * len(rows) else []
 
 
 def _named_files(rows: Sequence[TableRow], column: str, names: CorpusNames) -> int:
@@ -366,7 +366,7 @@ def _readings(path: Path) -> Iterator[list[dict[str, str]]]:
 
 def _plain_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
     """Return the rows with plain column names and text cells; [] if they have too many columns for a table."""
-    if any(len(row) > _MOST_COLUMNS for row in rows[:_MOST_COMPARED]):
+    if any(len(row) > _MAX_COLUMNS for row in rows[:_MAX_COMPARED]):
         return []
     return [
         {plain_column(column): "" if value is None else str(value).strip() for column, value in row.items()}
@@ -381,7 +381,7 @@ def _no_rows(path: Path) -> DataError:
 def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:
     if isinstance(document, dict):
         yield from _object_readings(document, path)
-        if depth and len(document) <= _MOST_WRAPPED:
+        if depth and len(document) <= _MAX_WRAPPED:
             for value in document.values():
                 yield from _rows_in(value, path, depth - 1)
     elif isinstance(document, list):

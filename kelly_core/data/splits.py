@@ -14,9 +14,9 @@ from kelly_core.errors import DataError
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by seed"
 """Source of a corpus's splits."""
-LEAST_JUDGES = 10
+MIN_JUDGING_GROUPS = 10
 """Minimum validation groups that judge, or choose the epoch; with fewer a difference's interval is not meaningful."""
-LEAST_GROUPS = 5
+MIN_SPLIT_GROUPS = 5
 """Minimum number of artists to split by; with fewer, a single artist would be all of the validation split."""
 _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 """Name of a clip of EMOPIA."""
@@ -32,10 +32,10 @@ def song_of_clip(file: str) -> str:
 def group_by_artist(songs: Sequence[str], artists: Sequence[str | None]) -> list[str]:
     """Return the artist of each song as its group, or the song itself if the artist is None.
 
-    With fewer than ``LEAST_GROUPS`` groups, every song is its own group.
+    With fewer than ``MIN_SPLIT_GROUPS`` groups, every song is its own group.
     """
     groups = [artist or song for song, artist in zip(songs, artists, strict=True)]
-    return groups if len(set(groups)) >= LEAST_GROUPS else list(songs)
+    return groups if len(set(groups)) >= MIN_SPLIT_GROUPS else list(songs)
 
 
 def has_both_sides(official: Sequence[str | None]) -> bool:
@@ -116,7 +116,7 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
         True for each example used to judge; None with fewer than 20 groups, which are too few to be divided.
     """
     names = sorted(set(groups), key=lambda name: _rank(f"judging\0{name}", 0))
-    if len(names) < 2 * LEAST_JUDGES:
+    if len(names) < 2 * MIN_JUDGING_GROUPS:
         return None
     judges = set(names[: len(names) // 2])
     return np.array([group in judges for group in groups])

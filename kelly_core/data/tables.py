@@ -36,7 +36,7 @@ _SPACES = re.compile(r"[\s_-]+")
 _IN_BRACKETS = re.compile(r"_?([()])_?")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
 _COMMENT = re.compile(r"\s*(?:#.*|sep=.)?\s*", re.IGNORECASE)
-_MOST_PREAMBLE = 20
+_MAX_PREAMBLE_LINES = 20
 """Maximum lines above the header of a table."""
 _SHOWN_CELL = 40
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
@@ -124,7 +124,7 @@ def _read_plain(path: Path, count: int = -1) -> bytes:
 def _from_header(text: str) -> str:
     """Return the text from its header on."""
     starts = [0]
-    while len(starts) <= _MOST_PREAMBLE and (line := _LINE.match(text, starts[-1])):
+    while len(starts) <= _MAX_PREAMBLE_LINES and (line := _LINE.match(text, starts[-1])):
         starts.append(line.end())
     lines = [text[first:end].strip("\r\n") for first, end in pairwise(starts)]
     header = next((number for number, line in enumerate(lines) if not _is_preamble(line)), len(lines))

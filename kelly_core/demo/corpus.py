@@ -83,7 +83,7 @@ epochs = 40
 duration = 8.0            # length of the recordings in seconds
 """
 
-LEAST_SONGS = 8
+MIN_SONGS = 8
 BARS = 16
 CLIP_SECONDS = 8.0
 
@@ -133,7 +133,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     Args:
         root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; created if
             missing.
-        songs: number of songs, at least ``LEAST_SONGS``.
+        songs: number of songs, at least ``MIN_SONGS``.
         seed: equal seeds give equal bytes; different seeds give different songs.
         jobs: processes that make the songs (0 = one per core).
 
@@ -143,10 +143,8 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     Raises:
         DataError: too few songs, or one of the corpora already exists, or a file cannot be written.
     """
-    if songs < LEAST_SONGS:
-        raise DataError(
-            f"{songs} songs are too few to train and to validate", hint=f"At least {LEAST_SONGS} are needed"
-        )
+    if songs < MIN_SONGS:
+        raise DataError(f"{songs} songs are too few to train and to validate", hint=f"At least {MIN_SONGS} are needed")
     for name in (spec.dataset for spec in CHAIN_MODELS):
         if (root / name).exists():
             hint = "Choose another folder, or remove it first"

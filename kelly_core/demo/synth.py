@@ -12,14 +12,14 @@ from kelly_core.music.notes import PPQ, Notes
 
 SAMPLE_RATE = 16_000
 
-_HIGHEST_HZ = 7_000.0
+_MAX_HZ = 7_000.0
 _PARTIALS = 8
 _ATTACK_SECONDS, _RELEASE_SECONDS = 0.01, 0.05
 _DECAY_SECONDS = 0.8
 _LEVEL = 0.05
 _SLOPE = 1.6
 """Exponent of the partials' amplitudes if there is no emotion to set it."""
-_DECIBELS_A_UNIT = 10.0
+_DECIBELS_PER_UNIT = 10.0
 _WAH_DECIBELS = 9.0
 _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
 _WAH_SECONDS = (1.0, 3.0)
@@ -53,7 +53,7 @@ def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng:
                 continue
             _add(samples, _note(tone.pitch, tone.velocity, length, slope), round(begin * SAMPLE_RATE))
     samples = _wah(samples, _WAH_DECIBELS * (1 + valence), rng)
-    return _wav(samples * 10 ** (_DECIBELS_A_UNIT * arousal / 20))
+    return _wav(samples * 10 ** (_DECIBELS_PER_UNIT * arousal / 20))
 
 
 def notes_wav_bytes(notes: Notes, seconds: float) -> bytes:
@@ -115,7 +115,7 @@ def _note(pitch: int, velocity: int, seconds: float, slope: float) -> Doubles:
     hertz = 440 * 2 ** ((pitch - 69) / 12)
     time = np.arange(round((seconds + _RELEASE_SECONDS) * SAMPLE_RATE)) / SAMPLE_RATE
     # Partials above half the sample rate would alias.
-    partials = np.arange(1, min(_PARTIALS, int(_HIGHEST_HZ / hertz)) + 1)
+    partials = np.arange(1, min(_PARTIALS, int(_MAX_HZ / hertz)) + 1)
     wave = partials**-slope @ np.sin(np.outer(2 * np.pi * hertz * partials, time).astype(np.float32))
     envelope = np.minimum(time / _ATTACK_SECONDS, 1) * np.exp(-time / _DECAY_SECONDS)
     envelope *= np.clip((seconds + _RELEASE_SECONDS - time) / _RELEASE_SECONDS, 0, 1)

@@ -29,7 +29,7 @@ Regression = Callable[[Floats], Floats]
 CURVE = "cubic curve"
 """Name of the baseline that is a smooth function of valence and arousal."""
 NEIGHBORS = 10
-MOST_POINTS = 4_096
+MAX_POINTS = 4_096
 """Maximum number of training points for the nearest-neighbor search."""
 
 _PENALTIES: Doubles = np.logspace(-3, 2, 6)
@@ -37,7 +37,7 @@ _PENALTIES: Doubles = np.logspace(-3, 2, 6)
 _FOLDS = 5
 _CURVE_POINTS = 8_192
 """Maximum number of training examples for a curve, which has nine coefficients per output."""
-_LEAST_SHARE = 0.1
+_MIN_SHARE = 0.1
 """Minimum probability of a curve, relative to the marginal."""
 
 _QUARTILE = 0.6745
@@ -281,7 +281,7 @@ def _as_probabilities(outputs: Doubles, points: Points, loss: str) -> Doubles:
     size = points.targets.shape[1]
     total, weight = (points.weights * points.targets).sum(axis=0), points.weights.sum(axis=0)
     # One pseudo-observation keeps the marginal of an output that never occurs above 0, so that its logarithm is finite.
-    least = _LEAST_SHARE * (total + 1 / size) / (weight + 1)
+    least = _MIN_SHARE * (total + 1 / size) / (weight + 1)
     if loss == "bce":
         return np.clip(outputs, least, 1 - least)
     kept: Doubles = np.maximum(outputs, least)
@@ -332,7 +332,7 @@ def fit_nearest_neighbors(points: Points) -> Regression:
     from sklearn.neighbors import KNeighborsRegressor
 
     # Neighbors in a corpus come from the same songs, so the first points would come from few songs.
-    chosen = np.arange(min(len(points), MOST_POINTS)) * len(points) // min(len(points), MOST_POINTS)
+    chosen = np.arange(min(len(points), MAX_POINTS)) * len(points) // min(len(points), MAX_POINTS)
     model = KNeighborsRegressor(n_neighbors=min(NEIGHBORS, len(chosen)), algorithm="brute")
     model.fit(points.inputs[chosen], points.targets[chosen])
     return lambda inputs: model.predict(inputs).astype(np.float32)

@@ -31,12 +31,12 @@ from kelly_core.music.notes import BEATS_PER_BAR, DEFAULT_BPM, PPQ, Notes
 from kelly_core.spec import CHAIN_MODELS, ModelSpec, model_spec
 
 MAX_SECONDS = 600.0
-LEAST_PIECES = 2
+MIN_PIECES = 2
 
 _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS[1:]
 _OTHERS = "marginal of the other pieces"
 _TRAINING = "marginal of the training examples"
-_LEAST_PROBABILITY = 1e-6
+_MIN_PROBABILITY = 1e-6
 """Smallest probability of a constant, so that a note or chord that no training example has is not impossible."""
 
 
@@ -92,8 +92,8 @@ def find_pairs(folder: Path) -> list[Pair]:
             hint = "Give each piece a name of its own"
             raise DataError(f"several recordings or MIDI files are called {name}", where=folder, hint=hint)
         pairs.append(Pair(name, recordings[0], scores[0]))
-    if len(pairs) < LEAST_PIECES:
-        problem = f"holds {len(pairs)} recordings with a MIDI file of the same stem, not {LEAST_PIECES} or more"
+    if len(pairs) < MIN_PIECES:
+        problem = f"holds {len(pairs)} recordings with a MIDI file of the same stem, not {MIN_PIECES} or more"
         raise DataError(problem, where=folder, hint="Put song.mid beside song.wav, both beginning at the same time")
     return pairs
 
@@ -114,7 +114,7 @@ def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQ
         for model, piece in _score_piece(chain, pair).items():
             scored.setdefault(model, {})[pair.name] = piece
     # The marginal is computed from the other pieces, so at least one other piece is needed.
-    return {model: _quality(chain, model, each) for model, each in scored.items() if len(each) >= LEAST_PIECES}
+    return {model: _quality(chain, model, each) for model, each in scored.items() if len(each) >= MIN_PIECES}
 
 
 def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
@@ -207,7 +207,7 @@ def _quality(chain: ModelChain, model: str, scored: Mapping[str, _Scored]) -> Ch
     pieces = list(scored.values())
     marginals = {_OTHERS: _marginals(model, pieces)}
     if model in chain.marginals:
-        least = _LEAST_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
+        least = _MIN_PROBABILITY if model in (_MELODY.name, _HARMONY.name) else -np.inf
         marginals[_TRAINING] = [np.maximum(chain.marginals[model], np.float32(least))] * len(pieces)
     # Control and marginals are predictors like the model, so that all are measured and resampled by the same code.
     outputs = {MODEL: [piece.outputs for piece in pieces], "control": [piece.control for piece in pieces]}

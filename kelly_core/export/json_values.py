@@ -12,7 +12,7 @@ Rule = Literal["structure", "layer types", "dimensions", "activations", "finite"
 
 Layout = Literal["rtneural", "legacy"]
 
-_LARGEST_SIZE = 2**16
+_SIZE_LIMIT = 2**16
 
 
 class FormatError(Exception):
@@ -71,8 +71,8 @@ def read_size(value: object, name: str) -> int:
         FormatError: it is anything else.
     """
     # True is an int in Python, but not a number in JSON.
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _LARGEST_SIZE:
-        raise FormatError("structure", f"{name} must be a whole number from 1 to {_LARGEST_SIZE - 1}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _SIZE_LIMIT:
+        raise FormatError("structure", f"{name} must be a whole number from 1 to {_SIZE_LIMIT - 1}")
     return value
 
 

@@ -48,7 +48,7 @@ METADATA = (
 )
 """Required metadata keys."""
 
-_BYTES_A_NUMBER = 4
+_BYTES_PER_NUMBER = 4
 _CHECKED_FRAMES = 200
 _ONNX_PROPERTIES = ("model_name", "state", "checkpoint")
 
@@ -118,7 +118,7 @@ def build_metadata(
         "framework": "PyTorch",
         "export_version": EXPORT_VERSION,
         "parameter_count": count,
-        "memory_bytes": count * _BYTES_A_NUMBER,
+        "memory_bytes": count * _BYTES_PER_NUMBER,
         "input_size": layers[0].in_size,
         "output_size": layers[-1].out_size,
         "state": state,

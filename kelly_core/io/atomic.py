@@ -43,7 +43,7 @@ IsOwned = Callable[[], bool]
 _guards: dict[str, IsOwned] = {}
 
 
-_MOST_NAMES = 1000
+_MAX_NAMES = 1000
 """Maximum number of names in a folder that are compared with the name of a missing file."""
 
 
@@ -61,7 +61,7 @@ def _near(path: Path) -> str:
         return f"There is no folder {path.parent}"
     try:
         with os.scandir(path.parent) as entries:
-            names = [entry.name for entry in islice(entries, _MOST_NAMES) if entry.name != path.name]
+            names = [entry.name for entry in islice(entries, _MAX_NAMES) if entry.name != path.name]
     except OSError:
         return ""
     return f"Did you mean {path.with_name(near)}?" if (near := closest(path.name, names)) else ""

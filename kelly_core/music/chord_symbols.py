@@ -81,7 +81,7 @@ def _semitones(degree: str) -> int:
     return (MAJOR_SCALE[number % 7] + degree.count("#") - degree.count("b")) % 12
 
 
-LONGEST_SYMBOL = 64
+MAX_SYMBOL_LENGTH = 64
 """Characters of the longest symbol that is read; the longest in use have about 30."""
 
 _SHIFTS = {"#": 1, "s": 1, "x": 2, "b": -1}
@@ -154,8 +154,8 @@ def parse_chord(symbol: str) -> int:
     Raises:
         DataError: this is not one chord symbol.
     """
-    if len(symbol) > LONGEST_SYMBOL:
-        raise DataError(f"a chord symbol of {len(symbol)} characters, expected at most {LONGEST_SYMBOL}", hint=_HINT)
+    if len(symbol) > MAX_SYMBOL_LENGTH:
+        raise DataError(f"a chord symbol of {len(symbol)} characters, expected at most {MAX_SYMBOL_LENGTH}", hint=_HINT)
     return _parse(symbol)
 
 
@@ -183,10 +183,10 @@ def parse_note(name: str) -> int:
     Raises:
         DataError: this is not the name of a note.
     """
-    text = _normalize(name) if len(name) <= LONGEST_SYMBOL else ""
+    text = _normalize(name) if len(name) <= MAX_SYMBOL_LENGTH else ""
     found = _ROOT.fullmatch(text)
     if found is None:
-        raise DataError(f"expected the name of a note, got {name[:LONGEST_SYMBOL]!r}", hint="Examples: C, F#, Bb")
+        raise DataError(f"expected the name of a note, got {name[:MAX_SYMBOL_LENGTH]!r}", hint="Examples: C, F#, Bb")
     return _pitch_class(text, german=found["plain"] is None)
 
 

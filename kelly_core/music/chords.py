@@ -27,9 +27,9 @@ CHORD_NAMES: tuple[str, ...] = (
 
 CHORD_BEATS = 2.0
 """Beats whose notes are read as one chord, half a bar of 4/4."""
-_MOST_BEATS = 64.0
+_MAX_BEATS = 64.0
 """Longest note that counts, in beats; a longer one probably lacks its note-off event."""
-_LEAST_BEATS = 1e-6
+_MIN_BEATS = 1e-6
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
 
@@ -110,14 +110,14 @@ def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
         shift: semitones to transpose by.
     """
     start = notes.onset_beats
-    end = start + np.minimum(notes.duration_beats, _MOST_BEATS)
+    end = start + np.minimum(notes.duration_beats, _MAX_BEATS)
     edges = np.arange(np.floor(start.min() / CHORD_BEATS), np.ceil(end.max() / CHORD_BEATS) + 1) * CHORD_BEATS
     sounding = np.zeros((len(edges) - 1, 12))
     for pitch_class in range(12):
         own = (notes.pitch + shift) % 12 == pitch_class
         sounding[:, pitch_class] = np.diff(_time_since(edges, start[own]) - _time_since(edges, end[own]))
     # Differences of running sums leave rounding errors where nothing sounds.
-    sounding = np.where(sounding > _LEAST_BEATS, sounding, 0.0)
+    sounding = np.where(sounding > _MIN_BEATS, sounding, 0.0)
     size = np.linalg.norm(CHORD_TONES, axis=1)
     # The class without a chord has no tones, so its norm is 0.
     fit = sounding @ (CHORD_TONES / np.maximum(size, 1)[:, np.newaxis]).T

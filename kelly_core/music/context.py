@@ -25,7 +25,7 @@ SPREAD = 0.45
 """Standard deviation of a descriptor over the music that its scale was measured on."""
 UNKNOWN_EXAMPLES, UNKNOWN_DESCRIPTORS = 0.3, 0.3
 """Share of training examples without any context, and share of unknown descriptors in the others."""
-LEAST_RELIABILITY = 0.4
+MIN_RELIABILITY = 0.4
 """Smallest squared correlation of a noisy descriptor with the true one."""
 MEAN_FRAMES = 30
 """Frames over which the chain averages a context estimated from audio: 15 s, as long as a window of the dynamics."""
@@ -225,7 +225,7 @@ def noisy_context(context: Floats, rng: np.random.Generator) -> Floats:
     """
     shape = context.shape
     known = (rng.random((len(context), 1)) >= UNKNOWN_EXAMPLES) & (rng.random(shape) >= UNKNOWN_DESCRIPTORS)
-    reliability = rng.uniform(LEAST_RELIABILITY, 1.0, shape)
+    reliability = rng.uniform(MIN_RELIABILITY, 1.0, shape)
     noise = SPREAD * np.sqrt(reliability * (1 - reliability)) * rng.standard_normal(shape)
     noisy = np.clip(reliability * context + noise, -LIMIT, LIMIT)
     return np.where(known & (context != 0), noisy, 0.0).astype(np.float32)

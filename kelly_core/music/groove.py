@@ -22,7 +22,7 @@ NEUTRAL_ACCENT = 0.5
 """Accent that leaves velocities unchanged."""
 
 _POSITION_TICKS = PPQ // 4
-_LEAST_SCALE, _SCALE_SPAN = 0.8, 0.4
+_MIN_SCALE, _SCALE_SPAN = 0.8, 0.4
 
 
 class GrooveWindows(NamedTuple):
@@ -81,7 +81,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
     """
     position = _nearest_sixteenth(np.asarray(tick, np.float64)) % POSITIONS
     timing, accent = np.split(np.asarray(groove, np.float64), 2)
-    scale = _LEAST_SCALE + _SCALE_SPAN * accent[position]
+    scale = _MIN_SCALE + _SCALE_SPAN * accent[position]
     return np.asarray(tick) + SHIFT_TICKS * timing[position], np.asarray(velocity) * scale
 
 
@@ -106,7 +106,7 @@ def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
     # The mean over bars with a hit there: silent bars have no loudness.
     level = _ratio(_window_sums(loudest), _window_sums(loudest > 0))
     reference = _ratio((level * hits).sum(axis=1, keepdims=True), hits.sum(axis=1, keepdims=True))
-    return (_ratio(level, reference) - _LEAST_SCALE) / _SCALE_SPAN
+    return (_ratio(level, reference) - _MIN_SCALE) / _SCALE_SPAN
 
 
 def _window_sums(by_sixteenth: NDArray[np.generic]) -> Doubles:

@@ -21,7 +21,7 @@ EXCERPT_BARS = 32
 """Bars over which repetition and range are counted: in a longer piece both are larger."""
 
 _ON_BEAT = 1 / 8
-_LEAST_BEATS, _LONGEST_BEATS = 1 / 16, 16.0
+_MIN_BEATS, _MAX_BEATS = 1 / 16, 16.0
 STEP, LEAP = 2, 5
 """Largest step and smallest leap, in semitones."""
 _MOTIF = 4
@@ -136,14 +136,14 @@ def estimate_triads(notes: Notes) -> Chords:
     its time, plus an eighth if its root is the lowest note. Notes are cut off after sixteen beats.
     """
     start = notes.onset_beats
-    end = start + np.minimum(notes.duration_beats, _LONGEST_BEATS)
+    end = start + np.minimum(notes.duration_beats, _MAX_BEATS)
     first = np.floor(start / CHORD_BEATS).astype(np.intp)
     blocks = int(np.ceil(end.max(initial=0.0) / CHORD_BEATS))
     histogram, lowest = np.zeros((blocks, 12)), np.full(blocks, 128)
     # A note reaches into nine blocks at most, so this loop is short however many notes there are.
-    for block in first + np.arange(int(_LONGEST_BEATS / CHORD_BEATS) + 1)[:, np.newaxis]:
+    for block in first + np.arange(int(_MAX_BEATS / CHORD_BEATS) + 1)[:, np.newaxis]:
         beats = np.minimum(end, (block + 1) * CHORD_BEATS) - np.maximum(start, block * CHORD_BEATS)
-        heard = beats > _LEAST_BEATS
+        heard = beats > _MIN_BEATS
         # Unbuffered, because several notes of a pitch class may sound in one block.
         np.add.at(histogram, (block[heard], notes.pitch[heard] % 12), beats[heard])
         np.minimum.at(lowest, block[heard], notes.pitch[heard])

@@ -107,7 +107,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-_SECONDS_TO_ANSWER = 10
+_ANSWER_TIMEOUT_SECONDS = 10
 _SECONDS_BETWEEN_CHECKS = 1.0
 _SECONDS_UNTIL_REPORTED = 3.0
 
@@ -224,7 +224,7 @@ def _connect(scheduler: str) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         # As the default client it would also compute Dask collections of other code in this process.
-        return Client(scheduler, timeout=_SECONDS_TO_ANSWER, set_as_default=False)
+        return Client(scheduler, timeout=_ANSWER_TIMEOUT_SECONDS, set_as_default=False)
     except OSError as error:
         hint = f"Start one with `dask scheduler`, and use the address that it prints ({error})"
         raise ParallelError("no Dask scheduler answers here", where=scheduler, hint=hint) from error

@@ -31,10 +31,10 @@ from kelly_core.validation.report import STATES, Check, FileReport
 
 PARITY = ("golden outputs", "parity with ")
 """Beginning of the names of checks that compare the file's outputs with another engine's."""
-_MOST_MIDI_BYTES, _MOST_PICTURE_BYTES = 256_000, 2_000_000
+_MAX_MIDI_BYTES, _MAX_PICTURE_BYTES = 256_000, 2_000_000
 """Files up to these sizes are embedded in the page."""
-_MOST_TUNES = 4
-_MOST_BARS = 64
+_MAX_TUNES = 4
+_MAX_BARS = 64
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -188,7 +188,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
         models=tuple(_model(folder, name, stem, by_stem[stem]) for stem, name in names.items()),
         missing=missing_models(names.values()),
         benchmarks=_benchmarks(folder, [Path(report.file) for report in reports]),
-        tunes=tuple(_read_tune(path) for path in sorted(folder.glob("*.mid"))[:_MOST_TUNES]),
+        tunes=tuple(_read_tune(path) for path in sorted(folder.glob("*.mid"))[:_MAX_TUNES]),
     )
 
 
@@ -293,7 +293,7 @@ def _read_tune(path: Path) -> Tune:
         shown, problem = _read_picture(picture)
         tune = Tune(path.name, picture_file=picture.name, picture=shown, picture_problem=problem)
     try:
-        content = read_regular(path, _MOST_MIDI_BYTES)
+        content = read_regular(path, _MAX_MIDI_BYTES)
         notes = parse_notes(content, path)
     except DataError as error:
         return replace(tune, problem=str(error))
@@ -314,7 +314,7 @@ def _read_tune(path: Path) -> Tune:
 
 def _read_picture(path: Path) -> tuple[bytes | None, str]:
     try:
-        content = read_regular(path, _MOST_PICTURE_BYTES)
+        content = read_regular(path, _MAX_PICTURE_BYTES)
     except DataError as error:
         return None, str(error)
     return (content, "") if content.startswith(_PNG) else (None, f"{path}: is not a PNG file")
@@ -332,5 +332,5 @@ def _chords(content: bytes) -> tuple[str, ...]:
             return ()
         # Of several markers in a bar the first one names it.
         chords.setdefault(event.tick // (BEATS_PER_BAR * events.ticks_per_quarter), name)
-    bars = min(max(chords, default=-1) + 1, _MOST_BARS)
+    bars = min(max(chords, default=-1) + 1, _MAX_BARS)
     return tuple(chords.get(bar, "") for bar in range(bars)) if 0 in chords else ()

@@ -13,7 +13,7 @@ from kelly_core.training.history import History
 Emphasis = Literal["plain", "good", "warn", "bad"]
 """Tone of a text; the text states it as well, because color alone is not accessible."""
 
-_LONGEST = 600
+_MAX_TEXT_LENGTH = 600
 
 
 @dataclass(frozen=True)
@@ -161,4 +161,4 @@ class Document:
 
 def shown(text: str) -> str:
     """Return text from a file as a report shows it: ``printable``, and cut after 600 characters."""
-    return printable(text if len(text) <= _LONGEST else text[:_LONGEST] + "…")
+    return printable(text if len(text) <= _MAX_TEXT_LENGTH else text[:_MAX_TEXT_LENGTH] + "…")

@@ -17,7 +17,7 @@ INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
 """Color of axes and words by color scheme; the background is transparent."""
 
 _LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
-_MOST_TICKS = 7
+_MAX_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def draw_forest(forest: Forest) -> DrawnForest:
 
 def _step(span: float) -> float:
     """Return the smallest of 1, 2 and 5 times a power of ten that results in at most seven ticks."""
-    decade = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
-    return next(step for step in (decade, 2 * decade, 5 * decade, 10 * decade) if span / step <= _MOST_TICKS)
+    decade = 10.0 ** math.floor(math.log10(span / _MAX_TICKS))
+    return next(step for step in (decade, 2 * decade, 5 * decade, 10 * decade) if span / step <= _MAX_TICKS)
 
 
 def render(document: Document) -> str:

@@ -115,7 +115,7 @@ class Inbox:
             return None
 
 
-_SECONDS_BETWEEN_LOOKS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class StopNow(BaseException):
@@ -164,7 +164,7 @@ class RunController:
         # Read without the lock at every step: an outdated value delays a pause by one step.
         if self._paused:
             while self.is_paused():
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                time.sleep(_POLL_SECONDS)
         return self._stop
 
     def should_roll_back(self, model: str) -> bool:

@@ -30,8 +30,8 @@ ENDED = "ended"
 """Event whose name in the message is the state in which the run ended."""
 
 _TRIES = 5
-_SECONDS_FOR_AN_ANSWER = 10.0
-_SECONDS_FOR_A_COMMAND = 60.0
+_ANSWER_TIMEOUT_SECONDS = 10.0
+_COMMAND_TIMEOUT_SECONDS = 60.0
 _TRY_AGAIN = (408, 425, 429)
 _PROGRAM = "import os; os.closerange(3, 4096); from kelly_core.runs.notify import main; main()"
 """Closes the inherited locks before the imports: the run has ended, and its folder must be unlocked."""
@@ -109,7 +109,9 @@ def _run_command(command: str, content: dict[str, Any]) -> str:
     try:
         words = [*shlex.split(command), content["text"]]
         text = dumps(content).encode()
-        done = subprocess.run(words, input=text, stdout=subprocess.DEVNULL, timeout=_SECONDS_FOR_A_COMMAND, check=False)
+        done = subprocess.run(
+            words, input=text, stdout=subprocess.DEVNULL, timeout=_COMMAND_TIMEOUT_SECONDS, check=False
+        )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return f"notify.command: {error}"
     return f"notify.command ended with code {done.returncode}" if done.returncode else ""
@@ -124,7 +126,7 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
             wait(2.0 ** (attempt - 1))
         try:
             request = urllib.request.Request(url, dumps(content).encode(), headers)
-            with urllib.request.urlopen(request, timeout=_SECONDS_FOR_AN_ANSWER):
+            with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_SECONDS):
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code}"

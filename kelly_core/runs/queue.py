@@ -33,8 +33,8 @@ from kelly_core.runs.run_dir import RunManifest, new_run_id, short_id
 _FOLDER = ".queue"
 _MAX_BYTES = 16 * 2**20
 _TRIES = 1000
-_SECONDS_TO_EDIT = 10.0
-_SECONDS_BETWEEN_LOOKS = 1.0
+_EDIT_TIMEOUT_SECONDS = 10.0
+_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
         make_folder(runs / _FOLDER)
     except OSError as error:
         raise RunError(f"cannot be made ({error.strerror})", where=runs / _FOLDER) from error
-    lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _SECONDS_TO_EDIT, error=RunError)
+    lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error=RunError)
     if lock is None:
         raise RunError("is being changed by another process", where=_queue_file(runs), hint="Try again")
     try:
@@ -214,7 +214,7 @@ def main(runs: Path) -> None:
 
     try:
         while start_due(runs, say):
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            time.sleep(_POLL_SECONDS)
     except KellyError as error:
         say(str(error))
     finally:

@@ -34,7 +34,7 @@ from kelly_core.runs.state import (
     write_summary,
 )
 
-_SECONDS_BETWEEN_LOOKS = 0.2
+_POLL_SECONDS = 0.2
 _QUICK_READ_BYTES = 2**20
 _SECONDS_TO_END = 30.0
 """Seconds that a process may take to exit after it has reported its end."""
@@ -180,7 +180,7 @@ class Run:
             if not self._not_yet_given:
                 if not self.snapshot.live:
                     return
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                time.sleep(_POLL_SECONDS)
             while self._not_yet_given:
                 yield self._not_yet_given.popleft()
 

@@ -23,7 +23,7 @@ FIXED_SETTINGS = ("output.", "runs.", "parallel.", "sweep.", "notify.", "tui.", 
 """Beginnings of the dotted keys that a sweep cannot vary."""
 
 _DIGITS = 3
-_DRAWS_FOR_A_POINT = 1000
+_MAX_DRAWS_PER_POINT = 1000
 
 Point = tuple[tuple[str, Any], ...]
 """Settings of a trial that differ from trial to trial: (dotted key, value)."""
@@ -143,7 +143,7 @@ def _random_points(axes: Sequence[_SweepAxis], count: int, seed: int) -> Iterato
     chance = random.Random(seed)
     seen = set()
     # Axes with few values may have fewer different points than requested.
-    for _ in range(_DRAWS_FOR_A_POINT * count):
+    for _ in range(_MAX_DRAWS_PER_POINT * count):
         point = tuple((axis.key, axis.draw(chance)) for axis in axes)
         if point not in seen:
             seen.add(point)

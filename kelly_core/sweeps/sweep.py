@@ -22,7 +22,7 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.sweeps.plan import Trial
 from kelly_core.sweeps.results import TrialResult, as_json, best_runs, summarize_points
 
-_SECONDS_BETWEEN_LOOKS = 0.2
+_POLL_SECONDS = 0.2
 _MAX_REQUEST = 64
 _STOP, _STOP_AT_ONCE, _KILL = "stop", "now", "kill"
 
@@ -233,7 +233,7 @@ def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
         elif requested != sent:
             sent = requested
             _send_request(run, requested)
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _read(request_file: Path) -> str:

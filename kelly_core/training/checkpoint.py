@@ -30,8 +30,8 @@ from kelly_core.training.networks import KellyNetwork, build_network
 FORMAT = 2
 MAX_BYTES = 256_000_000
 """Maximum size of a checkpoint in bytes, on disk and inflated."""
-_LARGEST_COUNT = 2**31
-_LARGEST_NUMBER = 2**63
+_COUNT_LIMIT = 2**31
+_NUMBER_LIMIT = 2**63
 _DEEPEST = 20
 """Maximum nesting depth of tables and lists in a checkpoint; the quality record has five levels."""
 
@@ -275,8 +275,8 @@ def _check_kinds(checkpoint: Checkpoint) -> None:
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.")
     # A file may hold an int of any size, and a resumed training continues to count from both.
     for name in ("epoch", "rollbacks"):
-        if not 0 <= values[name] < _LARGEST_COUNT:
-            raise _CorruptedError(f"`{name}` is outside 0 to {_LARGEST_COUNT - 1}")
+        if not 0 <= values[name] < _COUNT_LIMIT:
+            raise _CorruptedError(f"`{name}` is outside 0 to {_COUNT_LIMIT - 1}")
     if not isinstance(checkpoint.settings.get("epochs"), int):
         raise _CorruptedError("`settings.epochs` is not a whole number")
     if checkpoint.settings.get("state") not in ("stateful", "stateless"):
@@ -296,8 +296,8 @@ def _check_row(row: object, name: str) -> None:
     for column, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _CorruptedError(f"`{name}.{column}` is {type(value).__name__}, expected a number")
-    if not isinstance(numbers.get("epoch", 1), int) or not 0 <= numbers.get("epoch", 1) < _LARGEST_COUNT:
-        raise _CorruptedError(f"`{name}.epoch` is not a whole number from 0 to {_LARGEST_COUNT - 1}")
+    if not isinstance(numbers.get("epoch", 1), int) or not 0 <= numbers.get("epoch", 1) < _COUNT_LIMIT:
+        raise _CorruptedError(f"`{name}.epoch` is not a whole number from 0 to {_COUNT_LIMIT - 1}")
 
 
 def _check_plain(value: object, name: str, depth: int = 0) -> None:
@@ -306,7 +306,7 @@ def _check_plain(value: object, name: str, depth: int = 0) -> None:
         parts = value.items() if isinstance(value, dict) else enumerate(value)
         for key, part in parts:
             _check_plain(part, f"{name}.{key}" if isinstance(key, str) else f"{name}[{key}]", depth + 1)
-    elif isinstance(value, int) and abs(value) >= _LARGEST_NUMBER:
+    elif isinstance(value, int) and abs(value) >= _NUMBER_LIMIT:
         raise _CorruptedError(f"`{name}` is beyond 2^63")
     elif value is not None and not isinstance(value, str | int | float):
         raise _CorruptedError(f"`{name}` is {type(value).__name__}, expected a number, text, a list or a table")

@@ -26,9 +26,9 @@ from kelly_core.engines.layers import (
 from kelly_core.engines.torch_engine import LayerStates, advance
 from kelly_core.spec import MODELS, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
 
-_LEAST_PROBABILITY = 1e-6
+_MIN_PROBABILITY = 1e-6
 """Initial probability of an output that no training example has: about one in all beats of a small corpus."""
-_LARGEST_TANH = 0.99
+_MAX_TANH = 0.99
 """Largest initial output of tanh, at which it still has a gradient."""
 _EPSILON = 1e-5
 """Number that batch normalization adds to the variance, the default of PyTorch."""
@@ -123,16 +123,16 @@ def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
     if not isinstance(last, nn.Linear | nn.Conv1d) or last.bias is None:
         return
     # At 0 and 1 the logits are infinite, and so would be the first gradients.
-    probability = np.clip(output, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    probability = np.clip(output, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
     match network.spec.output_activation:
         case "sigmoid":
             logits = np.log(probability) - np.log1p(-probability)
         case "softmax":
             logits = np.log(probability)
         case "tanh":
-            logits = np.arctanh(np.clip(output, -_LARGEST_TANH, _LARGEST_TANH))
+            logits = np.arctanh(np.clip(output, -_MAX_TANH, _MAX_TANH))
         case "elu":
-            logits = np.where(output > 0, output, np.log1p(np.clip(output, -_LARGEST_TANH, 0)))
+            logits = np.where(output > 0, output, np.log1p(np.clip(output, -_MAX_TANH, 0)))
         case _:
             logits = output
     with torch.no_grad():

@@ -24,7 +24,7 @@ from kelly_core.validation.behavior import ReferenceEngine, check_behavior
 from kelly_core.validation.report import STATES, Check, FileReport
 
 _OBJECTS = ("trained_on", "metrics", "features")
-_LONGEST_NAME = 80
+_MAX_NAME_LENGTH = 80
 
 
 def validate_file(path: Path, *, check_specs: bool = False, references: Sequence[ReferenceEngine] = ()) -> FileReport:
@@ -79,7 +79,7 @@ def _check_format(network: ParsedNetwork) -> Iterator[Check]:
 def _model_name(metadata: object, stem: str) -> str:
     """Return the recorded model name if it is printable and short, else the file's stem."""
     name = metadata.get("model_name") if isinstance(metadata, dict) else None
-    shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _LONGEST_NAME
+    shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _MAX_NAME_LENGTH
     return str(name) if shown else stem
 
 

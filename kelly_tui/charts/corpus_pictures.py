@@ -25,7 +25,7 @@ _WIDTH, _ROWS = 64, 16
 """Maximum columns and lines of a picture."""
 _GAP = 2
 """Columns between two examples."""
-_LEAST_WIDTH, _MOST_ROWS = 30, 12
+_MIN_WIDTH, _MAX_ROWS = 30, 12
 """Minimum columns of one of several examples, and maximum lines of one of its pictures."""
 _LINES_BESIDE_PICTURES = 3
 """Lines of the title and of the names of input and target."""
@@ -34,7 +34,7 @@ _LEFT = 3
 """Columns before the plane, for its scale, and between it and a histogram."""
 _LINES_BESIDE = 2
 """Lines of the titles and of the scale."""
-_LEAST_ROWS, _LEAST_COLUMNS, _LEAST_HISTOGRAM_ROWS, _MOST_HISTOGRAM_ROWS = 6, 22, 6, 12
+_MIN_ROWS, _MIN_COLUMNS, _MIN_HISTOGRAM_ROWS, _MAX_HISTOGRAM_ROWS = 6, 22, 6, 12
 
 Lines = list[Text]
 T = TypeVar("T")
@@ -113,9 +113,9 @@ class ExampleGallery:
         """Return the pictures, in as many columns as their minimum width allows."""
         columns = max(1, min(len(self.examples), (size.width + _GAP) // (_WIDTH // 2 + _GAP)))
         width = min(_WIDTH, (size.width - _GAP * (columns - 1)) // columns)
-        if width < _LEAST_WIDTH:
+        if width < _MIN_WIDTH:
             return Text()
-        rows = max(1, min(_MOST_ROWS, (size.height - _LINES_BESIDE_PICTURES) // 2))
+        rows = max(1, min(_MAX_ROWS, (size.height - _LINES_BESIDE_PICTURES) // 2))
         lines: Lines = []
         for start in range(0, len(self.examples), columns):
             blocks = [each.lines(width, rows, colors) for each in self.examples[start : start + columns]]
@@ -167,19 +167,19 @@ class LabelPlane:
         rows = _rows(len(self.plane), min(size.height - _LINES_BESIDE, (size.width - _LEFT) // 2)) if has_pairs else 0
         lines = _plane(_pooled_plane(self.plane, rows), colors) if rows else []
         below, start = size.height - len(lines) - 1, 2 * (_LEFT + rows)
-        if size.width < _LEAST_COLUMNS:
+        if size.width < _MIN_COLUMNS:
             return Text()
-        if not lines or below >= _LINES_BESIDE + _LEAST_HISTOGRAM_ROWS:
+        if not lines or below >= _LINES_BESIDE + _MIN_HISTOGRAM_ROWS:
             both = self._histograms((size.width - _LEFT) // 2, below, colors)
             lines += [*([Text()] if lines else []), *_side_by_side(both, (size.width + _LEFT) // 2)]
-        elif size.width - start >= _LEAST_COLUMNS:
+        elif size.width - start >= _MIN_COLUMNS:
             upper, lower = self._histograms(size.width - start, (size.height - 1) // 2, colors)
             lines = _side_by_side([lines, [*upper, Text(), *lower]], start)
         return Text("\n", no_wrap=True).join(lines[: size.height])
 
     def _histograms(self, width: int, height: int, colors: ThemeColors) -> tuple[Lines, Lines]:
         """Return the histograms of valence and of arousal."""
-        rows = max(1, min(_MOST_HISTOGRAM_ROWS, height - _LINES_BESIDE))
+        rows = max(1, min(_MAX_HISTOGRAM_ROWS, height - _LINES_BESIDE))
         return (
             _histogram("valence", self.valence, width, rows, colors),
             _histogram("arousal", self.arousal, width, rows, colors),
@@ -188,7 +188,7 @@ class LabelPlane:
 
 def _rows(bins: int, room: int) -> int:
     """Return the largest number of rows that divides the intervals and fits; 0 if too few fit."""
-    return next((rows for rows in range(min(bins, room), _LEAST_ROWS - 1, -1) if bins % rows == 0), 0)
+    return next((rows for rows in range(min(bins, room), _MIN_ROWS - 1, -1) if bins % rows == 0), 0)
 
 
 def _pooled_plane(plane: Sequence[Sequence[int]], rows: int) -> list[list[int]]:

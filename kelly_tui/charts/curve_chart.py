@@ -27,7 +27,7 @@ from kelly_tui.themes import ThemeColors
 if TYPE_CHECKING:
     from kelly_tui.charts.canvas import Canvas
 
-_LEAST_EPOCHS = 4.0
+_MIN_EPOCHS = 4.0
 """Minimum number of epochs in view."""
 
 
@@ -135,7 +135,7 @@ class CurveChart(Widget, can_focus=True):
     def _zoom(self, factor: float, center: float) -> None:
         first, last = self._limits
         left, right = self.window or (first, last)
-        width = max(_LEAST_EPOCHS, (right - left) * factor)
+        width = max(_MIN_EPOCHS, (right - left) * factor)
         if width >= last - first:
             self.post_message(self.Changed(self.cursor, None))
             return

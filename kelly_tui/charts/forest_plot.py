@@ -12,10 +12,10 @@ from kelly_core.formatting import format_change, format_interval
 from kelly_tui.charts.chart_data import nice_ticks
 from kelly_tui.themes import ThemeColors
 
-_LEAST_COLUMNS = 20
+_MIN_COLUMNS = 20
 """Minimum columns of the axis."""
-_LEAST_FOR_NUMBERS = 76
-_LEAST_GAIN = -1.0
+_MIN_COLUMNS_FOR_NUMBERS = 76
+_MIN_GAIN = -1.0
 """Lower limit of the axis; a model may be worse than a baseline by any factor."""
 
 
@@ -49,13 +49,13 @@ class ForestPlot:
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
         """Return one line for each gain, and the axis below."""
-        texts = [gain.text for gain in self.gains] if size.width >= _LEAST_FOR_NUMBERS else [""] * len(self.gains)
+        texts = [gain.text for gain in self.gains] if size.width >= _MIN_COLUMNS_FOR_NUMBERS else [""] * len(self.gains)
         right = max(map(len, texts))
         left = min(max(len(gain.label) for gain in self.gains), size.width // 3)
         columns = size.width - left - right - 2
-        if columns < _LEAST_COLUMNS or size.height < len(self.gains) + 2:
+        if columns < _MIN_COLUMNS or size.height < len(self.gains) + 2:
             return Text()
-        low = max(_LEAST_GAIN, min(0.0, *(gain.low for gain in self.gains)))
+        low = max(_MIN_GAIN, min(0.0, *(gain.low for gain in self.gains)))
         axis = _Axis(low, max(0.0, *(gain.high for gain in self.gains)), columns)
         # Empty lines between the rows make them easier to distinguish.
         gap = size.height >= 2 * len(self.gains) + 2

@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from kelly_tui.charts.canvas import Canvas
 
 TAIL_EPOCHS = 20
-LEAST_SIZE = Size(16, 4)
+MIN_SIZE = Size(16, 4)
 
 _ASCII_MARKERS = "*o+x#"
-_LEAST_TO_SMOOTH = 5
+_MIN_POINTS_TO_SMOOTH = 5
 _FAINT = 0.7
 """Share of the background color in the color of raw values behind a smoothed curve."""
 _DASH_COLUMNS = 3
-_LEAST_FOR_NAMES, _LEAST_FOR_TITLE = 48, 14
+_MIN_COLUMNS_FOR_NAMES, _MIN_LINES_FOR_TITLE = 48, 14
 """Minimum columns of a chart for names at the ends of curves, and minimum lines for the title of its x axis."""
-_LONGEST_NAME = 18
+_MAX_NAME_LENGTH = 18
 _X_TITLE = "epoch"
-_MOST_DIGITS = 12
+_MAX_DIGITS = 12
 """Maximum digits of a label of the vertical axis."""
 
 
@@ -128,7 +128,7 @@ def draw(request: PlotRequest) -> Plot:
 def _layers(request: PlotRequest) -> Iterator[Series]:
     """Yield the curves in the order of drawing; the raw values of a smoothed curve come before it."""
     for each in request.series:
-        if not request.smooth or each.dashed or len(each.xs) < _LEAST_TO_SMOOTH:
+        if not request.smooth or each.dashed or len(each.xs) < _MIN_POINTS_TO_SMOOTH:
             yield each
             continue
         faint = Color.parse(each.color).blend(Color.parse(request.colors.ground), _FAINT).hex
@@ -189,8 +189,10 @@ def _frame(request: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _
     heights = [math.log10(value) if request.logarithmic else value for value in values]
     ticks = tuple(zip(heights, axis_labels(values), strict=True))
     curves = [each for each, _ in drawn if not each.faint and not each.dashed]
-    names = tuple(curves) if len(curves) > 1 and request.size.width >= _LEAST_FOR_NAMES else ()
-    frame = _Frame(left, right, right, low, high, ticks, request.size.height >= _LEAST_FOR_TITLE, names, request.size)
+    names = tuple(curves) if len(curves) > 1 and request.size.width >= _MIN_COLUMNS_FOR_NAMES else ()
+    frame = _Frame(
+        left, right, right, low, high, ticks, request.size.height >= _MIN_LINES_FOR_TITLE, names, request.size
+    )
     # Names are right of the last epoch, so the axis is longer than the curves by the columns of the longest name.
     room = max((len(_short(each.name)) + 1 for each in names), default=0)
     stretched = left + (right - left) * (frame.columns - 1) / max(1, frame.columns - 1 - room)
@@ -199,7 +201,7 @@ def _frame(request: PlotRequest, drawn: list[tuple[Series, list[Segment]]]) -> _
 
 def too_small(size: Size) -> bool:
     """Return True if the size leaves no room for curves."""
-    return size.width < LEAST_SIZE.width or size.height < LEAST_SIZE.height
+    return size.width < MIN_SIZE.width or size.height < MIN_SIZE.height
 
 
 def _draw_axes(request: PlotRequest, frame: _Frame, canvas: Canvas) -> None:
@@ -260,7 +262,7 @@ def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canva
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
 
 
 def _draw_mark(request: PlotRequest, series: Series, canvas: Canvas) -> None:
@@ -317,6 +319,6 @@ def axis_labels(values: Sequence[float]) -> list[str]:
 def _label(value: float, tolerance: float) -> str:
     if 1e4 <= abs(value) < 1e7:
         return _label(value / 1000, tolerance / 1000) + "k"
-    texts = (f"{value:.{digits}g}" for digits in range(1, _MOST_DIGITS))
-    text = next((text for text in texts if abs(float(text) - value) <= tolerance), f"{value:.{_MOST_DIGITS}g}")
+    texts = (f"{value:.{digits}g}" for digits in range(1, _MAX_DIGITS))
+    text = next((text for text in texts if abs(float(text) - value) <= tolerance), f"{value:.{_MAX_DIGITS}g}")
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e4 else text

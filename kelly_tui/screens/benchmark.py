@@ -34,7 +34,7 @@ _MAX_HISTORY_BYTES = 2**20
 _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
 """Lines of the details that are reserved for the spread and the notes."""
-_LONGEST_BAR, _BESIDE_BAR = 48, 28
+_MAX_BAR_COLUMNS, _BESIDE_BAR = 48, 28
 """Columns of the longest bar of the histogram, and of numbers and borders beside it."""
 _BAR, _SHORT_BAR = 20, 6
 
@@ -271,7 +271,7 @@ class Benchmark(ChartScreen):
         room = self.size.width * 2 // 5 if self.has_class("-wide") else self.size.width
         yield Text("calls by time, lengths logarithmic", self.theme_colors.muted)
         for edge, count in zip(histogram.edges_us, histogram.counts, strict=False):
-            length = math.ceil(min(_LONGEST_BAR, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
+            length = math.ceil(min(_MAX_BAR_COLUMNS, room - _BESIDE_BAR) * math.log1p(count) / most) if most else 0
             block = ("━" * length + " ", self.theme_colors.series[0])
             yield Text.assemble(f"{format_micros(edge):>9} µs ", block, f"{count:,}")
 

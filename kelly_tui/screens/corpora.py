@@ -20,7 +20,7 @@ _ENTRIES_AT_ONCE = 500
 _PAUSE = 1e-3
 """Seconds to sleep after this many entries, so that the screens' thread gets the GIL."""
 _NAMES = 4
-_MOST_BAR_COLUMNS = 32
+_MAX_BAR_COLUMNS = 32
 
 
 def folder_stamp(folder: Path) -> list[int]:
@@ -105,7 +105,7 @@ def _split_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iter
     files = max(1, report["files"] - sum(skipped["count"] for skipped in report["skipped"].values()))
     parts = [*splits.values(), examples * test / files]
     hues = (colors.series[0], colors.series[1], colors.muted)
-    yield "splits", split_bar(list(zip(parts, hues, strict=False)), min(_MOST_BAR_COLUMNS, max(1, width)))
+    yield "splits", split_bar(list(zip(parts, hues, strict=False)), min(_MAX_BAR_COLUMNS, max(1, width)))
     names = [f"{name} {count:,}" for name, count in splits.items()]
     names += [f"official test {test:,} file{'s' * (test != 1)}, kept out"] if test else []
     yield "", Text(" · ").join(Text(name, hue) for name, hue in zip(names, hues, strict=False))

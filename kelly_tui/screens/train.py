@@ -36,8 +36,8 @@ _KINDS = ("loss", "baseline", "rate", "pace")
 _ROWS_FOR_ALL_CHARTS = 48
 _ROWS_FOR_LONG_ALARMS = 22
 """Minimum lines of the window for warnings of several lines; in a lower one the curves would have no room."""
-_MOST_ALARMS = 3
-_LEAST_WIDE = 90
+_MAX_ALARMS = 3
+_MIN_WIDE_COLUMNS = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
 _NUMBERS = ("epoch", "step/s", "ETA", "loss", "best", "patience")
 
@@ -127,7 +127,7 @@ class Train(RunScreen):
 
     def _state_parts(self, run: RunSnapshot) -> Iterator[str]:
         """Yield facts about the run as a whole, as far as there is room for them."""
-        wide = self.size.width >= _LEAST_WIDE
+        wide = self.size.width >= _MIN_WIDE_COLUMNS
         yield state_text(run.state, run.silent_seconds, self.theme_colors).plain
         if len(run.models) > 1 and run.live:
             yield _progress_text(run, _PROGRESS_WIDTH if wide else _NARROW_PROGRESS_WIDTH)
@@ -164,7 +164,7 @@ class Train(RunScreen):
         alarm = self.query_one("#alarm", Static)
         lines = [] if self.view is None else list(self._alarms(self.view.snapshot))
         alarm.set_class(self.size.height < _ROWS_FOR_LONG_ALARMS, "-one-line")
-        update_text(alarm, "\n".join(lines[:_MOST_ALARMS]))
+        update_text(alarm, "\n".join(lines[:_MAX_ALARMS]))
         alarm.display = bool(lines)
 
     def _alarms(self, run: RunSnapshot) -> Iterator[str]:

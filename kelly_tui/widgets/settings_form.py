@@ -17,7 +17,7 @@ from kelly_core.config.reference import setting
 from kelly_core.spec import DATASETS, LOSS_OUTPUT, MODELS, Loss, ModelSpec
 from kelly_tui.widgets.panels import update_text
 
-_LONGEST_INPUT = 32
+_MAX_INPUT_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
             required = field.name in ("state", "dataset")
             control = SettingChoice(options, id=name, compact=True, allow_blank=not required, prompt="as its spec")
         else:
-            control = SettingInput(id=name, compact=True, max_length=_LONGEST_INPUT, select_on_focus=True)
+            control = SettingInput(id=name, compact=True, max_length=_MAX_INPUT_LENGTH, select_on_focus=True)
         control.tooltip = field.help
         return control
 

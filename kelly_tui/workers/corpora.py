@@ -24,7 +24,7 @@ from kelly_core.io.json import dumps
 from kelly_tui.charts.corpus_pictures import to_levels
 
 _SECONDS_BETWEEN_LINES = 0.1
-NAMES_A_REASON = 200
+NAMES_PER_REASON = 200
 """Maximum number of files that are listed by name for each reason to skip files."""
 LABEL_BINS = 48
 """Number of bins of valence and of arousal, -1..1, in which labels are counted."""
@@ -94,7 +94,7 @@ def inspect(name: str, settings: Settings) -> dict[str, Any]:
             _shown(dataset, index) for dataset in datasets[:1] for index in spread(range(len(dataset)), _EXAMPLES)
         ],
     }
-    return {"report": report.as_json(NAMES_A_REASON) | shown}
+    return {"report": report.as_json(NAMES_PER_REASON) | shown}
 
 
 def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:

@@ -16,8 +16,8 @@ from kelly_core.features.extraction import Features
 from kelly_core.music.context import NAMES
 
 EXAMPLES = 4
-BYTES_A_FILE = 1000
-BYTES_A_SONG = 350
+BYTES_PER_FILE = 1000
+BYTES_PER_SONG = 350
 
 
 def features(path: Path) -> Features:
@@ -47,7 +47,7 @@ def test_a_start_from_the_cache_takes_about_a_kilobyte_a_file(tmp_path: Path, mo
         assert len(create_dataset("lakh_midi", root, cache_dir=tmp_path / "cache")) == EXAMPLES * count
         peaks[count] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert (peaks[2500] - peaks[500]) / 2000 < BYTES_A_FILE
+    assert (peaks[2500] - peaks[500]) / 2000 < BYTES_PER_FILE
 
 
 def test_chords_are_imported_row_by_row_and_read_in_a_third_of_a_kilobyte_a_song(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_chords_are_imported_row_by_row_and_read_in_a_third_of_a_kilobyte_a_song
         del dataset
         tracemalloc.stop()
     assert imported[2400] < 1.1 * imported[600]
-    assert (read[2400] - read[600]) / 1800 < BYTES_A_SONG
+    assert (read[2400] - read[600]) / 1800 < BYTES_PER_SONG
 
 
 @pytest.mark.parametrize("count", [0, 1, 4096, 4097, 9000])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kelly_core.evaluation.baselines import (
-    MOST_POINTS,
+    MAX_POINTS,
     Points,
     best_constant,
     constant_loss,
@@ -83,7 +83,7 @@ def test_neighbors_are_the_nearest_ten() -> None:
 
 
 def test_of_many_points_some_are_looked_at_from_all_over() -> None:
-    count = 3 * MOST_POINTS
+    count = 3 * MAX_POINTS
     inputs = np.arange(count, dtype=np.float32)[:, np.newaxis]
     known = Points(inputs, inputs, np.ones(count, np.float32), np.full(count, "song"))
     wanted = np.array([[100.0], [count / 2], [count - 100.0]], np.float32)

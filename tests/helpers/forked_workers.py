@@ -23,7 +23,7 @@ from pathlib import Path
 from kelly_core.runs.run_dir import RunDirectory, read_manifest
 
 _ENOUGH = 2**16
-_MOST_HANDLES = 8
+_MAX_HANDLES = 8
 _PR_SET_PDEATHSIG = 1
 
 
@@ -79,7 +79,7 @@ def _serve(connection: socket.socket) -> None:
     # Children are not waited for, so that a killed one does not stay behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        message, handles, _, _ = socket.recv_fds(connection, _ENOUGH, _MOST_HANDLES)
+        message, handles, _, _ = socket.recv_fds(connection, _ENOUGH, _MAX_HANDLES)
         if not message:
             return
         pid = os.fork()

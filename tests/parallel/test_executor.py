@@ -223,7 +223,7 @@ def test_a_cluster_that_loses_its_workers_or_its_scheduler_states_it(
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(dask_cluster, "_SECONDS_TO_ANSWER", 0.1)
+    monkeypatch.setattr(dask_cluster, "_ANSWER_TIMEOUT_SECONDS", 0.1)
     with pytest.raises(ParallelError, match=r"tcp://127\.0\.0\.1:1: no Dask scheduler answers"):
         list(executor.map_ordered(square, [1], scheduler="tcp://127.0.0.1:1"))
 

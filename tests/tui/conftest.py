@@ -34,7 +34,7 @@ WIDE = (120, 40)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
-SECONDS_AT_MOST = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def shown(make_app: MakeApp) -> Shown:
 
 async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
     """Let the application work until something holds."""
-    deadline = asyncio.get_running_loop().time() + SECONDS_AT_MOST
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
     while not true():
         assert asyncio.get_running_loop().time() < deadline, "it never came to hold"
         await pilot.pause(0.02)

@@ -12,7 +12,7 @@ from kelly_core.runs.registry import RunList, list_runs
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.app import KellyApp
 from kelly_tui.jobs import Job, JobQueue
-from tests.tui.conftest import SECONDS_AT_MOST, Shown, until
+from tests.tui.conftest import TIMEOUT_SECONDS, Shown, until
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 LINE_THEN_KILLED = 'import os; print(\'{"done": 1}\\n{"do\', flush=True); os.kill(os.getpid(), 9)'
@@ -60,7 +60,7 @@ async def test_a_slow_listing_of_runs_does_not_replace_a_later_one(
         listings.append(folder)
         if len(listings) > 1:
             return list_runs(folder)
-        waits.wait(SECONDS_AT_MOST)
+        waits.wait(TIMEOUT_SECONDS)
         ends.set()
         return RunList((), {})
 

@@ -45,7 +45,7 @@ def test_a_log_that_takes_several_looks_is_read_completely(workplace: Path, monk
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", [MODEL], trained(MODEL, 9, of=20))
     clock = itertools.count()
     monkeypatch.setattr(run_watcher, "_RECORDS_AT_ONCE", 2)
-    monkeypatch.setattr(run_watcher, "_SECONDS_A_LOOK", 2.5)
+    monkeypatch.setattr(run_watcher, "_SECONDS_PER_POLL", 2.5)
     follower = RunWatcher(folder)
     seen = []
     with monkeypatch.context() as patch:

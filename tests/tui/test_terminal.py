@@ -24,14 +24,14 @@ from kelly_core.runs.run import Run
 from tests.tui.conftest import program_environment
 
 PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
-SECONDS_AT_MOST = 60.0
-BYTES_A_SECOND = 20_000  # Measured 2.3 KB/s.
+TIMEOUT_SECONDS = 60.0
+BYTES_PER_SECOND = 20_000  # Measured 2.3 KB/s.
 
 pytestmark = pytest.mark.slow
 
 
 def wait_for(true: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SECONDS_AT_MOST
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not true():
         assert time.monotonic() < deadline, f"never: {what}"
         select.select([], [], [], 0.1)
@@ -139,7 +139,7 @@ def test_watching_a_live_run_costs_little(
         received = _bytes_while_watching(tmp_path, surroundings, settle=4.0, seconds=8.0)
     finally:
         _end(run)
-    assert 0 < received < 8.0 * BYTES_A_SECOND
+    assert 0 < received < 8.0 * BYTES_PER_SECOND
 
 
 def _bytes_while_watching(folder: Path, environment: dict[str, str], settle: float, seconds: float) -> int:
@@ -155,7 +155,7 @@ def _bytes_while_watching(folder: Path, environment: dict[str, str], settle: flo
     received = terminal.read_for(seconds)
     os.kill(terminal.pid, signal.SIGHUP)
     terminal.read_until("\x1b[?25h")
-    assert terminal.wait(SECONDS_AT_MOST) == 0
+    assert terminal.wait(TIMEOUT_SECONDS) == 0
     return received
 
 

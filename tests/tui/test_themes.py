@@ -23,8 +23,8 @@ from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import SCREENS, in_front, segments
 from tests.tui.conftest import WIDE, Shown, column, save_benchmark, until, write_exports
 
-LEAST_FOR_TEXT = 4.5
-LEAST_FOR_SIGNS = 3.0
+MIN_TEXT_CONTRAST = 4.5
+MIN_SIGN_CONTRAST = 3.0
 SIGNS = "●◆▼▲"
 DIALOGS = (["2", "e", "7", "x"], ["1", "question_mark"], ["3", "n"], ["3", "s"], ["5", "e"], ["6", "d"])
 XTERM = (
@@ -60,7 +60,7 @@ def too_faint(app: KellyApp, system: ColorSystem = ColorSystem.TRUECOLOR) -> Ite
             continue
         color, ground = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
         found = contrast(color, ground)
-        if found < (LEAST_FOR_SIGNS if all(sign in SIGNS for sign in text) else LEAST_FOR_TEXT):
+        if found < (MIN_SIGN_CONTRAST if all(sign in SIGNS for sign in text) else MIN_TEXT_CONTRAST):
             yield text, color.hex, ground.hex, round(found, 1)
 
 
@@ -83,7 +83,7 @@ def too_faint_of_sixteen(app: KellyApp) -> Iterator[tuple[str, int, int]]:
             continue
         sign, ground, bold = codes(part.style)
         shown = {sign, sign + 8 if bold and sign < 8 else sign}
-        if any(contrast(colors[one], colors[ground]) < LEAST_FOR_TEXT for colors in (XTERM, LINUX) for one in shown):
+        if any(contrast(colors[one], colors[ground]) < MIN_TEXT_CONTRAST for colors in (XTERM, LINUX) for one in shown):
             yield part.text.strip(), sign, ground
 
 
@@ -112,7 +112,7 @@ def test_all_pairs_are_legible() -> None:
         # The console has no bright grounds.
         assert ground < 8
         for sign in signs:
-            assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= LEAST_FOR_TEXT
+            assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= MIN_TEXT_CONTRAST
 
 
 def test_contrast_by_hand() -> None:

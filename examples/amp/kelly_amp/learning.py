@@ -27,7 +27,7 @@ from kelly_core.evaluation.metrics.base import (
 
 WARM_UP, SEGMENT = 64, 448
 """Samples that let the state settle, which do not count, and samples of a segment that do."""
-PRE_EMPHASIS, FLOOR, LONGEST = 0.95, 1e-6, 1800.0
+PRE_EMPHASIS, FLOOR, MAX_SECONDS = 0.95, 1e-6, 1800.0
 """First-order high-pass before the error, least energy of a sample of the signal, and seconds that are read."""
 LOSS = "kelly_amp.learning:error_to_signal"
 
@@ -39,7 +39,9 @@ def is_present(root: Path) -> bool:
 
 def load(root: Path, options: LoadOptions, name: str) -> AmpDataset:
     """Read the recording. The last tenth is the official test part, the eighth before it validates."""
-    (clean, rate), (played, other_rate) = (read_audio(root / f"{part}.wav", LONGEST) for part in ("input", "output"))
+    (clean, rate), (played, other_rate) = (
+        read_audio(root / f"{part}.wav", MAX_SECONDS) for part in ("input", "output")
+    )
     if (len(clean), rate) != (len(played), other_rate):
         raise DataError("input.wav and output.wav differ in length or sample rate", where=root)
     starts = np.arange(0, len(clean) - WARM_UP - SEGMENT + 1, SEGMENT)

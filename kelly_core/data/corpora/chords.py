@@ -65,7 +65,7 @@ _LICENSES = {
 }
 """License of each layout of ``chord_files``."""
 _LISTS = ("progressions", "chord_progressions")
-_SHORTEST, _LONGEST = 1e-6, 1e9
+_MIN_DURATION, _MAX_DURATION = 1e-6, 1e9
 """Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
 _MAX_NAME = 500
 _SHOWN_SYMBOL = 40
@@ -401,8 +401,8 @@ def _durations(durations: object, count: int, name: str) -> list[float]:
     if not isinstance(durations, list) or len(durations) != count:
         raise DataError("as many durations as chords are needed", where=name)
     numbers = [number for number in map(finite_number, durations) if number is not None]
-    if len(numbers) != count or not all(_SHORTEST <= number <= _LONGEST for number in numbers):
-        raise DataError(f"durations must be numbers from {_SHORTEST:g} to {_LONGEST:g}", where=name)
+    if len(numbers) != count or not all(_MIN_DURATION <= number <= _MAX_DURATION for number in numbers):
+        raise DataError(f"durations must be numbers from {_MIN_DURATION:g} to {_MAX_DURATION:g}", where=name)
     return numbers
 
 

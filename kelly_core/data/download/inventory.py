@@ -27,7 +27,7 @@ from kelly_core.formatting import printable
 
 _ID_COLUMNS = ("midi_filename", "song_id", "id", "name_song")
 
-_MOST_FILES = 500_000
+_MAX_LISTED_FILES = 500_000
 _OTHER_ARCHIVES = (".7z", ".rar")
 """Endings of archives that this program does not unpack."""
 _MARKS = (
@@ -278,7 +278,7 @@ def _names(path: Path) -> Iterator[str]:
         below = os.path.relpath(folder, path.parent)
         for file in files:
             seen += 1
-            if seen > _MOST_FILES:
+            if seen > _MAX_LISTED_FILES:
                 return
             if not file.startswith("."):
                 yield f"{below}/{file}"

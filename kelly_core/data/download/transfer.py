@@ -31,7 +31,7 @@ ByteProgress = Callable[[int, int], None]
 _CONNECT_SECONDS, _READ_SECONDS = 15.0, 60.0
 _TRIES = 4
 """Consecutive attempts without any new byte before the next URL is tried."""
-_BASE_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
+_BASE_PAUSE, _MAX_PAUSE = 0.5, 30.0
 _NETWORK_ERRORS = (HTTPError, ConnectionError, TimeoutError)
 _BUSY = frozenset((408, 425, 429, 500, 502, 503, 504))
 _CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")
@@ -111,7 +111,7 @@ def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: B
             fruitless = 1 if transfer.received > before else fruitless + 1
             if fruitless >= _TRIES:
                 raise UnavailableError(str(reason), where=url) from reason
-            time.sleep(min(_LONGEST_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
+            time.sleep(min(_MAX_PAUSE, reason.pause or _BASE_PAUSE * 2 ** (fruitless - 1)))
         else:
             resumed = 0 if transfer.restarted else kept
             return Downloaded(url, transfer.received, resumed, content_type, transfer.is_sized)

@@ -16,7 +16,7 @@ _ID3V2_FOOTER = 0x10
 """Flag of a tag whose header is repeated at its end."""
 _ID3V1_BYTES = 128
 _XING_BYTES_TOLERANCE = 0.01
-_FRAMES_IN_A_ROW = 3
+_MIN_CONSECUTIVE_FRAMES = 3
 """Minimum consecutive frames; fewer occur by chance in any content."""
 
 _OGG_MAGIC = b"OggS"
@@ -85,9 +85,9 @@ def has_frames(content: bytes) -> bool:
     at = content.find(b"\xff")
     while at >= 0:
         end, count = at, 0
-        while count < _FRAMES_IN_A_ROW and (header := frame_header(content, end)) and header.size:
+        while count < _MIN_CONSECUTIVE_FRAMES and (header := frame_header(content, end)) and header.size:
             end, count = end + header.size, count + 1
-        if count == _FRAMES_IN_A_ROW:
+        if count == _MIN_CONSECUTIVE_FRAMES:
             return True
         at = content.find(b"\xff", at + 1)
     return False

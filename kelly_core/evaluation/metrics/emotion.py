@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.data.dataset import Batch
 from kelly_core.evaluation.baselines import (
-    MOST_POINTS,
+    MAX_POINTS,
     NEIGHBORS,
     Points,
     Regression,
@@ -122,7 +122,7 @@ class EmotionMetrics(ModelMetrics):
             "ridge on running mean": _predictor(fit_ridge(means), _running_mean),
             "kNN": _predictor(fit_nearest_neighbors(frames), _identity),
         }
-        kept = f"kNN takes the {NEIGHBORS} nearest of {min(len(frames), MOST_POINTS):,} of {len(frames):,} points"
+        kept = f"kNN takes the {NEIGHBORS} nearest of {min(len(frames), MAX_POINTS):,} of {len(frames):,} points"
         return Baselines(baselines, notes=(kept,))
 
 

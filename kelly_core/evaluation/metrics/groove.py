@@ -30,7 +30,7 @@ from kelly_core.export.quality_record import PublishedResult
 from kelly_core.music.groove import NEUTRAL_ACCENT, POSITIONS, SHIFT_TICKS
 from kelly_core.music.notes import PPQ
 
-_MS_A_MINUTE = 60_000.0
+_MS_PER_MINUTE = 60_000.0
 _TIMING_MARGIN = 0.01
 """Allowed loss against a constant, 1 %: timing hardly depends on emotion, so no gain is expected."""
 _GROOVE_MIDI = "Groove MIDI"
@@ -94,4 +94,4 @@ class GrooveMetrics(ModelMetrics):
 
 def _milliseconds(bpm: Doubles) -> Doubles:
     """Return the milliseconds that correspond to a timing of 1 at each tempo."""
-    return SHIFT_TICKS / PPQ * _MS_A_MINUTE / bpm
+    return SHIFT_TICKS / PPQ * _MS_PER_MINUTE / bpm
