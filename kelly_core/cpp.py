@@ -95,7 +95,7 @@ def write_cpp(source: Path, target: Path, *, juce: bool = False) -> None:
         else:
             contents[path] = _environment().get_template(f"{name}.jinja").render(values).encode()
     (target / FOLDER).mkdir(parents=True, exist_ok=True)
-    atomic_write_all(contents, error=ExportError)
+    atomic_write_all(contents, error_type=ExportError)
 
 
 def golden_signal(sample_rate: int, count: int) -> NDArray[np.float32]:
@@ -204,8 +204,8 @@ def _weight_arrays(layer: Layer, export: Export) -> list[Array]:
 def _golden_of(export: Export) -> tuple[Array, Array]:
     try:
         return read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
-    except FormatError as fault:
-        raise ExportError(f"has no golden vectors: {fault.text}", where=export.path) from fault
+    except FormatError as error:
+        raise ExportError(f"has no golden vectors: {error.text}", where=export.path) from error
 
 
 def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:

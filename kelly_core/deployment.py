@@ -75,7 +75,7 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
             contents[folder / name] = content
     deployment = Deployment(tuple(files))
     if deployment.passed and contents:
-        atomic_write_all(contents, error=ExportError)
+        atomic_write_all(contents, error_type=ExportError)
     return deployment
 
 
@@ -122,5 +122,5 @@ def _status(target: Path, content: bytes) -> CopyStatus:
             return "unchanged" if file.read(len(content) + 1) == content else "changed"
     except FileNotFoundError:
         return "new"
-    except OSError as fault:
-        raise ExportError(f"cannot be read: {fault.strerror or fault}", where=target) from fault
+    except OSError as error:
+        raise ExportError(f"cannot be read: {error.strerror or error}", where=target) from error

@@ -67,7 +67,7 @@ class DataError(KellyError):
 
 
 class NoSplitError(DataError):
-    """A corpus has no official split of the requested kind, which is not a fault of the corpus."""
+    """A corpus has no official split of the requested kind, although the corpus is intact."""
 
 
 class TrainingError(KellyError):

@@ -54,7 +54,7 @@ class Interrupts:
     """Ctrl-C of a command that has no training to stop: KeyboardInterrupt, and a record that it arrived.
 
     Code that runs inside native code (serializers, class creation, callbacks) can convert a KeyboardInterrupt into
-    another exception or drop it. The record marks such an exception as an interrupt, not a fault.
+    another exception or drop it. The record marks such an exception as an interrupt, not an error.
 
     Attributes:
         arrived: True once Ctrl-C was pressed.

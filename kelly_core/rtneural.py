@@ -193,11 +193,11 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """
     if path.suffix == SAFETENSORS:
         content: bytes = _safetensors().save(weights)
-        atomic_write(path, lambda stream: stream.write(content), error=ExportError)
+        atomic_write(path, lambda stream: stream.write(content), error_type=ExportError)
         return
     import torch
 
-    atomic_write(path, lambda stream: torch.save(weights, stream), error=ExportError)
+    atomic_write(path, lambda stream: torch.save(weights, stream), error_type=ExportError)
 
 
 def _listed(keys: list[str]) -> str:

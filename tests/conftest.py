@@ -101,7 +101,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_cases() -> Path:
-    """Small odd inputs, each of which stands for a kind of fault."""
+    """Small odd inputs, each of which stands for a kind of error."""
     return _shared("cases")
 
 

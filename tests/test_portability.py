@@ -45,7 +45,7 @@ def make_exports(folder: Path) -> None:
         export_network(checkpoint, run.output / f"{spec.file_stem}.json")
 
 
-def faults(folder: Path) -> dict[str, dict[str, str]]:
+def failed_checks(folder: Path) -> dict[str, dict[str, str]]:
     """Failed checks of each export in ``folder``: file, golden outputs, parity with its checkpoint, and its quality."""
     found: dict[str, dict[str, str]] = {}
     for path in sorted(folder.glob("*/*.json")):
@@ -82,16 +82,20 @@ def test_exports_checkpoints_and_fingerprints_hold_on_another_processor(tmp_path
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    sound = {folder.name: {} for folder in ours.iterdir()}
-    assert found["faults"] == sound, "ours, there"
-    assert faults(theirs) == sound, "theirs, here"
+    none_failed = {folder.name: {} for folder in ours.iterdir()}
+    assert found["failed_checks"] == none_failed, "ours, there"
+    assert failed_checks(theirs) == none_failed, "theirs, here"
     assert found["fingerprints"] == fingerprints(corpora, tmp_path / "cache")
 
 
 if __name__ == "__main__":
     given, made, read = map(Path, sys.argv[1:])
     make_exports(made)
-    print(json.dumps({"faults": faults(given), "fingerprints": fingerprints(read, made.with_name("their cache"))}))
+    print(
+        json.dumps(
+            {"failed_checks": failed_checks(given), "fingerprints": fingerprints(read, made.with_name("their cache"))}
+        )
+    )
 
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -67,8 +67,8 @@ def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[BenchmarkRun]:
             lines = file.read(limit).splitlines()
     except FileNotFoundError:
         return
-    except OSError as fault:
-        raise KellyError(f"cannot be read: {fault.strerror}", where=folder / FILE) from fault
+    except OSError as error:
+        raise KellyError(f"cannot be read: {error.strerror}", where=folder / FILE) from error
     for line in reversed(lines):
         try:
             run = _RUN.validate_json(line)
@@ -107,8 +107,8 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
             # This line must not be appended to a truncated last line (without newline).
             seam = b"\n" if size and os.pread(handle, 1, size - 1) != b"\n" else b""
             stream.write(seam + dumps(run).encode() + b"\n")
-    except OSError as fault:
-        raise KellyError(f"cannot be written: {fault.strerror}", where=folder / FILE) from fault
+    except OSError as error:
+        raise KellyError(f"cannot be written: {error.strerror}", where=folder / FILE) from error
 
 
 def compare(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkReport:

@@ -111,16 +111,16 @@ def main() -> None:
         app(prog_name="kelly-core")
     except KellyError as error:
         _fail(str(error), error.exit_code)
-    except (MemoryError, RuntimeError, ImportError, SystemError) as fault:
+    except (MemoryError, RuntimeError, ImportError, SystemError) as error:
         reserve.clear()
-        problem = as_memory_error(fault)
+        problem = as_memory_error(error)
         if problem is None:
             raise
         _fail(str(problem), problem.exit_code)
-    except OSError as fault:
+    except OSError as error:
         # Errors of known files are KellyErrors; this one mostly concerns an unreadable folder or standard output.
-        place = f"{fault.filename}: " if fault.filename else ""
-        _fail(f"{place}{fault.strerror or fault}", 1)
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(f"{place}{error.strerror or error}", 1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -176,7 +176,7 @@ def import_chords(
         if not written:
             raise left_out[0] if left_out else DataError("holds no songs", where=source)
 
-    atomic_write(target, write, error=DataError)
+    atomic_write(target, write, error_type=DataError)
     kinds = [file.kind for file in files]
     if as_json:
         reasons = [str(reason) for reason in left_out]

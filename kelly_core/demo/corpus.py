@@ -160,9 +160,9 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     for files in contents.values():
         files[RULES_FILE] = corpus_text().encode()
     for name, files in contents.items():
-        atomic_write_all({root / name / path: content for path, content in files.items()}, error=DataError)
+        atomic_write_all({root / name / path: content for path, content in files.items()}, error_type=DataError)
     guides = {"README.md": readme_text(), CONFIG_FILE: CONFIG_TEXT}
-    atomic_write_all({root / name: text.encode() for name, text in guides.items()}, error=DataError)
+    atomic_write_all({root / name: text.encode() for name, text in guides.items()}, error_type=DataError)
     return {name: sum(map(len, files.values())) for name, files in contents.items()}
 
 

@@ -57,7 +57,7 @@ def write_pairs(
         stream = io.BytesIO()
         soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
         pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{Path(name).suffix}": (root / name).read_bytes()}
-        atomic_write_all({output / file: content for file, content in pair.items()}, error=DataError)
+        atomic_write_all({output / file: content for file, content in pair.items()}, error_type=DataError)
     return left_out
 
 
@@ -70,7 +70,7 @@ def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
     table = io.StringIO()
     csv.writer(table).writerows([("ID", "4Q"), *rows])
     if rows:
-        atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error=DataError)
+        atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error_type=DataError)
 
 
 def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:

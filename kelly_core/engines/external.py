@@ -145,8 +145,8 @@ class ExternalEngine:
                 # Its own process group, so that what the engine starts is ended with it.
                 start_new_session=True,
             )
-        except OSError as fault:
-            raise KellyError(f"the engine cannot be started: {fault.strerror}", where=self.command) from fault
+        except OSError as error:
+            raise KellyError(f"the engine cannot be started: {error.strerror}", where=self.command) from error
 
     def _numbers(self, line: str, number: int) -> list[float]:
         try:
@@ -162,8 +162,8 @@ class ExternalEngine:
 def _split(command: str) -> list[str]:
     try:
         return shlex.split(command)
-    except ValueError as fault:
-        raise KellyError(f"the engine's command {command!r} cannot be understood: {fault}") from fault
+    except ValueError as error:
+        raise KellyError(f"the engine's command {command!r} cannot be understood: {error}") from error
 
 
 def _read_beginning(pipe: IO[bytes], kept: bytearray) -> None:

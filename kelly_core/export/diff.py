@@ -145,8 +145,8 @@ def _golden(export: Export) -> Golden | None:
     record = export.metadata.get("golden")
     try:
         return None if record is None else read_golden(record, export.in_size, export.out_size)
-    except FormatError as fault:
-        raise ExportError(fault.text, where=export.path) from fault
+    except FormatError as error:
+        raise ExportError(error.text, where=export.path) from error
 
 
 def _difference(old: Array, new: Array) -> ArrayDifference:

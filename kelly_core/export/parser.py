@@ -59,7 +59,7 @@ class ParsedNetwork:
     in_size: int = 0
     layers: list[Layer] = field(default_factory=list)
     checked_only: list[str] = field(default_factory=list)
-    faults: list[FormatError] = field(default_factory=list)
+    errors: list[FormatError] = field(default_factory=list)
 
     @property
     def parameter_count(self) -> int:
@@ -69,7 +69,7 @@ class ParsedNetwork:
     @property
     def runnable(self) -> bool:
         """True if an engine can be built from the layers."""
-        return not self.faults and not self.checked_only
+        return not self.errors and not self.checked_only
 
 
 def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
@@ -78,19 +78,19 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     layout = _layout(document, entries)
     network = ParsedNetwork(layout, layout == "rtneural" and _is_foreign(document, entries))
     if not isinstance(entries, list) or not entries:
-        network.faults.append(FormatError("structure", '"layers" must be a list of at least one layer'))
+        network.errors.append(FormatError("structure", '"layers" must be a list of at least one layer'))
         return network
     has_2d = any(_kind(entry) in _CHECKS_2D for entry in entries)
     try:
         in_size = network.in_size = read_input_size(document, entries, layout, has_2d)
-    except FormatError as fault:
-        network.faults.append(fault)
+    except FormatError as error:
+        network.errors.append(error)
         return network
     for number, entry in enumerate(entries, 1):
         try:
             in_size = _add_layer(network, entry, in_size, has_2d)
-        except FormatError as fault:
-            network.faults.append(FormatError(fault.rule, f"layer {number}: {fault.text}"))
+        except FormatError as error:
+            network.errors.append(FormatError(error.rule, f"layer {number}: {error.text}"))
             try:
                 in_size = read_output_size(entry, network.layout, has_2d)
             except FormatError:  # already recorded; without an output size the next layer cannot be checked
@@ -98,7 +98,7 @@ def parse_layers(document: dict[str, Any]) -> ParsedNetwork:
     # The engine leaves out an activation layer without an activation.
     computed = [layer for layer in network.layers if layer.activation or not isinstance(layer, ActivationLayer)]
     if network.runnable and not computed:
-        network.faults.append(
+        network.errors.append(
             FormatError("structure", "no layer computes anything: the engine crashes on an empty model")
         )
     return network

@@ -104,9 +104,9 @@ def keep_previous(path: Path) -> None:
     try:
         with open_regular(path) as file:
             content = file.read()
-    except OSError as fault:
-        raise ExportError(f"cannot be read ({fault.strerror})", where=path) from fault
-    atomic_write_all({previous_of(path): content}, error=ExportError)
+    except OSError as error:
+        raise ExportError(f"cannot be read ({error.strerror})", where=path) from error
+    atomic_write_all({previous_of(path): content}, error_type=ExportError)
 
 
 def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool:

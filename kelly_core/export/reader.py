@@ -58,8 +58,8 @@ class Export:
         """
         try:
             return code_version(self.metadata, self.layout)
-        except FormatError as fault:
-            raise ExportError(fault.text, where=self.path) from fault
+        except FormatError as error:
+            raise ExportError(error.text, where=self.path) from error
 
 
 def code_version(metadata: Mapping[str, Any], layout: Layout) -> int | None:
@@ -85,8 +85,8 @@ def read_export(path: Path) -> Export:
     """
     document = read_document(path)
     network = parse_layers(document)
-    if network.faults:
-        raise ExportError(network.faults[0].text, where=path)
+    if network.errors:
+        raise ExportError(network.errors[0].text, where=path)
     if network.checked_only:
         kinds = ", ".join(dict.fromkeys(network.checked_only))
         raise ExportError(f"has layers of type {kinds}, which can be checked but not computed here", where=path)
@@ -105,12 +105,12 @@ def read_document(path: Path) -> dict[str, Any]:
     """
     try:
         document = _parse(_text(path))
-    except RecursionError as fault:
-        raise ExportError("its JSON is nested too deeply", where=path) from fault
-    except UnicodeError as fault:
-        raise ExportError(f"is not UTF-8 text: {fault}", where=path) from fault
-    except ValueError as fault:
-        raise ExportError(f"is not JSON, or is truncated: {fault}", where=path) from fault
+    except RecursionError as error:
+        raise ExportError("its JSON is nested too deeply", where=path) from error
+    except UnicodeError as error:
+        raise ExportError(f"is not UTF-8 text: {error}", where=path) from error
+    except ValueError as error:
+        raise ExportError(f"is not JSON, or is truncated: {error}", where=path) from error
     if not isinstance(document, dict):
         raise ExportError("is JSON, but not an object with layers", where=path)
     return document
@@ -131,8 +131,8 @@ def _text(path: Path) -> str:
             raise ExportError("is not a file", where=path)
         with open_regular(path) as stream:
             content = stream.read(MAX_BYTES + 1)
-    except OSError as fault:
-        raise read_error(path, fault, ExportError, _EXAMPLE) from fault
+    except OSError as error:
+        raise read_error(path, error, ExportError, _EXAMPLE) from error
     if len(content) > MAX_BYTES:
         raise ExportError(f"is larger than {format_bytes(MAX_BYTES)}, the limit for an export", where=path)
     if not content.strip():
@@ -149,7 +149,7 @@ def _parse(text: str) -> Any:
         # orjson keeps the last of equal keys. Without lists of numbers a thousandth of the text is left to search.
         json.loads(_LIST_OF_NUMBERS.sub("[]", text), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError):
-        # json takes twice as long, but describes the fault, and accepts keys that differ in a list of numbers.
+        # json takes twice as long, but describes the error, and accepts keys that differ in a list of numbers.
         return _parse_and_describe(text)
     return document
 

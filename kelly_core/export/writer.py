@@ -72,15 +72,15 @@ def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any
     else:
         kept = {key: metadata[key] for key in LEGACY_METADATA}
         document = {"layers": [_legacy_layer(layer) for layer in layers], "metadata": kept}
-    for fault in parse_layers(document).faults:
-        raise ExportError(f"was not written: {fault.text}", where=path)
+    for error in parse_layers(document).errors:
+        raise ExportError(f"was not written: {error.text}", where=path)
     try:
         # Not orjson, which writes null in place of NaN; here that is an error.
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         content = text.encode("utf-8")
-    except ValueError as fault:
-        raise ExportError(f"was not written: its metadata is not valid JSON: {fault}", where=path) from fault
-    atomic_write(path, lambda stream: stream.write(content), error=ExportError)
+    except ValueError as error:
+        raise ExportError(f"was not written: its metadata is not valid JSON: {error}", where=path) from error
+    atomic_write(path, lambda stream: stream.write(content), error_type=ExportError)
 
 
 def build_metadata(
@@ -235,4 +235,4 @@ def write_onnx(export: Export, path: Path) -> None:
             f"was not written: ONNX Runtime's outputs differ by up to {apart:.3g}, expected at most {TOLERANCE:g}",
             where=path,
         )
-    atomic_write(path, lambda stream: stream.write(content), error=ExportError)
+    atomic_write(path, lambda stream: stream.write(content), error_type=ExportError)

@@ -87,7 +87,7 @@ class CacheKey:
         Raises:
             DataError: it cannot be written.
         """
-        atomic_write_all({folder / KEY_FILE: json.dumps(asdict(self), indent=2).encode()}, error=DataError)
+        atomic_write_all({folder / KEY_FILE: json.dumps(asdict(self), indent=2).encode()}, error_type=DataError)
 
 
 class FeatureCache:
@@ -140,10 +140,10 @@ class FeatureCache:
     def _lock(self) -> FileLock | None:
         try:
             make_folder(self.folder)
-        except OSError as fault:
-            raise write_error(self.folder, fault, DataError) from fault
+        except OSError as error:
+            raise write_error(self.folder, error, DataError) from error
         try:
-            return FileLock.acquire(self.folder / _LOCK, error=DataError)
+            return FileLock.acquire(self.folder / _LOCK, error_type=DataError)
         except DataError:
             if self.folder.exists():
                 raise
@@ -158,7 +158,7 @@ class FeatureCache:
         """Replace the store and all segments by a new complete store.
 
         Raises:
-            DataError: no space, no permission, or another fault of the file system.
+            DataError: no space, no permission, or another file system error.
         """
         former = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _SEGMENT)]
         store = self._write(_COMPLETE, content)
@@ -180,13 +180,13 @@ class FeatureCache:
                 _remove([temporary])
             # Without this a power cut may undo the renaming after the previous store has been deleted.
             sync_folder(self.folder)
-        except OSError as fault:
-            raise write_error(target, fault, DataError) from fault
+        except OSError as error:
+            raise write_error(target, error, DataError) from error
         return ArrayStore(target, content.manifest, content.layouts)
 
 
 def verify_folder(folder: Path) -> list[str]:
-    """Read every store in a cache folder and return its faults, one line per array; [] if there are none.
+    """Read every store in a cache folder and return the damage, one line per array; [] if there is none.
 
     A store that another process replaces in the meantime is skipped.
     """
@@ -314,7 +314,7 @@ def _why_stale(key: CacheKey | None, latest: Mapping[tuple[str, ...], int]) -> s
 def _remove_folder(folder: Path) -> None:
     if (folder / _LOCK).is_symlink():
         raise DataError("its lock is a link, which is not followed", where=folder)
-    lock = FileLock.acquire(folder / _LOCK, 0.0, error=DataError)
+    lock = FileLock.acquire(folder / _LOCK, 0.0, error_type=DataError)
     if lock is None:
         raise DataError("features are being computed into it", where=folder, hint="Try again when that is done")
     try:

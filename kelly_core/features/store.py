@@ -187,12 +187,12 @@ def open_store(folder: Path) -> ArrayStore | None:
                 return None
         return ArrayStore(folder, manifest, {name: file.layout for name, file in files.items()})
     except (OSError, KeyError, TypeError, ValueError):
-        # If a store has any fault, its features are computed again.
+        # If a store is damaged, its features are computed again.
         return None
 
 
 def verify_store(folder: Path) -> list[str]:
-    """Read all of a store and return its faults, one line per array; [] if it is as written."""
+    """Read all of a store and return its damage, one line per array; [] if there is none."""
     try:
         manifest, files = _read_manifest(folder)
     except (OSError, KeyError, TypeError, ValueError) as error:

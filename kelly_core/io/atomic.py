@@ -47,13 +47,13 @@ _MAX_NAMES = 1000
 """Maximum number of names in a folder that are compared with the name of a missing file."""
 
 
-def read_error(path: Path, fault: OSError, error: type[KellyError], otherwise: str = "") -> KellyError:
+def read_error(path: Path, error: OSError, error_type: type[KellyError], otherwise: str = "") -> KellyError:
     """Return the error for a file that cannot be read.
 
     If the file is missing, the hint is the closest name in the folder, or else ``otherwise``.
     """
-    hint = _near(path) or otherwise if isinstance(fault, FileNotFoundError) else ""
-    return error(f"cannot be read ({fault.strerror or fault})", where=path, hint=hint or None)
+    hint = _near(path) or otherwise if isinstance(error, FileNotFoundError) else ""
+    return error_type(f"cannot be read ({error.strerror or error})", where=path, hint=hint or None)
 
 
 def _near(path: Path) -> str:
@@ -67,7 +67,7 @@ def _near(path: Path) -> str:
     return f"Did you mean {path.with_name(near)}?" if (near := closest(path.name, names)) else ""
 
 
-def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyError) -> None:
+def atomic_write(path: Path, write: Writer, *, error_type: type[KellyError] = KellyError) -> None:
     """Write a temporary file next to the target, make it durable, and rename it to the target in one step.
 
     Missing parent folders are created. If writing is interrupted, also by a signal, the previous file stays unchanged
@@ -76,15 +76,15 @@ def atomic_write(path: Path, write: Writer, *, error: type[KellyError] = KellyEr
     Args:
         path: the file to create or to replace.
         write: writes the content to a stream.
-        error: kind of error to raise.
+        error_type: class of the error to raise.
 
     Raises:
-        KellyError: (or ``error``) no space, no permission, a folder in the way, or another fault of the file system.
+        KellyError: (or ``error_type``) no space, no permission, a folder in the way, or another file system error.
     """
-    _replace_all({path: write}, error)
+    _replace_all({path: write}, error_type)
 
 
-def atomic_write_all(contents: Mapping[Path, bytes], *, error: type[KellyError] = KellyError) -> None:
+def atomic_write_all(contents: Mapping[Path, bytes], *, error_type: type[KellyError] = KellyError) -> None:
     """Write several files as ``atomic_write`` does; none is renamed to its target before all are written.
 
     Renaming takes no space and almost no time, but is one step per file: if the machine crashes in between, each file
@@ -92,19 +92,19 @@ def atomic_write_all(contents: Mapping[Path, bytes], *, error: type[KellyError] 
 
     Args:
         contents: what to write, by the file to create or to replace; at least one.
-        error: kind of error to raise, naming the file at fault.
+        error_type: class of the error to raise, naming the file that caused it.
 
     Raises:
         KellyError: as ``atomic_write``.
     """
-    _replace_all({path: _writer(content) for path, content in contents.items()}, error)
+    _replace_all({path: _writer(content) for path, content in contents.items()}, error_type)
 
 
 def _writer(content: bytes) -> Writer:
     return lambda stream: stream.write(content)
 
 
-def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
+def _replace_all(files: Mapping[Path, Writer], error_type: type[KellyError]) -> None:
     # In the folder of the target: renaming is atomic only within one file system.
     temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in files}
     path = next(iter(files))
@@ -126,8 +126,8 @@ def _replace_all(files: Mapping[Path, Writer], error: type[KellyError]) -> None:
                 temporary.unlink(missing_ok=True)
         for folder in {path.parent for path in files}:
             sync_folder(folder)
-    except OSError as fault:
-        raise write_error(path, fault, error) from fault
+    except OSError as error:
+        raise write_error(path, error, error_type) from error
 
 
 @contextmanager
@@ -226,10 +226,10 @@ def deny_others_writing_new_files() -> None:
     os.umask(os.umask(_OTHERS_WRITE) | _OTHERS_WRITE)
 
 
-def write_error(path: Path, fault: OSError, error: type[KellyError] = KellyError) -> KellyError:
+def write_error(path: Path, error: OSError, error_type: type[KellyError] = KellyError) -> KellyError:
     """Return an error with the reason why a file or folder cannot be written."""
-    reason, hint = _WORDS.get(fault.errno, (fault.strerror or str(fault), None))
-    return error(f"cannot be written: {reason}", where=path, hint=hint)
+    reason, hint = _WORDS.get(error.errno, (error.strerror or str(error), None))
+    return error_type(f"cannot be written: {reason}", where=path, hint=hint)
 
 
 def remove_leftovers(folder: Path, prefix: str) -> None:
@@ -262,9 +262,9 @@ def sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError as fault:
+    except OSError as error:
         # Network shares of other systems do not support this; the file has been renamed anyway.
-        if fault.errno not in (errno.EINVAL, errno.ENOTSUP):
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(handle)

@@ -45,7 +45,7 @@ class LineTail:
     Attributes:
         path: the file; it need not exist yet.
         offset: where the first line that was not yet returned begins.
-        damaged: count of faults that no writer of lines causes: endless lines, and a file that became shorter.
+        damaged: count of errors that no writer of lines causes: endless lines, and a file that became shorter.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:

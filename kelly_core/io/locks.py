@@ -33,34 +33,34 @@ class FileLock:
         self.handle = handle
 
     @classmethod
-    def acquire(cls, path: Path, timeout: float = 0.5, *, error: type[KellyError] = KellyError) -> FileLock | None:
+    def acquire(cls, path: Path, timeout: float = 0.5, *, error_type: type[KellyError] = KellyError) -> FileLock | None:
         """Lock a file, which is created if missing.
 
         Args:
             path: the file; its content stays as it is.
             timeout: seconds to wait for its release; a call of ``is_held`` also holds it for an instant.
-            error: kind of error to raise.
+            error_type: class of the error to raise.
 
         Returns:
             The lock, or None if another process holds it.
 
         Raises:
-            KellyError: (or ``error``) the file cannot be created, or its file system has no locks.
+            KellyError: (or ``error_type``) the file cannot be created, or its file system has no locks.
         """
         # Polled, because flock itself has no timeout.
         deadline = time.monotonic() + timeout
         while True:
-            lock = cls._try_acquire(path, error)
+            lock = cls._try_acquire(path, error_type)
             if lock is not None or time.monotonic() > deadline:
                 return lock
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
     @classmethod
-    def _try_acquire(cls, path: Path, error: type[KellyError]) -> FileLock | None:
+    def _try_acquire(cls, path: Path, error_type: type[KellyError]) -> FileLock | None:
         try:
             handle = open_for_writing(path, os.O_RDWR)
-        except OSError as fault:
-            raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
+        except OSError as error:
+            raise error_type(f"cannot be opened ({error.strerror})", where=path) from error
         try:
             # flock, not lockf: its lock belongs to the open file, so that a child inherits it and closing another
             # handle of the same file does not free it.
@@ -68,9 +68,9 @@ class FileLock:
         except BlockingIOError:
             os.close(handle)
             return None
-        except OSError as fault:
+        except OSError as error:
             os.close(handle)
-            raise _no_lock(path, fault, error) from fault
+            raise _no_lock(path, error, error_type) from error
         lock = cls(path, handle)
         if lock.identity.is_current():
             return lock
@@ -104,8 +104,8 @@ class FileLock:
         try:
             os.ftruncate(self.handle, 0)
             os.pwrite(self.handle, text.encode(), 0)
-        except OSError as fault:
-            raise write_error(self.path, fault, RunError) from fault
+        except OSError as error:
+            raise write_error(self.path, error, RunError) from error
 
     def release(self) -> None:
         """Close this process's handle; the lock is free once no process has one."""
@@ -152,29 +152,29 @@ class LockOwner:
             return cls()
 
 
-def is_held(path: Path, *, error: type[KellyError] = KellyError) -> bool:
+def is_held(path: Path, *, error_type: type[KellyError] = KellyError) -> bool:
     """Return True if a process holds the lock of a file.
 
     Raises:
-        KellyError: (or ``error``) the file cannot be opened, or its file system has no locks.
+        KellyError: (or ``error_type``) the file cannot be opened, or its file system has no locks.
     """
     try:
         file = open_regular(path)
     except FileNotFoundError:
         return False
-    except OSError as fault:
-        raise error(f"cannot be opened ({fault.strerror})", where=path) from fault
+    except OSError as error:
+        raise error_type(f"cannot be opened ({error.strerror})", where=path) from error
     with file:
         try:
             # Shared, so that simultaneous calls of this function do not mistake each other for the owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
-        except OSError as fault:
-            raise _no_lock(path, fault, error) from fault
+        except OSError as error:
+            raise _no_lock(path, error, error_type) from error
     return False
 
 
-def _no_lock(path: Path, fault: OSError, error: type[KellyError]) -> KellyError:
-    hint = "Choose a folder on a file system with locks" if fault.errno in _NO_LOCKS else None
-    return error(f"cannot be locked ({fault.strerror})", where=path, hint=hint)
+def _no_lock(path: Path, error: OSError, error_type: type[KellyError]) -> KellyError:
+    hint = "Choose a folder on a file system with locks" if error.errno in _NO_LOCKS else None
+    return error_type(f"cannot be locked ({error.strerror})", where=path, hint=hint)

@@ -107,7 +107,7 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
         output_lock = _until_end(locks, acquire_output_lock(manifest.output))
         # The output is locked first: a refused start must leave no directory of a run behind.
         folder = _named_folder(runs / name) if name else _new_folder(runs)
-        life = FileLock.acquire(folder.heartbeat, error=RunError)
+        life = FileLock.acquire(folder.heartbeat, error_type=RunError)
         assert life is not None
         return _launch(folder, manifest, _until_end(locks, life), output_lock)
 
@@ -287,7 +287,7 @@ def acquire_output_lock(output: Path) -> FileLock:
         make_folder(output)
     except OSError as error:
         raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
-    lock = FileLock.acquire(path, error=RunError)
+    lock = FileLock.acquire(path, error_type=RunError)
     if lock is None:
         raise _refusal(output, path)
     return lock

@@ -119,7 +119,7 @@ def ensure_dispatcher(runs: Path) -> None:
     Raises:
         RunError: it cannot be started.
     """
-    if not waiting_runs(runs) or is_held(_dispatcher_lock(runs), error=RunError):
+    if not waiting_runs(runs) or is_held(_dispatcher_lock(runs), error_type=RunError):
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
@@ -184,7 +184,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
         make_folder(runs / _FOLDER)
     except OSError as error:
         raise RunError(f"cannot be made ({error.strerror})", where=runs / _FOLDER) from error
-    lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error=RunError)
+    lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error_type=RunError)
     if lock is None:
         raise RunError("is being changed by another process", where=_queue_file(runs), hint="Try again")
     try:
@@ -192,7 +192,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
         yield waiting
         content = [{"id": each.id, "record": asdict(each.manifest)} for each in waiting]
         text = json.dumps(content, indent=1)
-        atomic_write(_queue_file(runs), lambda file: file.write(text.encode()), error=RunError)
+        atomic_write(_queue_file(runs), lambda file: file.write(text.encode()), error_type=RunError)
     finally:
         lock.release()
 
@@ -200,7 +200,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
 def main(runs: Path) -> None:
     """Start trainings until none waits; does nothing if another process does so already."""
     # Held until this process exits: however this process ends, the next command sees that none is running.
-    lock = FileLock.acquire(_dispatcher_lock(runs), error=RunError)
+    lock = FileLock.acquire(_dispatcher_lock(runs), error_type=RunError)
     if lock is None:
         return
     printed: set[str] = set()

@@ -86,7 +86,7 @@ class Heartbeat:
             age = math.inf
         except OSError as error:
             raise RunError(f"cannot be read ({error.strerror})", where=folder.heartbeat) from error
-        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error=RunError), age)
+        return cls(LockOwner.read(folder.heartbeat), is_held(folder.heartbeat, error_type=RunError), age)
 
     @property
     def here(self) -> bool:
@@ -351,7 +351,7 @@ class Run:
         """
         snapshot = Run(self.folder).snapshot
         # A process that has reported its end holds the lock until it exits, so the lock is waited for.
-        lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error=RunError)
+        lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error_type=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
             raise RunError(f"a process ({snapshot.pid}) is working on it", where=self.id, hint=hint)

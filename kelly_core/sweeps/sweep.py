@@ -108,7 +108,7 @@ class Sweep:
             RunError: it cannot be written.
         """
         text = dumps(as_json(results), indent=2)
-        atomic_write_all({self.table: text.encode()}, error=RunError)
+        atomic_write_all({self.table: text.encode()}, error_type=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
         """Copy the best export of each model into the output folder; return the path by run id.
@@ -124,7 +124,7 @@ class Sweep:
             for target, content in contents.items():
                 if target.exists() and target.read_bytes() != content:
                     keep_previous(target)
-            atomic_write_all(contents, error=RunError)
+            atomic_write_all(contents, error_type=RunError)
         return targets
 
     def _run_trials(self, waiting: Waiting) -> Iterator[TrialResult]:
@@ -154,7 +154,7 @@ class Sweep:
             self._write_request()
 
     def _write_request(self) -> None:
-        atomic_write_all({self._request_file: self._request.encode()}, error=RunError)
+        atomic_write_all({self._request_file: self._request.encode()}, error_type=RunError)
 
     def _as_completed(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
         """Yield results as they complete.

@@ -83,14 +83,14 @@ def read_history(path: Path) -> History | None:
             content = stream.read(_MAX_BYTES)
     except FileNotFoundError:
         return None
-    except OSError as fault:
-        raise KellyError(f"cannot be read: {fault.strerror}", where=path) from fault
+    except OSError as error:
+        raise KellyError(f"cannot be read: {error.strerror}", where=path) from error
     try:
         document = _Document.model_validate_json(content)
-    except ValidationError as fault:
-        first = fault.errors()[0]
+    except ValidationError as error:
+        first = error.errors()[0]
         at = ".".join(map(str, first["loc"]))
-        raise KellyError(f"is not a history: {first['msg']}{f' at {at}' if at else ''}", where=path) from fault
+        raise KellyError(f"is not a history: {first['msg']}{f' at {at}' if at else ''}", where=path) from error
     return History([row.model_dump() for row in document.epochs], document.metrics.model_dump(exclude_none=True))
 
 

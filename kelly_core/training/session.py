@@ -63,13 +63,13 @@ def train_model(
         # None if no epoch was completed.
         if result.checkpoint is not None:
             done = replace(done, export=str(export_checkpoint(result.checkpoint, settings.output, listen)))
-    except KellyError as fault:
-        done = replace(done, error=str(fault))
-    except Exception as fault:
+    except KellyError as error:
+        done = replace(done, error=str(error))
+    except Exception as error:
         if spec in CHAIN_MODELS:
             raise
         # The code of an installed package may raise any exception, which must not end the training of the other models.
-        done = replace(done, error=f"unexpected {type(fault).__name__}: {fault}")
+        done = replace(done, error=f"unexpected {type(error).__name__}: {error}")
         traceback.print_exc()
     return replace(done, seconds=time.monotonic() - started)
 

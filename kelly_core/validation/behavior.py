@@ -63,7 +63,7 @@ class ReferenceEngine:
 
 
 def check_behavior(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
-    """Run the network; its layers must have been read without a fault."""
+    """Run the network; its layers must have been read without an error."""
     content = metadata if isinstance(metadata, dict) else {}
     layers = network.layers
     golden: Golden | None = None
@@ -71,8 +71,8 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
         try:
             golden = read_golden(content["golden"], network.in_size, layers[-1].out_size)
             yield _check_golden(layers, golden)
-        except FormatError as fault:
-            yield Check("golden outputs", False, fault.text)
+        except FormatError as error:
+            yield Check("golden outputs", False, error.text)
     probe = probe_frames(PROBE_FRAMES, network.in_size, golden)
     outputs = _check_outputs(layers, probe)
     yield outputs

@@ -62,7 +62,7 @@ def _checks(
         yield _check_specification(metadata, stem, network)
     if network.runnable:
         yield from check_behavior(metadata, network, references)
-    elif not network.faults:
+    elif not network.errors:
         kinds = ", ".join(dict.fromkeys(network.checked_only))
         yield Check(
             "outputs", True, f"{kinds} cannot be computed here; only its structure is checked", applicable=False
@@ -72,8 +72,8 @@ def _checks(
 def _check_format(network: ParsedNetwork) -> Iterator[Check]:
     """Yield one check per rule of the format."""
     for rule in get_args(Rule):
-        faults = [fault.text for fault in network.faults if fault.rule == rule]
-        yield Check(rule, not faults, "; ".join(faults) or "no error")
+        errors = [error.text for error in network.errors if error.rule == rule]
+        yield Check(rule, not errors, "; ".join(errors) or "no error")
 
 
 def _model_name(metadata: object, stem: str) -> str:
@@ -121,8 +121,8 @@ def _check_code(metadata: dict[str, Any], network: ParsedNetwork) -> Check:
     """Check that the version of the emotion code is known, and report it."""
     try:
         version = code_version(metadata, network.layout)
-    except FormatError as fault:
-        return Check("emotion code", False, fault.text)
+    except FormatError as error:
+        return Check("emotion code", False, error.text)
     if version is None:
         return Check("emotion code", True, "the legacy layout does not record its version")
     context = f"musical context ({', '.join(NAMES)})" if version == CODE_VERSION else "no musical context"

@@ -18,7 +18,7 @@ class Check:
 
     Attributes:
         name: of the check.
-        passed: False only for a fault.
+        passed: False if the check failed.
         detail: what was observed.
         applicable: False if there was nothing to check; ``passed`` is then True.
     """

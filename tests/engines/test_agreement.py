@@ -91,9 +91,9 @@ def test_a_prelu_leaves_zero_and_above_alone() -> None:
 def test_layers_over_time_and_features_are_checked_but_not_computed() -> None:
     document = conv2d_document()
     network = parse_layers(document)
-    assert (network.faults, network.checked_only, network.runnable) == ([], ["conv2d", "batchnorm2d"], False)
+    assert (network.errors, network.checked_only, network.runnable) == ([], ["conv2d", "batchnorm2d"], False)
     document["layers"][0]["shape"] = [None, None, 4, 2]
-    assert "3 features × 2 filters, but its shape makes 8" in parse_layers(document).faults[0].text
+    assert "3 features × 2 filters, but its shape makes 8" in parse_layers(document).errors[0].text
 
 
 def conv2d_document() -> dict:

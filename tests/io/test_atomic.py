@@ -68,7 +68,7 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(ExportError, match=r"file: cannot be written: the disk is full\. Free some space"):
-        atomic_write(tmp_path / "file", fail, error=ExportError)
+        atomic_write(tmp_path / "file", fail, error_type=ExportError)
 
 
 def test_a_limit_of_the_system_is_reported_in_its_own_words(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_several_files_wait_for_each_other(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"former")
     (tmp_path / "blocked").touch()
     with pytest.raises(ExportError, match="blocked/b: cannot be written: a part of its path is a file"):
-        atomic_write_all({tmp_path / "a": b"new", tmp_path / "blocked" / "b": b"new"}, error=ExportError)
+        atomic_write_all({tmp_path / "a": b"new", tmp_path / "blocked" / "b": b"new"}, error_type=ExportError)
     assert (tmp_path / "a").read_bytes() == b"former"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "blocked"]
     atomic_write_all({tmp_path / "a": b"new", tmp_path / "c" / "b": b"more"})

@@ -111,12 +111,12 @@ def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda
                 written += size
                 tops.add(parts[0] if len(parts) > 1 else "")
                 progress(min(member.position, total), total)
-    except _DAMAGED as fault:
-        raise DataError(f"is damaged ({fault})", where=path, hint="Remove it and get it again") from fault
-    except RuntimeError as fault:  # zipfile raises it for encrypted members
-        raise DataError(f"cannot be unpacked ({fault})", where=path) from fault
-    except OSError as fault:
-        raise write_error(Path(fault.filename or folder), fault, DataError) from fault
+    except _DAMAGED as error:
+        raise DataError(f"is damaged ({error})", where=path, hint="Remove it and get it again") from error
+    except RuntimeError as error:  # zipfile raises it for encrypted members
+        raise DataError(f"cannot be unpacked ({error})", where=path) from error
+    except OSError as error:
+        raise write_error(Path(error.filename or folder), error, DataError) from error
     top = tops.pop() if len(tops) == 1 else ""
     return Unpacked(files, written, links, top)
 
@@ -248,5 +248,5 @@ def remove_tree(folder: Path) -> None:
         shutil.rmtree(folder)
     except FileNotFoundError:
         return
-    except OSError as fault:
-        raise DataError(f"cannot be removed ({fault.strerror})", where=fault.filename or folder) from fault
+    except OSError as error:
+        raise DataError(f"cannot be removed ({error.strerror})", where=error.filename or folder) from error

@@ -141,18 +141,18 @@ def install(
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as fault:
-        raise write_error(folder, fault, DataError) from fault
+    except OSError as error:
+        raise write_error(folder, error, DataError) from error
 
 
 @contextlib.contextmanager
 def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
     """Hold the lock of a source; a second process waits, and then finds the source installed."""
-    lock = FileLock.acquire(path, 0.0, error=DataError)
+    lock = FileLock.acquire(path, 0.0, error_type=DataError)
     if lock is None:
         listener.note("another process gets it; waiting for its end")
     while lock is None:
-        lock = FileLock.acquire(path, _WAIT_SECONDS, error=DataError)
+        lock = FileLock.acquire(path, _WAIT_SECONDS, error_type=DataError)
     try:
         yield
     finally:
@@ -310,8 +310,8 @@ def checksum_of(path: Path, like: str, listener: InstallListener | None = None, 
                 done += len(chunk)
                 if listener is not None:
                     listener.progress(name, "check", done, total)
-    except OSError as fault:
-        raise DataError(f"cannot be read ({fault.strerror})", where=path) from fault
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
     return f"{algorithm}:{digest.hexdigest()}"
 
 
@@ -358,8 +358,8 @@ def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: 
         # All members reach the disk before the folder gets its name: one sync instead of one for each of 178,561 files.
         os.sync()
         whole.rename(target)
-    except OSError as fault:
-        raise write_error(target, fault, DataError) from fault
+    except OSError as error:
+        raise write_error(target, error, DataError) from error
 
 
 def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListener) -> Unpacked:
@@ -371,8 +371,8 @@ def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListene
     try:
         shutil.copyfile(path, beside / archive.file)
         (beside / MEMBER_LIST).write_text(f"{size}\t{archive.file}\n")
-    except OSError as fault:
-        raise write_error(beside / archive.file, fault, DataError) from fault
+    except OSError as error:
+        raise write_error(beside / archive.file, error, DataError) from error
     return Unpacked(1, size, 0, "")
 
 

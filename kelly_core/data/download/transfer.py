@@ -151,11 +151,11 @@ class _Transfer:
                 url, headers=headers, stream=True, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
             ) as response:
                 return self._receive(response, url, start if headers else 0)
-        except (requests.ConnectionError, requests.Timeout) as fault:
-            raise _RetryError(_describe_network_error(fault)) from fault
-        except (requests.RequestException, HTTPError, ValueError) as fault:
+        except (requests.ConnectionError, requests.Timeout) as error:
+            raise _RetryError(_describe_network_error(error)) from error
+        except (requests.RequestException, HTTPError, ValueError) as error:
             # A redirection to a malformed URL raises ValueError.
-            raise UnavailableError(_describe_network_error(fault), where=url) from fault
+            raise UnavailableError(_describe_network_error(error), where=url) from error
 
     def _range_headers(self, url: str, start: int) -> dict[str, str]:
         """Return headers that request the rest of the file; an empty dict requests all of it."""
@@ -224,10 +224,10 @@ class _Transfer:
                     self._progress(done, total)
                 file.flush()
                 os.fsync(file.fileno())
-        except _NETWORK_ERRORS as fault:
-            raise _RetryError(_describe_network_error(fault)) from fault
-        except OSError as fault:
-            raise write_error(self._part, fault, DataError) from fault
+        except _NETWORK_ERRORS as error:
+            raise _RetryError(_describe_network_error(error)) from error
+        except OSError as error:
+            raise write_error(self._part, error, DataError) from error
         return done
 
 
@@ -260,15 +260,15 @@ def _retry_after(response: requests.Response) -> float:
     return float(text) if text.isdecimal() else 0.0
 
 
-def _describe_network_error(fault: Exception) -> str:
+def _describe_network_error(error: Exception) -> str:
     """Return the innermost reason of a nested network error."""
-    while (inner := next((each for each in fault.args if isinstance(each, Exception)), None)) is not None:
-        fault = inner
-    reason = getattr(fault, "reason", None)
+    while (inner := next((each for each in error.args if isinstance(each, Exception)), None)) is not None:
+        error = inner
+    reason = getattr(error, "reason", None)
     if isinstance(reason, Exception):
         return _describe_network_error(reason)
     # urllib3 begins with the representation of its connection.
-    return printable(_CONNECTION.sub("", str(fault)).rstrip(".")) or type(fault).__name__
+    return printable(_CONNECTION.sub("", str(error)).rstrip(".")) or type(error).__name__
 
 
 def _size(path: Path) -> int:
@@ -291,4 +291,4 @@ def _read_state(target: Path) -> dict[str, Any]:
 
 def _write_state(target: Path, state: dict[str, str]) -> None:
     content = json.dumps(state).encode()
-    atomic_write(_state_file(target), lambda stream: stream.write(content), error=DataError)
+    atomic_write(_state_file(target), lambda stream: stream.write(content), error_type=DataError)
