@@ -7,7 +7,6 @@ import contextlib
 import gc
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -15,11 +14,10 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rich.text import Text
-from textual import on, work
+from textual import work
 from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.events import Event, Key, MouseDown, Paste
-from textual.message import Message
 from textual.screen import ModalScreen, Screen
 from textual.widget import AwaitMount
 
@@ -36,7 +34,7 @@ from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.dialogs.jump import JumpDialog, jump_targets
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.display import DisplayApp
-from kelly_tui.jobs import Job, post_unless_replaced
+from kelly_tui.jobs import Job, call_from_worker
 from kelly_tui.keys import KeyQueue, name_bindings
 from kelly_tui.run_watcher import news_of, news_since, seen_states
 from kelly_tui.screens.base_screen import BaseScreen
@@ -101,20 +99,6 @@ class KellyApp(DisplayApp):
         Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Draw everything again"),
     ]
 
-    @dataclass
-    class RunsListed(Message):
-        """Runs on disk, or the error that prevented listing them."""
-
-        run_list: RunList
-        problem: str
-        waiting: tuple[WaitingRun, ...] = ()
-
-    @dataclass
-    class Started(Message):
-        """A training was started."""
-
-        run_id: str
-
     def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
         self.session = Session(options or Options())
         super().__init__(ascii_only=self.session.options.ascii, wanted_theme=self.session.options.theme)
@@ -127,7 +111,7 @@ class KellyApp(DisplayApp):
             report=partial(self.notify, severity="warning"),
         )
         self.run_list = RunList((), {})
-        self.waiting: tuple[WaitingRun, ...] = ()
+        self.waiting: list[WaitingRun] = []
         self.attached = ""
         self.marked: list[str] = []
         self.pinned = str(self.state.remembered("app").get("pinned", ""))
@@ -264,10 +248,10 @@ class KellyApp(DisplayApp):
 
     @work(thread=True, exclusive=True, group="list")
     def _list_runs(self) -> None:
-        run_list, waiting, problem = RunList((), {}), tuple[WaitingRun, ...](), ""
+        run_list, waiting, problem = RunList((), {}), list[WaitingRun](), ""
         try:
             run_list = list_runs(self.runs_folder)
-            waiting = tuple(waiting_runs(self.runs_folder))
+            waiting = waiting_runs(self.runs_folder)
             # The dispatcher may have been killed; without one, no queued training would start.
             if waiting and not self.session.options.read_only:
                 ensure_dispatcher(self.runs_folder)
@@ -275,18 +259,22 @@ class KellyApp(DisplayApp):
             problem = f"{self.runs_folder} cannot be looked into ({error.strerror})"
         except RunError as error:
             problem = str(error)
-        post_unless_replaced(self, self.RunsListed(run_list, problem, waiting))
+        call_from_worker(self, self._show_runs, run_list, waiting, problem)
 
-    @on(RunsListed)
-    def _on_runs_listed(self, message: RunsListed) -> None:
-        """Attach the latest run if none is attached, and update the current screen unless the app is closing."""
+    def _show_runs(self, run_list: RunList, waiting: list[WaitingRun], problem: str) -> None:
+        """Attach the latest run if none is attached, and update the current screen unless the app is closing.
+
+        Args:
+            run_list: runs on disk.
+            waiting: the trainings in the queue.
+            problem: the error that prevented listing them, "" for none.
+        """
         if not self.is_running:
             return
-        former, self.run_list = (self.run_list, self.waiting), message.run_list
-        self.waiting = message.waiting
-        if message.problem and message.problem != self._runs_problem:
-            self.notify(message.problem, severity="error", timeout=10)
-        self._runs_problem = message.problem
+        former, self.run_list, self.waiting = (self.run_list, self.waiting), run_list, waiting
+        if problem and problem != self._runs_problem:
+            self.notify(problem, severity="error", timeout=10)
+        self._runs_problem = problem
         runs = self.run_list.runs
         # The attached run may have been deleted.
         if self.attached not in {run.id for run in runs}:
@@ -326,39 +314,39 @@ class KellyApp(DisplayApp):
         self.chosen_model = name
         self.switch_mode("models")
 
-    @work(thread=True, group="start")
+    @work(thread=True, group="requests")
+    def attempt(self, action: Callable[[], object], title: str = "") -> None:
+        """Call a function in a thread, and report its error under a title."""
+        try:
+            action()
+        except KellyError as error:
+            self.notify(str(error), title=title, severity="error", timeout=12)
+
     def start_training(self, request: TrainingRequest) -> None:
         """Start a run in its own process, now or when its device is free."""
-        try:
-            settings = self.session.load(request.typed).settings
-            if request.queued:
-                waiting = enqueue(settings, request.models, command=request.command)
-                self.notify("It starts when its device is free.", title=f"{short_id(waiting.id)} waits", timeout=6)
-                return
-            self.post_message(self.Started(start(settings, request.models, command=request.command).id))
-        except KellyError as error:
-            self.notify(str(error), title="Not started", severity="error", timeout=12)
+        self.attempt(partial(self._start_training, request), "Not started")
 
-    @work(thread=True, group="start")
+    def _start_training(self, request: TrainingRequest) -> None:
+        settings = self.session.load(request.typed).settings
+        if request.queued:
+            waiting = enqueue(settings, request.models, command=request.command)
+            self.notify("It starts when its device is free.", title=f"{short_id(waiting.id)} waits", timeout=6)
+        else:
+            call_from_worker(self, self._follow_started, start(settings, request.models, command=request.command))
+
     def resume_run(self, run_id: str, more_epochs: int) -> None:
         """Resume an ended run."""
-        try:
-            self.post_message(self.Started(resume(self._run(run_id), more_epochs).id))
-        except KellyError as error:
-            self.notify(str(error), title="Not resumed", severity="error", timeout=12)
+        self.attempt(
+            lambda: call_from_worker(self, self._follow_started, resume(self._run(run_id), more_epochs)), "Not resumed"
+        )
 
-    @on(Started)
-    def _on_started(self, message: Started) -> None:
-        self.attached = message.run_id
+    def _follow_started(self, run: Run) -> None:
+        self.attached = run.id
         self._list_runs()
 
-    @work(thread=True, group="steer")
     def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
         """Send a request to a run from a thread."""
-        try:
-            ask(self._run(run_id))
-        except RunError as error:
-            self.notify(str(error), severity="error", timeout=10)
+        self.attempt(lambda: ask(self._run(run_id)))
 
     def action_quit(self) -> None:  # type: ignore[override]
         """Quit, after confirmation if edits are unsaved or runs are live."""

@@ -1,4 +1,4 @@
-"""Worker processes of the screens: start, read line by line, cancel. Messages of worker threads."""
+"""Worker processes of the screens: start, read line by line, cancel. Results of worker threads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ParamSpec
 
-from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.worker import get_current_worker
 
@@ -21,19 +21,22 @@ KELLY_CORE = (sys.executable, "-c", "from kelly_core.cli.app import main; main()
 
 _MAX_ERROR_BYTES = 2000
 
+P = ParamSpec("P")
+
 
 def worker(module: str, *arguments: str) -> list[str]:
     """Return the command line of a program in ``kelly_tui.workers``."""
     return [sys.executable, "-m", f"kelly_tui.workers.{module}", *arguments]
 
 
-def post_unless_replaced(receiver: MessagePump, message: Message) -> None:
-    """Post a message from a worker thread, unless a later worker of its exclusive group has replaced it.
+def call_from_worker(receiver: MessagePump, method: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+    """Call a method of a screen or dialog from a worker thread: it runs in the main thread, after earlier messages.
 
-    A thread cannot be interrupted, so a replaced one may finish after its successor, with older data.
+    The call is dropped if a later worker of the same exclusive group has replaced this one. A thread cannot be
+    interrupted, so a replaced one may finish after its successor, with older data.
     """
     if not get_current_worker().is_cancelled:
-        receiver.post_message(message)
+        receiver.call_later(method, *arguments, **named)
 
 
 class Job:
@@ -89,6 +92,15 @@ class Job:
             os.killpg(self._process.pid, signal.SIGTERM)
 
 
+@dataclass(frozen=True)
+class JobProgress:
+    """Progress of a job: what it does now, and how much of that is done."""
+
+    stage: str
+    done: int
+    total: int
+
+
 class JobQueue:
     """Queue of names, each processed by a worker process, one at a time.
 
@@ -98,11 +110,13 @@ class JobQueue:
     Attributes:
         waiting: names to start after the current one.
         current: the name in progress, "" for none.
+        progress: progress of the current job; None before its first report.
     """
 
     def __init__(self, start: Callable[[str], object]) -> None:
         self.waiting: list[str] = []
         self.current = ""
+        self.progress: JobProgress | None = None
         self._start = start
         self._job: Job | None = None
         self._cancelled = False
@@ -116,7 +130,7 @@ class JobQueue:
 
     def advance(self) -> None:
         """Finish the current name and start the next one, if one waits."""
-        self._job, self._cancelled = None, False
+        self._job, self.progress, self._cancelled = None, None, False
         self.current = self.waiting.pop(0) if self.waiting else ""
         if self.current:
             self._start(self.current)

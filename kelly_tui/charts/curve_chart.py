@@ -22,6 +22,7 @@ from kelly_core.formatting import format_loss
 from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.plotting import Plot, PlotRequest, draw, too_small
 from kelly_tui.formatting import placeholder
+from kelly_tui.jobs import call_from_worker
 from kelly_tui.themes import ThemeColors
 
 if TYPE_CHECKING:
@@ -54,15 +55,6 @@ class CurveChart(Widget, can_focus=True):
 
         cursor: float | None
         window: tuple[float, float] | None
-
-    @dataclass
-    class Drawn(Message, bubble=False):
-        """A chart was drawn: its lines, and the columns of each line that differ from the previous one."""
-
-        request: PlotRequest
-        plot: Plot
-        strips: list[Strip]
-        changed: list[range]
 
     def __init__(self, placeholder: str, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="panel")
@@ -199,20 +191,22 @@ class CurveChart(Widget, can_focus=True):
         plot = draw(request)
         strips = [] if plot.canvas is None else plot.canvas.strips(ground)
         changed = [] if plot.canvas is None or former is None else plot.canvas.changes_since(former)
-        self.post_message(self.Drawn(request, plot, strips, changed))
+        call_from_worker(self, self._show_drawn, request, plot, strips, changed)
 
-    @on(Drawn)
-    def _on_drawn(self, message: Drawn) -> None:
-        """Show the plot, and send only the changed parts of lines to the terminal."""
-        self._plot, self._pictured = message.plot, message.request
-        former, self._strips = self._strips, message.strips
+    def _show_drawn(self, request: PlotRequest, plot: Plot, strips: list[Strip], changed: list[range]) -> None:
+        """Show the plot, and send only the changed parts of lines to the terminal.
+
+        ``changed`` has the columns of each line that differ from the previous plot.
+        """
+        self._plot, self._pictured = plot, request
+        former, self._strips = self._strips, strips
         self._drawing = False
         if (self.border_subtitle or "") != self._plot.legend:
             self.border_subtitle = self._plot.legend
         # If the number of lines has changed, all lines have moved.
         if len(former) != len(self._strips) or not former:
             self.refresh()
-        for row, columns in enumerate(message.changed):
+        for row, columns in enumerate(changed):
             if columns:
                 self.refresh(Region(columns.start, row, len(columns), 1))
         # The request may have changed while the plot was drawn.

@@ -11,14 +11,13 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import format_bytes, format_duration
 from kelly_core.spec import MODELS
-from kelly_tui.jobs import KELLY_CORE, Job
+from kelly_tui.jobs import KELLY_CORE, Job, call_from_worker
 from kelly_tui.session import Session
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.settings_form import parsed
@@ -59,13 +58,6 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         # priority would be handled before keys that were typed earlier and still wait.
         Binding("ctrl+e", "estimate", "Estimate", priority=True),
     ]
-
-    @dataclass
-    class Estimated(Message):
-        """Result of a trial training, as text."""
-
-        request: TrainingRequest
-        text: str
 
     def __init__(self, session: Session, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
@@ -188,12 +180,11 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
             text = f"at most {format_duration(seconds)} for all epochs, {format_bytes(memory)} of memory"
         except (ValueError, KeyError):
             text = job.problem or "the trial ended without an answer"
-        self.post_message(self.Estimated(request, text))
+        call_from_worker(self, self._show_estimate_of, request, text)
 
-    @on(Estimated)
-    def _on_estimated(self, message: Estimated) -> None:
+    def _show_estimate_of(self, request: TrainingRequest, text: str) -> None:
         """Show the estimate if the request has not changed."""
-        self._show_estimate(message.text if message.request == self._request() else "")
+        self._show_estimate(text if request == self._request() else "")
 
     def _show_estimate(self, text: str) -> None:
         shown = self.query_one("#estimate", Static)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.text import Text
-from textual import on, work
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from kelly_tui.charts.corpus_pictures import picture
-from kelly_tui.jobs import Job, worker
+from kelly_tui.jobs import Job, call_from_worker, worker
 from kelly_tui.themes import ThemeColors
 
 
@@ -28,13 +26,6 @@ class ExamplePreview(ModalScreen[None]):
         Binding("left,b", "step(-1)", "Back"),
         Binding("escape,q,v", "dismiss", "Close"),
     ]
-
-    @dataclass
-    class Read(Message):
-        """An example, or the error that prevented loading it."""
-
-        example: dict[str, Any] | None
-        problem: str
 
     def __init__(self, name: str, config: str, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
@@ -72,16 +63,15 @@ class ExamplePreview(ModalScreen[None]):
         for record in job.records():
             line = record
         if not job.cancelled:
-            self.post_message(self.Read(line.get("example"), line.get("error") or job.problem))
+            call_from_worker(self, self._show, line.get("example"), line.get("error") or job.problem)
 
-    @on(Read)
-    def _on_read(self, message: Read) -> None:
+    def _show(self, example: dict[str, Any] | None, problem: str) -> None:
+        """Show an example, or the error that prevented loading it."""
         title, image = self.query_one(".dialog-title", Label), self.query_one("#picture", Static)
-        if message.example is None:
+        if example is None:
             title.update(f"{self._corpus} · cannot be read")
-            image.update(message.problem)
+            image.update(problem)
             return
-        example = message.example
         source = "synthetic" if example["synthetic"] else f"{example['group']} · {example['label_source']}"
         title.update(f"{self._corpus} · example {example['index'] + 1:,} of {example['count']:,}")
         muted = ThemeColors.of(self.app.theme_variables).muted

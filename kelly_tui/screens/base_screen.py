@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Label, Static
 
+from kelly_tui.jobs import JobQueue
 from kelly_tui.keys import name_bindings
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.bars import CommandLine, Header, KeyFooter
@@ -31,6 +32,9 @@ class BaseScreen(Screen[None]):
 
     Subclasses define ``NAME``, ``ABOUT``, ``body``, ``command`` and ``draw``; ``MUTATING_ACTIONS`` names the actions
     that are disabled in a read-only session.
+
+    Attributes:
+        queues: queues of the screen's worker processes, which the action ``cancel`` cancels.
     """
 
     NAME: ClassVar[str]
@@ -57,6 +61,7 @@ class BaseScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         name_bindings(self._bindings, self.NAME)
+        self.queues: Sequence[JobQueue] = ()
         self._in_front = self._offers_cancel = False
         self._waits_to_draw = False
         self._styled_as, self._fitted = self.kelly.look, self.app.size
@@ -108,14 +113,19 @@ class BaseScreen(Screen[None]):
 
     @property
     def is_busy(self) -> bool:
-        """True while a task is running that the action ``cancel`` of the screen can stop."""
-        return False
+        """True while a worker process is running that the action ``cancel`` of the screen can stop."""
+        return any(queue.current for queue in self.queues)
 
     def offer_cancel(self) -> None:
         """Show the key of ``cancel`` in the footer if ``is_busy``, otherwise hide it."""
         if self._offers_cancel != self.is_busy:
             self._offers_cancel = self.is_busy
             self.refresh_bindings()
+
+    def action_cancel(self) -> None:
+        """Cancel the worker processes, and drop what waits for one."""
+        for queue in self.queues:
+            queue.cancel()
 
     def runs_changed(self) -> None:
         """Redraw after the list of runs has changed; for screens that show runs."""

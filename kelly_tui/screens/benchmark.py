@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
-from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.benchmark.history import BenchmarkRun, comparable, read_runs
@@ -23,7 +21,7 @@ from kelly_tui.charts.chart_data import Series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import TextPrompt
 from kelly_tui.formatting import bar
-from kelly_tui.jobs import KELLY_CORE, Job, post_unless_replaced
+from kelly_tui.jobs import KELLY_CORE, JobQueue, call_from_worker
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.state_store import BENCHMARKS, load_benchmarks, load_state
 from kelly_tui.widgets.panels import DetailsPanel, set_border_title
@@ -58,32 +56,13 @@ class Benchmark(ChartScreen):
         Binding("x", "cancel", "Cancel", tooltip="Stop timing"),
     ]
 
-    @dataclass
-    class Timing(Message):
-        """The timing of an engine has begun."""
-
-        line: str
-
-    @dataclass
-    class Timed(Message):
-        """The benchmark has ended; ``report`` is None if it failed or was cancelled."""
-
-        folder: str
-        report: BenchmarkReport | None
-        problem: str
-
-    @dataclass
-    class HistoryRead(Message):
-        """Earlier runs, the first first."""
-
-        runs: list[BenchmarkRun]
-
     def __init__(self) -> None:
         super().__init__()
         self._reports = load_benchmarks()
         self._engine = str(load_state(_ENGINE).get("command", ""))
         self._runs: list[BenchmarkRun] = []
-        self._job: Job | None = None
+        self._queue = JobQueue(lambda folder: self._bench(folder, self.command()))
+        self.queues = (self._queue,)
         self._timing = ""
 
     def body(self) -> Iterator[Widget]:
@@ -116,18 +95,17 @@ class Benchmark(ChartScreen):
         except KellyError:
             # The ``bench`` command reports this error; the screen shows the last result without a history.
             runs = []
-        post_unless_replaced(self, self.HistoryRead(runs))
+        call_from_worker(self, self._show_history, runs)
 
-    @on(HistoryRead)
-    def _on_history_read(self, message: HistoryRead) -> None:
-        self._runs = message.runs
+    def _show_history(self, runs: list[BenchmarkRun]) -> None:
+        self._runs = runs
         self.draw()
 
     def action_bench(self) -> None:
         """Time everything."""
-        if self._job is None:
+        if not self.is_busy:
             self._timing = "starting …"
-            self._bench(str(self.kelly.exports.absolute()), self.command())
+            self._queue.add([str(self.kelly.exports.absolute())])
             self.draw()
 
     def action_folder(self) -> None:
@@ -148,18 +126,13 @@ class Benchmark(ChartScreen):
         about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
         self.kelly.ask(TextPrompt("External engine", about, self._engine), keep)
 
-    def action_cancel(self) -> None:
-        """Stop timing."""
-        if self._job is not None:
-            self._job.cancel()
-
     @work(thread=True, exclusive=True, group="bench")
     def _bench(self, folder: str, words: Sequence[str]) -> None:
-        job = self._job = self.kelly.start([*KELLY_CORE, *words, "--json"], with_errors=True)
+        job = self._queue.attach(self.kelly.start([*KELLY_CORE, *words, "--json"], with_errors=True))
         lines = []
         for line in job.lines():
             if line.startswith("timing "):
-                self.post_message(self.Timing(line.strip()))
+                call_from_worker(self, self._show_timing, line.strip())
             else:
                 lines.append(line)
         # Libraries may print warnings before the JSON document.
@@ -173,28 +146,23 @@ class Benchmark(ChartScreen):
             problem = "the benchmark ended without a result"
         if report is None and not job.cancelled:
             problem = problem or " ".join(line.strip() for line in lines[-3:]) or "the benchmark printed nothing"
-        self.post_message(self.Timed(folder, report, problem))
+        call_from_worker(self, self._keep, folder, report, problem)
 
-    @on(Timing)
-    def _on_timing(self, message: Timing) -> None:
-        self._timing = message.line
+    def _show_timing(self, line: str) -> None:
+        self._timing = line
         self.draw()
 
-    @on(Timed)
-    def _on_timed(self, message: Timed) -> None:
-        self._job, self._timing = None, ""
-        if message.problem:
-            self.notify(message.problem, title="Benchmark", severity="error", timeout=12)
-        if message.report is not None:
-            self._reports[message.folder] = message.report
-            self.kelly.state.keep(BENCHMARKS, {folder: report.to_json() for folder, report in self._reports.items()})
+    def _keep(self, folder: str, report: BenchmarkReport | None, problem: str) -> None:
+        """Store the result; the report is None if the benchmark failed or was cancelled."""
+        self._timing = ""
+        self._queue.advance()
+        if problem:
+            self.notify(problem, title="Benchmark", severity="error", timeout=12)
+        if report is not None:
+            self._reports[folder] = report
+            self.kelly.state.keep(BENCHMARKS, {name: each.to_json() for name, each in self._reports.items()})
         self._read_history(self.kelly.exports)
         self.draw()
-
-    @property
-    def is_busy(self) -> bool:
-        """True while exports are timed."""
-        return bool(self._timing)
 
     def draw(self) -> None:
         """Show the latencies, and the details of the selected row."""

@@ -21,7 +21,7 @@ from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownEx
 from kelly_tui.dialogs.preview import ExamplePreview
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.formatting import LabeledRow, bar
-from kelly_tui.jobs import JobQueue, post_unless_replaced, worker
+from kelly_tui.jobs import JobProgress, JobQueue, call_from_worker, worker
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.screens.corpora import download_bytes, folder_stamp, report_rows, source_rows
 from kelly_tui.state_store import CORPUS_REPORTS
@@ -62,47 +62,15 @@ class Datasets(BaseScreen):
     ]
 
     @dataclass
-    class Looked(Message):
-        """Which corpora are found, or why a folder cannot be read."""
+    class Progressed(Message):
+        """Progress of the current job of a queue: bytes of a download, or files of the stage ``reading``."""
 
-        found: dict[str, bool | str]
-        unclaimed: list[Unclaimed]
-
-    @dataclass
-    class Stamped(Message):
-        """Current stamp of the files of a corpus; see ``folder_stamp``."""
-
-        name: str
-        stamp: list[int]
-
-    @dataclass
-    class JobProgress(Message):
-        """Progress of a download in bytes, or of the stage ``reading`` in files."""
-
-        name: str
-        stage: str
-        done: int
-        total: int
+        queue: JobQueue
+        progress: JobProgress
 
         def can_replace(self, message: Message) -> bool:
             """Return True for another count of the same stage: only the latest matters."""
-            return isinstance(message, Datasets.JobProgress) and message.stage == self.stage
-
-    @dataclass
-    class DownloadEnded(Message):
-        """A download ended; ``problem`` is "" if the corpus is complete or the download was cancelled."""
-
-        name: str
-        problem: str
-
-    @dataclass
-    class Inspected(Message):
-        """A corpus was read; ``report`` is None if that failed or was cancelled."""
-
-        name: str
-        report: dict[str, Any] | None
-        problem: str
-        stamp: list[int]
+            return isinstance(message, Datasets.Progressed) and message.progress.stage == self.progress.stage
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,10 +80,9 @@ class Datasets(BaseScreen):
             report["folder"]: report for report in CORPUS_REPORTS.load(_STATE_NAME).values()
         }
         self._stamps: dict[str, list[int]] = {}
-        self._read_progress: Datasets.JobProgress | None = None
         self._read_queue = JobQueue(self._inspect)
-        self._download_progress: Datasets.JobProgress | None = None
         self._download_queue = JobQueue(self._fetch)
+        self.queues = (self._download_queue, self._read_queue)
 
     def body(self) -> Iterator[Widget]:
         """Lay out the table above the labels, and the details above the examples."""
@@ -149,22 +116,21 @@ class Datasets(BaseScreen):
                 found[name] = is_present(name, datasets.folder(name))
             except OSError as error:
                 found[name] = f"cannot be looked into ({error.strerror})"
-        post_unless_replaced(self, self.Looked(found, find_unclaimed(datasets)))
+        call_from_worker(self, self._show_found, found, find_unclaimed(datasets))
         # Stamps come last, since they take seconds for a corpus of many files.
         for name in [name for name, here in found.items() if here is True]:
-            post_unless_replaced(self, self.Stamped(name, folder_stamp(datasets.folder(name))))
+            call_from_worker(self, self._show_stamp, name, folder_stamp(datasets.folder(name)))
 
-    @on(Stamped)
-    def _on_stamped(self, message: Stamped) -> None:
-        """Show whether the files have changed since they were read."""
-        if self._stamps.get(message.name) != message.stamp:
-            self._stamps[message.name] = message.stamp
-            self.draw()
-
-    @on(Looked)
-    def _on_looked(self, message: Looked) -> None:
-        self._found, self._unclaimed = message.found, message.unclaimed
+    def _show_found(self, found: dict[str, bool | str], unclaimed: list[Unclaimed]) -> None:
+        """Show which corpora are found, or why a folder cannot be read."""
+        self._found, self._unclaimed = found, unclaimed
         self.draw()
+
+    def _show_stamp(self, name: str, stamp: list[int]) -> None:
+        """Show whether the files of a corpus have changed since they were read; see ``folder_stamp``."""
+        if self._stamps.get(name) != stamp:
+            self._stamps[name] = stamp
+            self.draw()
 
     def action_rescan(self) -> None:
         """Look for corpora again."""
@@ -186,11 +152,6 @@ class Datasets(BaseScreen):
             self.notify("There is nothing to prepare: the corpus is not here.", severity="warning")
         self._read_queue.add(here)
         self.draw()
-
-    def action_cancel(self) -> None:
-        """Stop downloading and reading, and drop waiting jobs."""
-        self._download_queue.cancel()
-        self._read_queue.cancel()
 
     def action_get(self) -> None:
         """Ask for agreement to the licenses of the chosen corpus, then download it."""
@@ -216,14 +177,14 @@ class Datasets(BaseScreen):
     @work(thread=True, exclusive=True, group="download")
     def _fetch(self, name: str) -> None:
         _, problem = self._work(self._download_queue, "get", name)
-        self.post_message(self.DownloadEnded(name, problem))
+        call_from_worker(self, self._end_download, name, problem)
 
     @work(thread=True, exclusive=True, group="inspect")
     def _inspect(self, name: str) -> None:
         # The stamp is taken before the files are read, so that files that change meanwhile count as changed.
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
         result, problem = self._work(self._read_queue, "inspect", name)
-        self.post_message(self.Inspected(name, result.get("report"), problem, stamp))
+        call_from_worker(self, self._keep, name, result.get("report"), problem, stamp)
 
     def _work(self, queue: JobQueue, task: str, name: str) -> tuple[dict[str, Any], str]:
         """Run a task of the worker for corpora; return the last JSON object, and the error ("" if there is none)."""
@@ -236,38 +197,31 @@ class Datasets(BaseScreen):
                 noted = line["note"]
                 self.notify(noted, title=name, severity="warning")
             if "total" in line and (stage := line.get("stage", _READING)):
-                self.post_message(self.JobProgress(name, stage, line["done"], line["total"]))
+                self.post_message(self.Progressed(queue, JobProgress(stage, line["done"], line["total"])))
         return line, "" if job.cancelled else line.get("error") or job.problem
 
-    @on(JobProgress)
-    def _on_progress(self, message: JobProgress) -> None:
-        if message.stage == _READING:
-            self._read_progress = message
-        else:
-            self._download_progress = message
+    @on(Progressed)
+    def _on_progressed(self, message: Progressed) -> None:
+        message.queue.progress = message.progress
         self.draw()
 
-    @on(DownloadEnded)
-    def _on_download_ended(self, message: DownloadEnded) -> None:
-        """Report the result, look at the corpora again, and start the next download."""
-        if message.problem:
-            self.notify(message.problem, title=message.name, severity="error", timeout=15)
+    def _end_download(self, name: str, problem: str) -> None:
+        """Report the problem, if any, look at the corpora again, and start the next download."""
+        if problem:
+            self.notify(problem, title=name, severity="error", timeout=15)
         self._look()
-        self._download_progress = None
         self._download_queue.advance()
         self.draw()
 
-    @on(Inspected)
-    def _on_inspected(self, message: Inspected) -> None:
-        """Store the report and inspect the next corpus."""
-        if message.problem:
-            self.notify(message.problem, title=message.name, severity="error", timeout=10)
-        if message.report is not None:
-            key = self._key(message.name)
-            self._reports[key] = message.report | {"folder": key, "stamp": message.stamp}
-            self._stamps[message.name] = message.stamp
+    def _keep(self, name: str, report: dict[str, Any] | None, problem: str, stamp: list[int]) -> None:
+        """Store the report and inspect the next corpus; the report is None if reading failed or was cancelled."""
+        if problem:
+            self.notify(problem, title=name, severity="error", timeout=10)
+        if report is not None:
+            key = self._key(name)
+            self._reports[key] = report | {"folder": key, "stamp": stamp}
+            self._stamps[name] = stamp
             self.kelly.state.keep(_STATE_NAME, self._reports)
-        self._read_progress = None
         self._read_queue.advance()
         self.draw()
 
@@ -291,11 +245,6 @@ class Datasets(BaseScreen):
         """Return True if the files have changed since they were read."""
         report = self._report(name)
         return report is not None and name in self._stamps and report.get("stamp") != self._stamps[name]
-
-    @property
-    def is_busy(self) -> bool:
-        """True while a corpus is downloaded or read."""
-        return bool(self._read_queue.current or self._download_queue.current)
 
     def draw(self) -> None:
         """Show the corpora, and the details of the selected one."""
@@ -325,11 +274,9 @@ class Datasets(BaseScreen):
         colors = self.theme_colors
         found = self._found.get(name)
         report = self._report(name)
-        for queue, progress, begun in (
-            (self._download_queue, self._download_progress, "starting"),
-            (self._read_queue, self._read_progress, _READING),
-        ):
+        for queue, begun in ((self._download_queue, "starting"), (self._read_queue, _READING)):
             if name == queue.current:
+                progress = queue.progress
                 share = f" {progress.done / progress.total:.0%}" if progress and progress.total else ""
                 return Text(f"{progress.stage if progress else begun}{share}", colors.accent)
             if name in queue.waiting:
@@ -377,9 +324,9 @@ class Datasets(BaseScreen):
         yield "trains", ", ".join(self._models(name)) or "no model"
         yield "", ""
         if name == self._download_queue.current:
-            yield from self._progress_rows(self._download_progress, "download", "starting …")
+            yield from self._progress_rows(self._download_queue.progress, "download", "starting …")
         elif name == self._read_queue.current:
-            yield from self._progress_rows(self._read_progress, _READING, "finding the files …")
+            yield from self._progress_rows(self._read_queue.progress, _READING, "finding the files …")
         elif isinstance(found, str):
             yield "problem", Text(found, colors.bad)
         elif found is False:

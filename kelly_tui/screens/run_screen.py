@@ -21,7 +21,7 @@ from kelly_core.runs.run_dir import RunDirectory, short_id
 from kelly_core.runs.state import RunSnapshot
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import ResumeDialog, StopDialog, StopRequest
-from kelly_tui.jobs import KELLY_CORE, post_unless_replaced
+from kelly_tui.jobs import KELLY_CORE, call_from_worker
 from kelly_tui.run_watcher import RunView, RunWatcher
 from kelly_tui.screens.chart_screen import ChartScreen
 
@@ -57,13 +57,6 @@ class RunScreen(ChartScreen):
         def can_replace(self, message: Message) -> bool:
             """Return True: only the latest state matters."""
             return isinstance(message, RunScreen.RunRead)
-
-    @dataclass
-    class RunLost(Message):
-        """A followed run can no longer be read."""
-
-        run_id: str
-        problem: str
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,9 +124,9 @@ class RunScreen(ChartScreen):
                     views[folder.id] = followers[folder.id].poll()
                 except (RunError, OSError) as error:
                     folders.remove(folder)
-                    post_unless_replaced(self, self.RunLost(folder.id, str(error)))
-            if views != last:
-                post_unless_replaced(self, self.RunRead(views))
+                    call_from_worker(self, self._lose_run, folder.id, str(error))
+            if views != last and not worker.is_cancelled:
+                self.post_message(self.RunRead(views))
             last = views
             # Each poll reads only a part of a long log, so read the next part without a pause.
             if not any(followers[folder.id].has_more for folder in folders):
@@ -148,12 +141,11 @@ class RunScreen(ChartScreen):
         if former != _can(self._snapshot):
             self.refresh_bindings()
 
-    @on(RunLost)
-    def _on_run_lost(self, message: RunLost) -> None:
-        """Report the error and clear the values, which may be outdated."""
-        if message.run_id in self._followed:
-            self.views.pop(message.run_id, None)
-            self.notify(message.problem, title="This run cannot be read", severity="error", timeout=10)
+    def _lose_run(self, run_id: str, problem: str) -> None:
+        """Report that a run can no longer be read, and clear its values, which may be outdated."""
+        if run_id in self._followed:
+            self.views.pop(run_id, None)
+            self.notify(problem, title="This run cannot be read", severity="error", timeout=10)
             self.draw_run()
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -321,21 +322,15 @@ class Runs(RunScreen):
         """Remove a waiting training from the queue after confirmation."""
         if (waiting := self._waiting) is not None:
             question = ConfirmDialog(f"Drop {waiting.id}?", "It will not be trained.", _DROP_ANSWERS, "drop")
-            self.kelly.ask(question, lambda _answer: self._change_queue(lambda folder: drop(folder, waiting.id)))
+            drop_it = partial(drop, self.kelly.runs_folder, waiting.id)
+            self.kelly.ask(question, lambda _answer: self.kelly.attempt(drop_it))
 
     def action_move(self, step: int) -> None:
         """Move the waiting training under the cursor up or down in the queue."""
         if (waiting := self._waiting) is not None:
             place = self.kelly.waiting.index(waiting) + 1 + step
             if 1 <= place <= len(self.kelly.waiting):
-                self._change_queue(lambda folder: move(folder, waiting.id, place))
-
-    @work(thread=True, group="queue")
-    def _change_queue(self, change: Callable[[Path], object]) -> None:
-        try:
-            change(self.kelly.runs_folder)
-        except RunError as error:
-            self.notify(str(error), severity="error", timeout=10)
+                self.kelly.attempt(partial(move, self.kelly.runs_folder, waiting.id, place))
 
     def action_sort(self) -> None:
         """Sort by the next column."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ from rich.text import Text
 from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.benchmark.results import BenchmarkReport
@@ -24,7 +22,7 @@ from kelly_tui.charts.chart_data import curve_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.forest_plot import ForestPlot, gains_of
 from kelly_tui.formatting import LabeledRow, model_color
-from kelly_tui.jobs import KELLY_CORE, JobQueue, post_unless_replaced, worker
+from kelly_tui.jobs import KELLY_CORE, JobQueue, call_from_worker, worker
 from kelly_tui.screens.chart_screen import ChartScreen
 from kelly_tui.screens.exports import MODEL_OF, ExportFile, check_rows, exports_in, losses_of, metadata_rows
 from kelly_tui.state_store import CHECKED_EXPORTS, load_benchmarks
@@ -63,44 +61,6 @@ class Validate(ChartScreen):
         Binding("r", "rescan", "Rescan", tooltip="Look again for exports"),
     ]
 
-    @dataclass
-    class Found(Message):
-        """Exports in the output folder, or the error that prevented listing them."""
-
-        folder: Path
-        files: list[ExportFile]
-        problem: str
-
-    @dataclass
-    class Described(Message):
-        """Metadata of an export, as text."""
-
-        file: str
-        content: dict[str, Any]
-
-    @dataclass
-    class Compared(Message):
-        """Differences between two exports, as text."""
-
-        files: list[str]
-        text: str
-
-    @dataclass
-    class LossesRead(Message):
-        """Losses by epoch of the training behind an export."""
-
-        file: str
-        curves: Curves
-
-    @dataclass
-    class Checked(Message):
-        """An export was checked; ``report`` is None if that failed or was canceled."""
-
-        file: str
-        stamp: int
-        report: dict[str, Any] | None
-        problem: str
-
     def __init__(self) -> None:
         super().__init__()
         self._files: dict[str, ExportFile] = {}
@@ -112,8 +72,9 @@ class Validate(ChartScreen):
         self._marked: list[str] = []
         self._comparison = ""
         self._only_failed = False
-        self._losses = Validate.LossesRead("", Curves())
+        self._losses_of, self._losses = "", Curves()
         self._job_queue = JobQueue(self._check)
+        self.queues = (self._job_queue,)
 
     def body(self) -> Iterator[Widget]:
         """Lay out table and details."""
@@ -143,36 +104,35 @@ class Validate(ChartScreen):
     def _look(self) -> None:
         folder = self.kelly.exports
         files, problem = exports_in(folder)
-        post_unless_replaced(self, self.Found(folder, files, problem))
+        call_from_worker(self, self._show_found, folder, files, problem)
         # An export may have 16 MB, so only changed ones are read again.
         new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
         if new:
             job = self.kelly.start(worker("exports", *new))
             for content in job.records():
                 new.remove(content["file"])
-                self.post_message(self.Described(content.pop("file"), content))
+                call_from_worker(self, self._show_content, content.pop("file"), content)
             for file in new if job.problem else []:
-                self.post_message(self.Described(file, {"error": job.problem}))
+                call_from_worker(self, self._show_content, file, {"error": job.problem})
 
-    @on(Found)
-    def _on_found(self, message: Found) -> None:
+    def _show_found(self, folder: Path, files: Sequence[ExportFile], problem: str) -> None:
+        """Show the exports of a folder, or why they could not be listed."""
         self._looked = True
-        self._files = {str(file.path): file for file in message.files}
-        self._folder_problem = message.problem
+        self._files = {str(file.path): file for file in files}
+        self._folder_problem = problem
         # Benchmark may have timed them meanwhile.
         self._benchmarks = load_benchmarks()
         # Marks are kept when another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
-        here = message.folder != self.kelly.session.settings.output.dir
-        set_border_title(self.table, f"exports of {message.folder}" if here else "exports")
+        elsewhere = folder != self.kelly.session.settings.output.dir
+        set_border_title(self.table, f"exports of {folder}" if elsewhere else "exports")
         name = Path(self.table.current or "").name
         self.draw()
         # After a change of the folder, select the export of the same model.
         self.table.select(next((file for file in self._files if Path(file).name == name), ""))
 
-    @on(Described)
-    def _on_described(self, message: Described) -> None:
-        self._contents[message.file] = message.content
+    def _show_content(self, file: str, content: dict[str, Any]) -> None:
+        self._contents[file] = content
         self.draw()
 
     def action_rescan(self) -> None:
@@ -199,10 +159,6 @@ class Validate(ChartScreen):
         self._job_queue.add(files)
         self.draw()
 
-    def action_cancel(self) -> None:
-        """Cancel validation."""
-        self._job_queue.cancel()
-
     @work(thread=True, exclusive=True, group="check")
     def _check(self, file: str) -> None:
         specs = ["--check-specs"] if Path(file).stem in MODEL_OF else []
@@ -218,24 +174,26 @@ class Validate(ChartScreen):
             problem = "" if job.cancelled or report is not None else job.problem
         except (ValueError, KeyError, IndexError):
             report, problem = None, job.problem or "the check ended without a result"
-        self.post_message(self.Checked(file, stamp, report, problem))
+        call_from_worker(self, self._keep, file, stamp, report, problem)
 
-    @on(Checked)
-    def _on_checked(self, message: Checked) -> None:
-        """Store the report with the previous one, and continue with the next export."""
-        if message.problem:
-            self.notify(message.problem, severity="error", timeout=10)
+    def _keep(self, file: str, stamp: int, report: dict[str, Any] | None, problem: str) -> None:
+        """Store the report with the previous one, and continue with the next export.
+
+        The report is None if the check failed or was canceled.
+        """
+        if problem:
+            self.notify(problem, severity="error", timeout=10)
         # Stored even if another folder is shown by now.
-        if message.report is not None:
-            former = self._result(message.file)
-            self._results[str(Path(message.file).absolute())] = {
-                "stamp": message.stamp,
-                "checks": message.report["checks"],
+        if report is not None:
+            former = self._result(file)
+            self._results[str(Path(file).absolute())] = {
+                "stamp": stamp,
+                "checks": report["checks"],
                 "former": None if former is None else former["checks"],
             }
             self.kelly.state.keep(_STATE_NAME, self._results)
-        listed = self._files.get(message.file)
-        if listed is not None and listed.stamp != message.stamp:
+        listed = self._files.get(file)
+        if listed is not None and listed.stamp != stamp:
             self._look()
         self._job_queue.advance()
         self.draw()
@@ -266,13 +224,12 @@ class Validate(ChartScreen):
     def _compare(self, files: list[str]) -> None:
         job = self.kelly.start([*KELLY_CORE, "compare", *files], with_errors=True)
         text = "".join(job.lines()).strip() or job.problem
-        self.post_message(self.Compared(files, f"{text}\n\n{_OTHER_FOLDER}" if job.problem else text))
+        call_from_worker(self, self._show_comparison, files, f"{text}\n\n{_OTHER_FOLDER}" if job.problem else text)
 
-    @on(Compared)
-    def _on_compared(self, message: Compared) -> None:
+    def _show_comparison(self, files: list[str], text: str) -> None:
         """Show the differences if the same exports are still marked."""
-        if message.files == self._marked:
-            self._comparison = message.text
+        if files == self._marked:
+            self._comparison = text
             self._draw_details()
 
     def action_failed(self) -> None:
@@ -289,28 +246,22 @@ class Validate(ChartScreen):
 
     @work(thread=True, exclusive=True, group="losses")
     def _read_losses(self, file: Path) -> None:
-        self.post_message(self.LossesRead(str(file), losses_of(file)))
+        call_from_worker(self, self._show_losses, str(file), losses_of(file))
 
-    @on(LossesRead)
-    def _on_losses_read(self, message: LossesRead) -> None:
+    def _show_losses(self, file: str, losses: Curves) -> None:
         """Draw the losses if the export is still selected."""
-        if message.file == self.table.current:
-            self._losses = message
+        if file == self.table.current:
+            self._losses_of, self._losses = file, losses
             self._draw_losses()
 
     def _draw_losses(self) -> None:
-        name = Path(self._losses.file).stem
+        name = Path(self._losses_of).stem
         color = model_color(MODEL_OF.get(name, ""), self.theme_colors)
-        series = curve_series(self._losses.curves, color, self.theme_colors)
+        series = curve_series(self._losses, color, self.theme_colors)
         self.query_one(CurveChart).show(f"losses of {name}" if name else "", series)
 
     def _result(self, file: str) -> dict[str, Any] | None:
         return self._results.get(str(Path(file).absolute()))
-
-    @property
-    def is_busy(self) -> bool:
-        """True while an export is checked."""
-        return bool(self._job_queue.current)
 
     def draw(self) -> None:
         """Show the exports, and the details of the selected one."""
