@@ -20,7 +20,9 @@ from kelly_core.engines.layers import (
     Layer,
     LstmWeights,
     PreluWeights,
+    layer_spec,
 )
+from kelly_core.spec import ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, Prelu
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "tanh": nn.Tanh,
@@ -115,7 +117,9 @@ def _modules(layer: Layer) -> Iterator[nn.Module]:
             module, weights = _module(layer)
         with torch.no_grad():
             for name, array in weights.items():
-                getattr(module, name).copy_(torch.from_numpy(np.ascontiguousarray(array)))
+                # None, or missing from an LSTM or a GRU, if the layer has no bias.
+                if (tensor := getattr(module, name, None)) is not None:
+                    tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
         yield module
     if layer.activation:
         yield ACTIVATIONS[layer.activation]()
@@ -123,37 +127,44 @@ def _modules(layer: Layer) -> Iterator[nn.Module]:
 
 def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:
     """Return a module of a layer's type and sizes, and the arrays for its parameters and buffers, by attribute."""
+    spec = layer_spec(layer)
     match layer:
-        case DenseWeights():
-            dense = nn.Linear(layer.in_size, layer.out_size, bias=layer.use_bias)
-            return dense, _with_bias(layer, weight=layer.weight)
-        case Conv1dWeights():
-            conv = nn.Conv1d(
-                layer.in_size,
-                layer.out_size,
-                layer.kernel_size,
-                dilation=layer.dilation,
-                groups=layer.groups,
-                bias=layer.use_bias,
-            )
-            return conv, _with_bias(layer, weight=layer.weight)
+        case DenseWeights() | Conv1dWeights():
+            return new_module(spec, bias=layer.use_bias), {"weight": layer.weight, "bias": layer.bias}
         case LstmWeights() | GruWeights():
-            recurrent: nn.LSTM | nn.GRU
-            if isinstance(layer, LstmWeights):
-                recurrent = nn.LSTM(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
-            else:
-                recurrent = nn.GRU(layer.in_size, layer.out_size, bias=layer.use_bias, batch_first=True)
-            names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.use_bias else ()))
-            return recurrent, {f"{name}_l0": getattr(layer, name) for name in names}
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            return new_module(spec, bias=layer.use_bias), {f"{name}_l0": getattr(layer, name) for name in names}
         case BatchNormWeights():
-            norm = nn.BatchNorm1d(layer.in_size, eps=layer.epsilon, affine=layer.affine)
-            trained = {"weight": layer.gamma, "bias": layer.beta} if layer.affine else {}
-            return norm, {"running_mean": layer.mean, "running_var": layer.variance, **trained}
+            statistics = {"running_mean": layer.mean, "running_var": layer.variance}
+            module = new_module(spec, bias=layer.affine, epsilon=layer.epsilon)
+            return module, {"weight": layer.gamma, "bias": layer.beta, **statistics}
         case PreluWeights():
-            return nn.PReLU(layer.slope.size), {"weight": layer.slope}
+            return new_module(spec), {"weight": layer.slope}
         case ActivationLayer():
-            return ACTIVATIONS[layer.activation](), {}
+            return new_module(spec), {}
 
 
-def _with_bias(layer: DenseWeights | Conv1dWeights, **arrays: Array) -> dict[str, Array]:
-    return arrays | ({"bias": layer.bias} if layer.use_bias else {})
+def new_module(layer: LayerSpec, *, bias: bool = True, epsilon: float = 1e-5) -> nn.Module:
+    """Return the module of a layer with initial weights, without the activation that follows it.
+
+    Args:
+        layer: type and sizes.
+        bias: False for a layer without a bias, or a batch normalization without gamma and beta.
+        epsilon: of a batch normalization.
+    """
+    match layer:
+        case Dense():
+            return nn.Linear(layer.in_size, layer.out_size, bias)
+        case Lstm():
+            return nn.LSTM(layer.in_size, layer.out_size, bias=bias, batch_first=True)
+        case Gru():
+            return nn.GRU(layer.in_size, layer.out_size, bias=bias, batch_first=True)
+        case Conv1d():
+            sizes = (layer.in_size, layer.out_size, layer.kernel_size)
+            return nn.Conv1d(*sizes, dilation=layer.dilation, groups=layer.groups, bias=bias)
+        case BatchNorm1d():
+            return nn.BatchNorm1d(layer.size, eps=epsilon, affine=bias)
+        case Prelu():
+            return nn.PReLU(layer.slopes)
+        case ActivationOnly():
+            return nn.Identity()

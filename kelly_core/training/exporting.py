@@ -142,7 +142,7 @@ def _compare_losses(former: Provenance, ours: float, checkpoint: Checkpoint) -> 
 
 def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
     """Return the best weights as exported: with the normalization and, if stateless, the reset of LSTMs folded in."""
-    layers = weights_of(checkpoint.spec, checkpoint.best_network)
+    layers = weights_of(checkpoint.best())
     layers = fold_normalization(layers, checkpoint.normalizer)
     return fold_stateless(layers) if checkpoint.state == "stateless" else layers
 

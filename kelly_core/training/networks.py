@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,27 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kelly_core.engines.layers import (
-    ActivationLayer,
-    Array,
-    BatchNormWeights,
-    Conv1dWeights,
-    DenseWeights,
-    GruWeights,
-    Layer,
-    LstmWeights,
-    PreluWeights,
-    describe_layer,
-)
-from kelly_core.engines.torch_engine import LayerStates, advance
-from kelly_core.spec import MODELS, ActivationOnly, BatchNorm1d, Conv1d, Dense, Gru, LayerSpec, Lstm, ModelSpec, Prelu
+from kelly_core.engines.layers import ActivationLayer, Conv1dWeights, DenseWeights, Layer, describe_layer
+from kelly_core.engines.torch_engine import LayerStates, advance, new_module
+from kelly_core.export.torch_modules import read_layer
+from kelly_core.spec import MODELS, ActivationOnly, LayerSpec, ModelSpec
 
 _MIN_PROBABILITY = 1e-6
 """Initial probability of an output that no training example has: about one in all beats of a small corpus."""
 _MAX_TANH = 0.99
 """Largest initial output of tanh, at which it still has a gradient."""
-_EPSILON = 1e-5
-"""Number that batch normalization adds to the variance, the default of PyTorch."""
 _KEPT_SHARE = 0.8
 """Share of the previous mean in the moving mean of the weights, from the fifth epoch on."""
 
@@ -56,7 +44,7 @@ class KellyNetwork(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.layers = nn.ModuleList(map(_module, spec.layers))
+        self.layers = nn.ModuleList(map(new_module, spec.layers))
 
     def logits(self, x: Tensor, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """Run all but the last activation, which the losses apply in a stable form.
@@ -82,26 +70,6 @@ class KellyNetwork(nn.Module):
         """Return outputs [N, T, out] and the state of each layer for inputs [N, T, in]; see ``logits``."""
         x, after = self.logits(x, state)
         return activate(self.spec.output_activation, x), after
-
-
-def _module(layer: LayerSpec) -> nn.Module:
-    """Return the module of a layer with initial weights."""
-    match layer:
-        case Dense():
-            return nn.Linear(layer.in_size, layer.out_size)
-        case Lstm():
-            return nn.LSTM(layer.in_size, layer.out_size, batch_first=True)
-        case Gru():
-            return nn.GRU(layer.in_size, layer.out_size, batch_first=True)
-        case Conv1d():
-            sizes = (layer.in_size, layer.out_size, layer.kernel_size)
-            return nn.Conv1d(*sizes, dilation=layer.dilation, groups=layer.groups)
-        case BatchNorm1d():
-            return nn.BatchNorm1d(layer.size, eps=_EPSILON)
-        case Prelu():
-            return nn.PReLU(layer.slopes)
-        case ActivationOnly():
-            return nn.Identity()
 
 
 def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
@@ -163,31 +131,23 @@ def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) ->
         mean.copy_(torch.lerp(current[name], mean, kept) if mean.is_floating_point() else current[name])
 
 
-def weights_of(spec: ModelSpec, state: Mapping[str, Tensor]) -> list[Layer]:
-    """Return copies of the weights in a network's ``state_dict`` as NumPy arrays in PyTorch orientation."""
-    return [_weights(layer, state, f"layers.{index}") for index, layer in enumerate(spec.layers)]
+def weights_of(network: KellyNetwork) -> list[Layer]:
+    """Return copies of a network's weights as NumPy arrays in PyTorch orientation.
+
+    Raises:
+        ExportError: a weight is not finite.
+    """
+    layers = zip(network.spec.layers, network.layers, strict=True)
+    return [_weights(layer, module, f"layers.{index}") for index, (layer, module) in enumerate(layers)]
 
 
-def _weights(layer: LayerSpec, state: Mapping[str, Tensor], module: str) -> Layer:
-    def array(name: str) -> Array:
-        copied: Array = state[f"{module}.{name}"].cpu().numpy().copy()
-        return copied
-
-    match layer:
-        case Dense():
-            return DenseWeights(array("weight"), array("bias"), layer.activation)
-        case Lstm() | Gru():
-            kind = LstmWeights if isinstance(layer, Lstm) else GruWeights
-            return kind(array("weight_ih_l0"), array("weight_hh_l0"), array("bias_ih_l0"), array("bias_hh_l0"))
-        case Conv1d():
-            return Conv1dWeights(array("weight"), array("bias"), layer.activation, layer.dilation, layer.groups)
-        case BatchNorm1d():
-            statistics = array("running_mean"), array("running_var")
-            return BatchNormWeights(array("weight"), array("bias"), *statistics, _EPSILON)
-        case Prelu():
-            return PreluWeights(array("weight"), layer.size)
-        case ActivationOnly():
-            return ActivationLayer(layer.activation, layer.size)
+def _weights(layer: LayerSpec, module: nn.Module, name: str) -> Layer:
+    if isinstance(layer, ActivationOnly):
+        return ActivationLayer(layer.activation, layer.size)
+    weights = read_layer(module, name, layer.in_size)
+    return (
+        replace(weights, activation=layer.activation) if isinstance(weights, DenseWeights | Conv1dWeights) else weights
+    )
 
 
 @dataclass(frozen=True)
@@ -215,7 +175,7 @@ def _verify(spec: ModelSpec) -> Architecture:
         outputs, _ = network(torch.zeros(1, 2, spec.input_size))
     return Architecture(
         model=spec.name,
-        layers=" → ".join(describe_layer(layer) for layer in weights_of(spec, network.state_dict())),
+        layers=" → ".join(describe_layer(layer) for layer in weights_of(network)),
         parameters=parameters,
         expected_parameters=spec.parameter_count,
         input_size=spec.input_size,

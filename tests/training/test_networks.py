@@ -67,7 +67,7 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
     """NumPy's runtime is an independent reading of the same weights."""
     network = build_network(spec, seed=shifted(3)).eval()
     frames = seeded_rng(0).standard_normal((20, spec.input_size)).astype(np.float32)
-    layers = weights_of(spec, network.state_dict())
+    layers = weights_of(network)
     assert [layer_spec(layer) for layer in layers] == list(spec.layers)
     for (name, tensor), copy in zip(
         network.state_dict().items(), build_module(layers).state_dict().values(), strict=True
@@ -81,7 +81,7 @@ def test_the_network_computes_what_the_export_computes(spec: ModelSpec) -> None:
 def test_weights_taken_out_do_not_follow_the_network() -> None:
     spec = model_spec("GroovePredictor")
     network = build_network(spec, seed=shifted(0))
-    taken = weights_of(spec, network.state_dict())
+    taken = weights_of(network)
     before = [layer.bias.copy() for layer in taken]
     with torch.no_grad():
         for parameter in network.parameters():
