@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _LIST_SECONDS = 1.0
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 _IMPORT_PAUSE = 0.01
-_SHARED_MODULES = ("tomlkit", "kelly_core.config.editing", "kelly_core.benchmark.history")
+_SHARED_MODULES = ("tomlkit", "kelly_core.config.editing")
 """Modules that take several milliseconds to import and that screens need."""
 _NUMPY_MODULE = "kelly_tui.charts.canvas"
 """The module that imports NumPy, which takes longer than the response to a key should."""

@@ -39,9 +39,8 @@ def is_present(root: Path) -> bool:
 
 def load(root: Path, options: LoadOptions, name: str) -> AmpDataset:
     """Read the recording. The last tenth is the official test part, the eighth before it validates."""
-    (clean, rate), (played, other_rate) = (
-        read_audio(root / f"{part}.wav", MAX_SECONDS) for part in ("input", "output")
-    )
+    recordings = [read_audio(root / f"{part}.wav", MAX_SECONDS) for part in ("input", "output")]
+    (clean, rate), (played, other_rate) = recordings
     if (len(clean), rate) != (len(played), other_rate):
         raise DataError("input.wav and output.wav differ in length or sample rate", where=root)
     starts = np.arange(0, len(clean) - WARM_UP - SEGMENT + 1, SEGMENT)
