@@ -44,11 +44,11 @@ def pieces(chain: ModelChain, valence: float, arousal: float) -> list[Score]:
 
 
 def velocity(score: Score) -> float:
-    return float(np.mean([tone.velocity for part in score.parts for tone in part.tones]))
+    return float(np.mean([note.velocity for part in score.parts for note in part.notes]))
 
 
 def notes_per_second(score: Score) -> float:
-    return sum(len(part.tones) for part in score.parts) / score.seconds
+    return sum(len(part.notes) for part in score.parts) / score.seconds
 
 
 @pytest.mark.slow

@@ -230,7 +230,7 @@ def _write(
 ) -> None:
     """Write a piece as MIDI, and its picture and sound if requested; then play it."""
     from kelly_core.composition import synthesizer
-    from kelly_core.composition.picture import draw
+    from kelly_core.composition.plot import plot_score
     from kelly_core.composition.score import midi_bytes
     from kelly_core.io.atomic import atomic_write
 
@@ -238,7 +238,7 @@ def _write(
     atomic_write(output, lambda stream: stream.write(content), error_type=KellyError)
     print_result(f"wrote {output}: {score.summary()}")
     if plot is not None:
-        draw(plot, score, source.output, source.mel, source.title)
+        plot_score(plot, score, source.output, source.mel, source.title)
         print_result(f"wrote {plot}")
     if sound is not None and wav is not None:
         synthesizer.render(sound, output, wav)

@@ -9,7 +9,7 @@ import numpy as np
 
 from kelly_core.arrays import Doubles
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import BAR, EIGHTH, EIGHTHS, PHRASE_BARS, Tone
+from kelly_core.composition.score import BAR, EIGHTH, EIGHTHS, PHRASE_BARS, Note
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.groove import POSITIONS, apply_groove
 from kelly_core.music.notes import PPQ
@@ -31,10 +31,10 @@ _PEDAL_PRESSES = 8
 _MIN_PEDAL_SHARE = 0.05
 
 
-def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
+def write_chords(plan: Plan, rng: np.random.Generator) -> list[Note]:
     """Write chords in close position with minimal movement between them; silence for no chord."""
     noise = rng.standard_normal((len(plan.bars), EIGHTHS))
-    tones: list[Tone] = []
+    notes: list[Note] = []
     center = _MIDDLE
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
@@ -44,10 +44,10 @@ def write_chords(plan: Plan, rng: np.random.Generator) -> list[Tone]:
         center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
         if bar.arousal < 0 and not bar.last:
-            tones += _broken_chord(bar, pitches, wanted, noise[bar.number])
+            notes += _broken_chord(bar, pitches, wanted, noise[bar.number])
         else:
-            tones += _block_chord(bar, pitches, wanted, noise[bar.number])
-    return tones
+            notes += _block_chord(bar, pitches, wanted, noise[bar.number])
+    return notes
 
 
 def voicing(chord: int, center: float) -> list[int]:
@@ -62,10 +62,10 @@ def voicing(chord: int, center: float) -> list[int]:
     return nearest
 
 
-def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
+def write_bass(plan: Plan, rng: np.random.Generator) -> list[Note]:
     """Write a bass line of root, fifth and octave that gets busier with arousal."""
     noise = rng.standard_normal((len(plan.bars), EIGHTHS))
-    tones: list[Tone] = []
+    notes: list[Note] = []
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
             continue
@@ -78,8 +78,8 @@ def write_bass(plan: Plan, rng: np.random.Generator) -> list[Tone]:
             pitch = root + (_fifth(bar.chord) if interval == 7 else interval)
             velocity = bar.expression.bass + bar.expression.accent * (number == 0)
             velocity += bar.expression.velocity_of(bar.position(tick), pitch, float(noise[bar.number, number]))
-            tones.append(Tone(tick, round(step * _ratio(bar)), pitch, limited(velocity)))
-    return tones
+            notes.append(Note(tick, round(step * _ratio(bar)), pitch, limited(velocity)))
+    return notes
 
 
 def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
@@ -96,19 +96,19 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
             yield start, start + min(round(expression.pedal_share * span), span - _PEDAL_GAP)
 
 
-def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
-    """Return the tones in sequence, up and down."""
+def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Note]:
+    """Return the notes in sequence, up and down."""
     count = int(np.clip(round(wanted), *_BROKEN))
-    # Up and down, without striking the outer tones twice in a row.
+    # Up and down, without striking the outer notes twice in a row.
     wave = [*pitches, *pitches[-2:0:-1]]
     for number in range(count):
         slot = number * EIGHTHS // count
         length = (number + 1) * EIGHTHS // count - slot
-        yield _tone(bar, slot * EIGHTH, length * EIGHTH, wave[number % len(wave)], float(noise[slot]))
+        yield _note(bar, slot * EIGHTH, length * EIGHTH, wave[number % len(wave)], float(noise[slot]))
 
 
-def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Tone]:
-    """Return all tones together, spread upwards by the dynamics' chord spread."""
+def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Note]:
+    """Return all notes together, spread upwards by the dynamics' chord spread."""
     hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
     slots = _STRUCK[hits - 1]
     # The spread is a standard deviation; that of n onsets at a distance d is d √((n² - 1) / 12).
@@ -117,13 +117,13 @@ def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray)
     for slot, end in zip(slots, [*slots[1:], EIGHTHS], strict=True):
         for number, pitch in enumerate(pitches):
             tick = slot * EIGHTH + number * roll
-            yield _tone(bar, tick, end * EIGHTH - tick, pitch, float(noise[slot]))
+            yield _note(bar, tick, end * EIGHTH - tick, pitch, float(noise[slot]))
 
 
-def _tone(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Tone:
-    """Return a tone ``tick`` after the start of a bar, with ``span`` ticks until the next."""
+def _note(bar: Bar, tick: int, span: int, pitch: int, noise: float) -> Note:
+    """Return a note ``tick`` after the start of a bar, with ``span`` ticks until the next."""
     velocity = bar.expression.velocity_of(bar.position(bar.tick + tick), pitch, noise)
-    return Tone(bar.tick + tick, round(span * _ratio(bar)), pitch, limited(velocity))
+    return Note(bar.tick + tick, round(span * _ratio(bar)), pitch, limited(velocity))
 
 
 def _ratio(bar: Bar) -> float:
@@ -175,12 +175,12 @@ _PATTERN = (
 )
 
 
-def write_drums(plan: Plan) -> list[Tone]:
+def write_drums(plan: Plan) -> list[Note]:
     """Write the pattern bar by bar; the last bar has only kick and crash."""
-    return [tone for bar in plan.bars for tone in _hits_of_bar(bar)]
+    return [note for bar in plan.bars for note in _hits_of_bar(bar)]
 
 
-def _hits_of_bar(bar: Bar) -> list[Tone]:
+def _hits_of_bar(bar: Bar) -> list[Note]:
     hits = [hit for hit in _PATTERN if bar.arousal >= hit.least_arousal]
     if bar.last:
         hits = [_PATTERN[0], _Hit(0, CRASH, 84, -1.0)]
@@ -193,7 +193,7 @@ def _hits_of_bar(bar: Bar) -> list[Tone]:
     )
     return [
         # An early groove would move the first hit before the beginning of the piece.
-        Tone(max(0, round(tick)), _HIT_TICKS, _soft(hit.pitch, bar.arousal), limited(velocity))
+        Note(max(0, round(tick)), _HIT_TICKS, _soft(hit.pitch, bar.arousal), limited(velocity))
         for tick, velocity, hit in zip(ticks.tolist(), velocities.tolist(), hits, strict=True)
     ]
 

@@ -12,7 +12,7 @@ from kelly_core.composition.accompaniment import pedaling, write_bass, write_cho
 from kelly_core.composition.harmony import Mode, sections_of
 from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
-from kelly_core.composition.score import DRUM_CHANNEL, Part, Score, Tone
+from kelly_core.composition.score import DRUM_CHANNEL, Note, Part, Score
 from kelly_core.music.chords import transpose
 from kelly_core.music.key import NOTE_NAMES
 
@@ -65,24 +65,24 @@ def compose(
     )
 
 
-def _in_key(plan: Plan, tones: Sequence[Tone]) -> tuple[Tone, ...]:
-    """Transpose tones from C major / A minor to the piece's key; pitches outside MIDI's range move by an octave."""
-    moved = [tone.pitch + plan.shift for tone in tones]
+def _in_key(plan: Plan, notes: Sequence[Note]) -> tuple[Note, ...]:
+    """Transpose notes from C major / A minor to the piece's key; pitches outside MIDI's range move by an octave."""
+    moved = [note.pitch + plan.shift for note in notes]
     pitches = [pitch + 12 * (pitch < 0) - 12 * (pitch > 127) for pitch in moved]
-    return _without_overlaps([tone._replace(pitch=pitch) for tone, pitch in zip(tones, pitches, strict=True)])
+    return _without_overlaps([note._replace(pitch=pitch) for note, pitch in zip(notes, pitches, strict=True)])
 
 
-def _without_overlaps(tones: Sequence[Tone]) -> tuple[Tone, ...]:
-    """Return the tones in order, each ended where its pitch starts again; of two with the same start one is kept."""
-    # A dictionary keeps the last of several tones with one key.
-    ordered = sorted({(tone.tick, tone.pitch): tone for tone in tones}.values())
+def _without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
+    """Return the notes in order, each ended where its pitch starts again; of two with the same start one is kept."""
+    # A dictionary keeps the last of several notes with one key.
+    ordered = sorted({(note.tick, note.pitch): note for note in notes}.values())
     following: dict[int, int] = {}
     kept = []
     # Backwards, so that the next onset of each pitch is known.
-    for tone in reversed(ordered):
-        room = following.get(tone.pitch, tone.tick + tone.length) - tone.tick
-        kept.append(tone._replace(length=max(1, min(tone.length, room))))
-        following[tone.pitch] = tone.tick
+    for note in reversed(ordered):
+        room = following.get(note.pitch, note.tick + note.length) - note.tick
+        kept.append(note._replace(length=max(1, min(note.length, room))))
+        following[note.pitch] = note.tick
     return tuple(reversed(kept))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
 from kelly_core.composition.plan import Bar, Plan, limited
-from kelly_core.composition.score import EIGHTH, EIGHTHS, PHRASE_BARS, Tone
+from kelly_core.composition.score import EIGHTH, EIGHTHS, PHRASE_BARS, Note
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.key import MAJOR_SCALE
 from kelly_core.music.measures import LEAP, STEP
@@ -161,7 +161,7 @@ def choose_instrument(plan: Plan) -> Instrument:
     return INSTRUMENTS[next(number for number, part in enumerate(parts) if part >= _PLAYABLE * max(parts))]
 
 
-def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -> list[Tone]:
+def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -> list[Note]:
     """Sample the rhythm, then the pitches, both phrase by phrase.
 
     A beat sounds with the probability that any of its pitches does. Where it sounds, its eighths are onsets at a rate
@@ -195,10 +195,10 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
             line = draw_line(notes, foreign, draws.pitch[onsets], before)
             before = line[-1]
             pitches |= {slot: low + step for slot, (step, _) in zip(onsets, line, strict=True)}
-    return list(_tones(plan, pitches, sounding, draws))
+    return list(_notes(plan, pitches, sounding, draws))
 
 
-def _tones(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[Tone]:
+def _notes(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[Note]:
     """Return the notes that begin at some eighths, each until the next one or until a silent beat."""
     for slot, end in pairwise([*pitches, len(plan.bars) * EIGHTHS]):
         bar, pitch = plan.bars[slot // EIGHTHS], pitches[slot]
@@ -207,7 +207,7 @@ def _tones(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], 
         ticks = round(length * EIGHTH * _ratio(bar, float(draws.length[slot])))
         velocity = bar.expression.top + _stress(slot) * bar.expression.accent
         velocity += bar.expression.velocity_of(bar.position(slot * EIGHTH), pitch, float(draws.loudness[slot]))
-        yield Tone(slot * EIGHTH, ticks, pitch, limited(velocity))
+        yield Note(slot * EIGHTH, ticks, pitch, limited(velocity))
 
 
 def _lowest(plan: Plan, instrument: Instrument) -> int:

@@ -28,7 +28,7 @@ _DOWN, _UP = 127, 0
 _ORDER_AT_EQUAL_TICK = {"note_off": 0, "control_change": 1, "note_on": 2}
 
 
-class Tone(NamedTuple):
+class Note(NamedTuple):
     """One note: start and length in ticks, pitch and velocity 0..127."""
 
     tick: int
@@ -45,14 +45,14 @@ class Part:
         name: of its track.
         channel: MIDI channel, 0..15.
         program: General MIDI program, 0..127; the drums have none.
-        tones: in any order.
+        notes: in any order.
         pedal: the sustain pedal's presses, each from tick to tick.
     """
 
     name: str
     channel: int
     program: int | None
-    tones: tuple[Tone, ...]
+    notes: tuple[Note, ...]
     pedal: tuple[tuple[int, int], ...] = ()
 
 
@@ -99,7 +99,7 @@ class Score:
         bpms = [bpm for _, bpm in self.tempos]
         pace = f"{min(bpms):.4g}" if min(bpms) == max(bpms) else f"{min(bpms):.4g} to {max(bpms):.4g}"
         mode = "minor" if self.key.endswith("m") else "major"
-        notes = sum(len(part.tones) for part in self.parts)
+        notes = sum(len(part.notes) for part in self.parts)
         return (
             f"{self.key.removesuffix('m')} {mode}  ·  {pace} bpm  ·  {self.bars} bars, {self.seconds:.0f} s  ·  "
             f"{notes:,} notes"
@@ -158,7 +158,7 @@ def _events(part: Part, first: int) -> Iterator[_Event]:
                 first + tick,
                 mido.Message("control_change", channel=part.channel, control=_SUSTAIN_PEDAL, value=value),
             )
-    for tick, length, pitch, velocity in part.tones:
+    for tick, length, pitch, velocity in part.notes:
         yield first + tick, mido.Message("note_on", channel=part.channel, note=pitch, velocity=velocity)
         yield first + tick + length, mido.Message("note_off", channel=part.channel, note=pitch, velocity=0)
 

@@ -327,9 +327,9 @@ def _groove_midi(songs: Sequence[Song]) -> Files:
 def _piano(score: Score) -> Part:
     """Return melody, chords and bass as one part that two hands can play, with the pedal of the chords."""
     parts = [part for part in score.parts if part.name != "Drums"]
-    tones = {(tone.tick, tone.pitch): tone for part in parts for tone in part.tones}
+    notes = {(note.tick, note.pitch): note for part in parts for note in part.notes}
     pedal = score.part("Chords").pedal
-    return Part("Piano", 0, 0, tuple(sorted(tones.values())), pedal)
+    return Part("Piano", 0, 0, tuple(sorted(notes.values())), pedal)
 
 
 def _of_parts(score: Score, parts: Sequence[Part]) -> Score:

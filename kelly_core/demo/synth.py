@@ -47,11 +47,11 @@ def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng:
     for part in score.parts:
         if part.channel == DRUM_CHANNEL:
             continue
-        for tone in part.tones:
-            begin, length = tone.tick * seconds_a_tick - start, tone.length * seconds_a_tick
+        for note in part.notes:
+            begin, length = note.tick * seconds_a_tick - start, note.length * seconds_a_tick
             if begin >= seconds or begin + length + _RELEASE_SECONDS <= 0:
                 continue
-            _add(samples, _note(tone.pitch, tone.velocity, length, slope), round(begin * SAMPLE_RATE))
+            _add(samples, _note(note.pitch, note.velocity, length, slope), round(begin * SAMPLE_RATE))
     samples = _wah(samples, _WAH_DECIBELS * (1 + valence), rng)
     return _wav(samples * 10 ** (_DECIBELS_PER_UNIT * arousal / 20))
 

@@ -31,15 +31,15 @@ BASS_RANGE = (28, 67)
 
 
 def onsets(part: Part) -> list[int]:
-    return [tone.tick for tone in part.tones]
+    return [note.tick for note in part.notes]
 
 
 def pitch_classes(score: Score, *names: str) -> set[int]:
-    return {tone.pitch % 12 for name in names for tone in score.part(name).tones}
+    return {note.pitch % 12 for name in names for note in score.part(name).notes}
 
 
 def mean_velocity(score: Score, *names: str) -> float:
-    return float(np.mean([tone.velocity for name in names for tone in score.part(name).tones]))
+    return float(np.mean([note.velocity for name in names for note in score.part(name).notes]))
 
 
 def piece(valence: float, arousal: float, seed: int, bars: int = 32, tonic: int = 0) -> Score:
@@ -129,13 +129,13 @@ def test_a_piece_ends_on_the_tonic_of_its_key(valence: float, home: int, tonic: 
         for bars in (1, 5, 8, 19):
             score = compose(output(valence=valence, chords=shares), bars=bars, seed=shifted(seed), tonic=tonic)
             assert score.chords[-1] == home
-            assert score.part("Melody").tones[-1].pitch % 12 == tonic
+            assert score.part("Melody").notes[-1].pitch % 12 == tonic
 
 
 def test_no_chord_is_silence_below_a_melody() -> None:
     score = composed(output(chords={NO_CHORD: 1.0}), bars=8)
-    assert score.part("Chords").tones == score.part("Bass").tones == score.part("Chords").pedal == ()
-    assert score.part("Melody").tones
+    assert score.part("Chords").notes == score.part("Bass").notes == score.part("Chords").pedal == ()
+    assert score.part("Melody").notes
     assert set(score.chords) == {NO_CHORD}
     mixed = composed(output(chords={NO_CHORD: 0.5, C: 0.5}), bars=32)
     silent = {bar for bar, chord in enumerate(mixed.chords) if chord == NO_CHORD}
@@ -155,16 +155,16 @@ def test_a_voicing_holds_the_tones_of_its_chord_close_together(chord: int) -> No
 
 def test_the_melody_takes_only_pitches_that_are_possible() -> None:
     score = composed(output(pitches={64: 0.3, 67: 0.3, 71: 0.3}), bars=16)
-    assert {tone.pitch for tone in score.part("Melody").tones} <= {64, 67, 71}
+    assert {note.pitch for note in score.part("Melody").notes} <= {64, 67, 71}
 
 
 def test_the_melody_leans_on_the_chord() -> None:
     pitches = dict.fromkeys(range(60, 72), 0.2)
     everywhere, stressed = [], []
     for chord in (C, F, G):
-        for tone in composed(output(chords={chord: 1.0}, pitches=pitches), bars=128).part("Melody").tones:
-            everywhere.append(CHORD_TONES[chord, tone.pitch % 12])
-            if tone.tick % (2 * PPQ) == 0:
+        for note in composed(output(chords={chord: 1.0}, pitches=pitches), bars=128).part("Melody").notes:
+            everywhere.append(CHORD_TONES[chord, note.pitch % 12])
+            if note.tick % (2 * PPQ) == 0:
                 stressed.append(everywhere[-1])
     # A quarter by chance. The expected shares are .71 and .55, the standard errors .02.
     assert np.mean(stressed) > 0.58
@@ -172,7 +172,7 @@ def test_the_melody_leans_on_the_chord() -> None:
 
 
 def test_a_silent_melody_model_gives_no_melody() -> None:
-    assert composed(output(pitches={60: 0.0}), bars=8).part("Melody").tones == ()
+    assert composed(output(pitches={60: 0.0}), bars=8).part("Melody").notes == ()
 
 
 def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
@@ -180,8 +180,8 @@ def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
     said = output(pitches={60: 0.3, 64: 0.3}, dynamics={"density": 1.0, "staccato share": 0})
     sounding = 0
     for seed in range(80):
-        tones = compose(said, bars=4, seed=shifted(seed)).part("Melody").tones
-        sounding += len({tone.tick // PPQ for tone in tones if tone.tick < 3 * BAR})
+        notes = compose(said, bars=4, seed=shifted(seed)).part("Melody").notes
+        sounding += len({note.tick // PPQ for note in notes if note.tick < 3 * BAR})
     assert sounding / (80 * 12) == pytest.approx(1 - 0.7**2, abs=0.09)
 
 
@@ -189,7 +189,7 @@ def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
 def test_density_of_the_dynamics_decides_on_the_number_of_notes(seed: int) -> None:
     def notes(density: float) -> int:
         score = compose(output(dynamics={"density": density}), bars=16, seed=shifted(seed))
-        return sum(len(score.part(name).tones) for name in ("Melody", "Chords"))
+        return sum(len(score.part(name).notes) for name in ("Melody", "Chords"))
 
     assert notes(0.3) < notes(0.5) < notes(0.7)
 
@@ -236,9 +236,9 @@ def test_base_velocity_and_pedal_share_are_met_as_asked() -> None:
 def test_loudness_follows_a_trend_or_an_arch_over_each_phrase(parameter: str, shape) -> None:
     steady = dict.fromkeys(("trend", "arch", "velocity with pitch"), 0.5) | {"accent": 0.0}
     for value in (0.1, 0.9):
-        tones = composed(output(dynamics=steady | {parameter: value}), bars=128).part("Chords").tones
-        position = np.array([tone.tick / (4 * BAR) % 1 for tone in tones])
-        found = np.corrcoef([tone.velocity for tone in tones], shape(position))[0, 1]
+        notes = composed(output(dynamics=steady | {parameter: value}), bars=128).part("Chords").notes
+        position = np.array([note.tick / (4 * BAR) % 1 for note in notes])
+        found = np.corrcoef([note.velocity for note in notes], shape(position))[0, 1]
         assert found == pytest.approx(2 * value - 1, abs=0.15)
 
 
@@ -254,18 +254,18 @@ def test_drums_are_moved_and_accented_by_the_groove() -> None:
     groove = np.zeros(32)
     groove[4], groove[12] = 0.5, -0.5
     groove[16 + 8] = 1.0
-    plain = composed(output(), bars=5).part("Drums").tones
-    moved = composed(output(groove=groove), bars=5).part("Drums").tones
-    by_place = {(round(tone.tick / 120), tone.pitch): tone for tone in moved}
+    plain = composed(output(), bars=5).part("Drums").notes
+    moved = composed(output(groove=groove), bars=5).part("Drums").notes
+    by_place = {(round(note.tick / 120), note.pitch): note for note in moved}
     mean = (15 * 0.8 + 1.2) / 16 / 0.8
-    for tone in plain:
-        twin, position = by_place[tone.tick // 120, tone.pitch], tone.tick // 120 % 16
-        assert twin.tick - tone.tick == {4: 30, 12: -30}.get(position, 0)
-        assert twin.velocity == pytest.approx(tone.velocity * (1.5 if position == 8 else 1) / mean, abs=2)
+    for note in plain:
+        twin, position = by_place[note.tick // 120, note.pitch], note.tick // 120 % 16
+        assert twin.tick - note.tick == {4: 30, 12: -30}.get(position, 0)
+        assert twin.velocity == pytest.approx(note.velocity * (1.5 if position == 8 else 1) / mean, abs=2)
 
 
 def test_drums_get_busier_with_arousal() -> None:
-    hits = [len(composed(output(arousal=a), bars=4).part("Drums").tones) for a in (-0.9, -0.4, 0.0, 0.45, 0.9)]
+    hits = [len(composed(output(arousal=a), bars=4).part("Drums").notes) for a in (-0.9, -0.4, 0.0, 0.45, 0.9)]
     assert hits == sorted(set(hits))
 
 
@@ -283,16 +283,16 @@ def test_whatever_the_chain_says_comes_out_as_sound_midi(value: float, groove: f
     )
     score = composed(said, bars=7, tonic=3)
     for part in score.parts:
-        for tone in part.tones:
-            assert tone.tick >= 0
-            assert tone.length >= 1
-            assert 0 <= tone.pitch <= 127
-            assert 1 <= tone.velocity <= 127
+        for note in part.notes:
+            assert note.tick >= 0
+            assert note.length >= 1
+            assert 0 <= note.pitch <= 127
+            assert 1 <= note.velocity <= 127
         ends: dict[int, int] = {}
-        for tone in part.tones:
-            assert tone.tick >= ends.get(tone.pitch, 0), "a note must not begin while its pitch still sounds"
-            ends[tone.pitch] = tone.tick + tone.length
-    assert len(notes_of(score)) == sum(len(part.tones) for part in score.parts)
+        for note in part.notes:
+            assert note.tick >= ends.get(note.pitch, 0), "a note must not begin while its pitch still sounds"
+            ends[note.pitch] = note.tick + note.length
+    assert len(notes_of(score)) == sum(len(part.notes) for part in score.parts)
 
 
 def test_transposing_keeps_the_share_of_minor_chords() -> None:
@@ -318,11 +318,11 @@ def test_a_phrase_ends_with_a_long_note_on_a_chord_tone() -> None:
     for seed in range(8):
         score = compose(output(chords=shares), bars=16, seed=shifted(seed))
         for bar in (3, 7, 11):
-            tones = [tone for tone in score.part("Melody").tones if bar * BAR <= tone.tick < (bar + 1) * BAR]
-            assert all(tone.tick < bar * BAR + 2 * PPQ for tone in tones)
-            if tones:
+            notes = [note for note in score.part("Melody").notes if bar * BAR <= note.tick < (bar + 1) * BAR]
+            assert all(note.tick < bar * BAR + 2 * PPQ for note in notes)
+            if notes:
                 third, fifth = (score.chords[bar] + 4) % 12, (score.chords[bar] + 7) % 12
-                chord_tones.append(tones[-1].pitch % 12 in (score.chords[bar], third, fifth))
+                chord_tones.append(notes[-1].pitch % 12 in (score.chords[bar], third, fifth))
     # The factor on other notes is .02, so that about one in 40 is one.
     assert np.mean(chord_tones) > 0.8
 
@@ -332,12 +332,12 @@ def test_instruments_stay_in_their_range_and_voices_move_within_an_octave(tonic:
     for corner in CORNERS:
         score = piece(*corner, 0, bars=16, tonic=tonic)
         instrument = next(each for each in INSTRUMENTS if each.program == score.part("Melody").program)
-        assert all(instrument.low <= tone.pitch <= instrument.high for tone in score.part("Melody").tones)
-        assert all(BASS_RANGE[0] <= tone.pitch <= BASS_RANGE[1] for tone in score.part("Bass").tones)
-        melody = [tone.pitch for tone in score.part("Melody").tones]
+        assert all(instrument.low <= note.pitch <= instrument.high for note in score.part("Melody").notes)
+        assert all(BASS_RANGE[0] <= note.pitch <= BASS_RANGE[1] for note in score.part("Bass").notes)
+        melody = [note.pitch for note in score.part("Melody").notes]
         assert np.mean(np.abs(np.diff(melody)) <= 12) > 0.97
         voicings = [
-            sorted({tone.pitch for tone in score.part("Chords").tones if tone.tick // BAR == bar})
+            sorted({note.pitch for note in score.part("Chords").notes if note.tick // BAR == bar})
             for bar in range(score.bars)
         ]
         for before, after in pairwise(filter(None, voicings)):
@@ -349,10 +349,10 @@ def test_instruments_stay_in_their_range_and_voices_move_within_an_octave(tonic:
 def test_drums_get_louder_with_arousal_even_where_the_piano_does_not(velocity: float) -> None:
     def levels(arousal: float) -> dict[str, float]:
         asked = {"base velocity": velocity - 0.1 * arousal}
-        tones = compose(output(arousal=arousal, dynamics=asked), bars=8, seed=shifted(0)).part("Drums").tones
+        notes = compose(output(arousal=arousal, dynamics=asked), bars=8, seed=shifted(0)).part("Drums").notes
         drums = {"kick": (36,), "snare": (37, 38), "hat": (42,)}
         return {
-            name: float(np.mean([tone.velocity for tone in tones if tone.pitch in pitches] or [0]))
+            name: float(np.mean([note.velocity for note in notes if note.pitch in pitches] or [0]))
             for name, pitches in drums.items()
         }
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from kelly_core.composition.composer import compose
-from kelly_core.composition.picture import draw
-from kelly_core.composition.score import Part, Score, Tone, midi_bytes
+from kelly_core.composition.plot import plot_score
+from kelly_core.composition.score import Note, Part, Score, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.errors import KellyError
 from tests.helpers.chain import NO_CHORD, composed, output
@@ -37,7 +37,7 @@ def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
             notes.velocity[mine],
             strict=True,
         )
-        assert sorted(tuple(round(float(value)) for value in note) for note in found) == sorted(part.tones)
+        assert sorted(tuple(round(float(value)) for value in note) for note in found) == sorted(part.notes)
         assert set(notes.drum[mine]) == {part.name == "Drums"}
     assert len(notes.pedal) == 2 * len(score.part("Chords").pedal) > 0
 
@@ -45,8 +45,8 @@ def test_a_piece_reads_back_as_named_tracks_with_every_note() -> None:
 def test_type_tempo_meter_key_channels_and_programs() -> None:
     score = Score(
         parts=(
-            Part("Melody", 0, 73, (Tone(0, 480, 60, 80), Tone(480, 240, 60, 70))),
-            Part("Drums", 9, None, (Tone(0, 60, 36, 100),)),
+            Part("Melody", 0, 73, (Note(0, 480, 60, 80), Note(480, 240, 60, 70))),
+            Part("Drums", 9, None, (Note(0, 60, 36, 100),)),
         ),
         tempos=((0, 120.0), (1920, 60.0)),
         key="F#m",
@@ -71,7 +71,7 @@ def test_type_tempo_meter_key_channels_and_programs() -> None:
 
 
 def test_a_repeated_note_ends_before_it_begins_again() -> None:
-    score = Score((Part("Melody", 0, 0, (Tone(0, 480, 60, 80), Tone(480, 480, 60, 80))),), ((0, 100.0),), "C", (0,))
+    score = Score((Part("Melody", 0, 0, (Note(0, 480, 60, 80), Note(480, 480, 60, 80))),), ((0, 100.0),), "C", (0,))
     kinds = [message.type for message in read(score).tracks[1] if message.type.startswith("note")]
     assert kinds == ["note_on", "note_off", "note_on", "note_off"]
 
@@ -109,8 +109,8 @@ def test_audio_makes_the_picture_taller(tmp_path: Path) -> None:
     said = output(frames=12)
     score = composed(said, bars=6)
     mel = seeded_rng(0).uniform(-90, -20, (12, 128)).astype(np.float32)
-    draw(tmp_path / "with.png", score, said, mel, "with audio")
-    draw(tmp_path / "without.png", score, said, None, "without")
+    plot_score(tmp_path / "with.png", score, said, mel, "with audio")
+    plot_score(tmp_path / "without.png", score, said, None, "without")
     (width, height), (same, less) = size(tmp_path / "with.png"), size(tmp_path / "without.png")
     assert width == same
     assert height > less
@@ -121,7 +121,7 @@ def test_odd_pieces_are_drawn_too(tmp_path: Path, bars: int) -> None:
     """One frame of silence, no chord, no melody."""
     said = output(chords={NO_CHORD: 1.0}, pitches={60: 0.0}, frames=1)
     silence = np.full((1, 128), -100, np.float32)
-    draw(tmp_path / "odd.png", composed(said, bars=bars), said, silence, "odd")
+    plot_score(tmp_path / "odd.png", composed(said, bars=bars), said, silence, "odd")
     size(tmp_path / "odd.png")
 
 
@@ -129,4 +129,4 @@ def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     said = output()
     (tmp_path / "file").touch()
     with pytest.raises(KellyError, match=r"picture\.png: cannot be written"):
-        draw(tmp_path / "file" / "picture.png", composed(said, bars=1), said, None, "x")
+        plot_score(tmp_path / "file" / "picture.png", composed(said, bars=1), said, None, "x")

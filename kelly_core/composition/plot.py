@@ -31,7 +31,7 @@ _MARGIN = 3
 _MAX_BARS_WITH_BEATS = 32
 
 
-def draw(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
+def plot_score(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
     """Plot a score above its inputs, with its beats and sections.
 
     Args:
@@ -159,13 +159,13 @@ def _chord_color(chord: int) -> str:
 
 
 def _draw_notes(axes: Axes, score: Score) -> None:
-    pitches = [tone.pitch for name in _PARTS for tone in score.part(name).tones] or [60]
+    pitches = [note.pitch for name in _PARTS for note in score.part(name).notes] or [60]
     low, high = min(pitches) - _MARGIN, max(pitches) + _MARGIN
     for name, color in _PARTS.items():
-        tones = score.part(name).tones
-        spans = np.array([[tone.tick / BAR, tone.length / BAR] for tone in tones]).reshape(-1, 2)
-        shades = [_shade(color, tone.velocity) for tone in tones]
-        heights = [tone.pitch for tone in tones]
+        notes = score.part(name).notes
+        spans = np.array([[note.tick / BAR, note.length / BAR] for note in notes]).reshape(-1, 2)
+        shades = [_shade(color, note.velocity) for note in notes]
+        heights = [note.pitch for note in notes]
         axes.barh(heights, spans[:, 1], left=spans[:, 0], height=0.85, color=shades, linewidth=0)
         # An empty bar gives the legend the color of full velocity.
         axes.barh([low], [0], color=color, label=name)
@@ -202,10 +202,10 @@ def _legend(axes: Axes) -> None:
 
 def _draw_drums(axes: Axes, drums: Part) -> None:
     for row, pitches in enumerate(_KIT.values()):
-        hits = [tone for tone in drums.tones if tone.pitch in pitches]
-        sizes = [(tone.velocity / 127) ** 2 * 22 for tone in hits]
+        hits = [note for note in drums.notes if note.pitch in pitches]
+        sizes = [(note.velocity / 127) ** 2 * 22 for note in hits]
         axes.scatter(
-            [tone.tick / BAR for tone in hits], [row] * len(hits), s=sizes, color=_INK, linewidths=0, clip_on=False
+            [note.tick / BAR for note in hits], [row] * len(hits), s=sizes, color=_INK, linewidths=0, clip_on=False
         )
     axes.set_ylim(-0.6, len(_KIT) - 0.4)
     axes.set_yticks(range(len(_KIT)), list(_KIT))
