@@ -234,12 +234,12 @@ def stopwatch() -> Iterator[list[float]]:
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Set PyTorch's number of threads within the context."""
-    former = torch.get_num_threads()
+    previous = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(former)
+        torch.set_num_threads(previous)
 
 
 def torch_product_flops() -> float:

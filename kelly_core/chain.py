@@ -149,7 +149,7 @@ class ModelChain:
         return self.code_version == CODE_VERSION
 
     @property
-    def heard_context(self) -> Array:
+    def estimated_context(self) -> Array:
         """Running mean of the estimated musical context [8]; the other networks get only its register."""
         return self._context_mean.mean.copy()
 

@@ -25,7 +25,7 @@ from kelly_core.engines import numpy_engine
 from kelly_core.engines.layers import Layer, carries_state, describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
-from kelly_core.export.provenance import keep_other, read_provenance
+from kelly_core.export.provenance import keep_if_different, read_provenance
 from kelly_core.export.reader import read_export
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.io.atomic import atomic_write, read_error
@@ -57,7 +57,9 @@ class NumpyEngine(numpy_engine.NumpyEngine):
         super().__init__(read_export(Path(path)).layers)
 
 
-def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str], *, keep_former: bool = False) -> bool:
+def to_rtneural(
+    module: nn.Module, input_size: int, path: str | os.PathLike[str], *, keep_previous: bool = False
+) -> bool:
     """Write a sequential PyTorch module as a file that RTNeural's ``json_parser::parseJson`` reads.
 
     Linear, LSTM, GRU, causal Conv1d (dilation, groups), BatchNorm1d with its running statistics, PReLU, Tanh, ReLU,
@@ -68,10 +70,10 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
         module: the network, in any mode, of any type and on any device; it is not changed.
         input_size: number of values in an input frame.
         path: file to create or replace.
-        keep_former: keep an export of other weights that is replaced, as ``<name>.previous.json``.
+        keep_previous: keep an export of other weights that is replaced, as ``<name>.previous.json``.
 
     Returns:
-        True if a former export was kept.
+        True if a previous export was kept.
 
     Raises:
         ExportError: a submodule cannot be expressed (the error names it), or the file cannot be written.
@@ -92,7 +94,7 @@ def to_rtneural(module: nn.Module, input_size: int, path: str | os.PathLike[str]
         features={},
         golden=golden_inputs(np.zeros(input_size, np.float32), np.ones(input_size, np.float32)),
     )
-    kept = keep_former and keep_other(Path(path), read_provenance(Path(path)), weights_hash)
+    kept = keep_previous and keep_if_different(Path(path), read_provenance(Path(path)), weights_hash)
     write_export(Path(path), layers, {**metadata, MODULES: names})
     return kept
 

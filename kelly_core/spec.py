@@ -237,7 +237,7 @@ class ActivationOnly(_SameSizeLayer):
 LayerSpec = Dense | Lstm | Gru | Conv1d | BatchNorm1d | Prelu | ActivationOnly
 
 
-def is_own_loss(loss: str) -> bool:
+def is_custom_loss(loss: str) -> bool:
     """Return True if a loss is a reference to a function instead of one of ``Loss``."""
     return loss not in get_args(Loss)
 
@@ -330,7 +330,7 @@ def _spec_problems(spec: ModelSpec) -> Iterator[str]:
     if not isinstance(spec.layers, tuple) or not spec.layers:
         yield "layers must be a tuple of at least one layer"
     yield from _layer_problems(spec.layers)
-    if is_own_loss(spec.loss) and not _REFERENCE.fullmatch(spec.loss):
+    if is_custom_loss(spec.loss) and not _REFERENCE.fullmatch(spec.loss):
         yield f'loss is {spec.loss!r}, but must be one of {", ".join(get_args(Loss))} or "module:function"'
     needed = LOSS_OUTPUT.get(spec.loss)
     if needed not in (None, spec.output_activation):

@@ -271,7 +271,7 @@ class KellyApp(DisplayApp):
         """
         if not self.is_running:
             return
-        former, self.run_list, self.waiting = (self.run_list, self.waiting), run_list, waiting
+        previous, self.run_list, self.waiting = (self.run_list, self.waiting), run_list, waiting
         if problem and problem != self._runs_problem:
             self.notify(problem, severity="error", timeout=10)
         self._runs_problem = problem
@@ -287,9 +287,9 @@ class KellyApp(DisplayApp):
                 self.notify(news_then.text, title=news_then.title, timeout=8)
             if any(run.live for run in runs) and not self._has_input:
                 self.switch_mode("train")
-        if (self.run_list, self.waiting) == former:
+        if (self.run_list, self.waiting) == previous:
             return
-        for news in news_of(former[0], self.run_list):
+        for news in news_of(previous[0], self.run_list):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._ring(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))

@@ -109,17 +109,17 @@ class News:
     severity: SeverityLevel
 
 
-def news_of(former: RunList, current: RunList) -> Iterator[News]:
-    """Yield notices about runs that have ended, or have got a new warning, since the former list."""
-    known = {run.id: run for run in former.runs if run.live}
+def news_of(previous: RunList, current: RunList) -> Iterator[News]:
+    """Yield notices about runs that have ended, or have got a new warning, since the previous list."""
+    known = {run.id: run for run in previous.runs if run.live}
     for run in current.runs:
         if run.id not in known:
             continue
-        former_models = {model.model: model for model in known[run.id].models}
+        previous_models = {model.model: model for model in known[run.id].models}
         news = [
             f"{model.model}: {model.alarm or model.alarm_kind}"
             for model in run.models
-            if _is_alarming(model, former_models.get(model.model))
+            if _is_alarming(model, previous_models.get(model.model))
         ]
         if not run.live:
             row = current.overviews.get(run.id)
@@ -132,13 +132,13 @@ def news_of(former: RunList, current: RunList) -> Iterator[News]:
             yield News(short_id(run.id), "\n".join(news), severity)
 
 
-def _is_alarming(model: ModelSnapshot, former: ModelSnapshot | None) -> bool:
+def _is_alarming(model: ModelSnapshot, previous: ModelSnapshot | None) -> bool:
     """Return True if a model diverged, or has got a new warning about its losses while it is in training."""
     kind = model.alarm_kind
     if kind in CONCERNS:
         # The kind of the warning is compared, because its text changes with each epoch.
-        return model.state not in ENDED and (former is None or former.alarm_kind != kind)
-    return kind in _DIVERGED and (former is None or (former.alarm_kind, former.alarm) != (kind, model.alarm))
+        return model.state not in ENDED and (previous is None or previous.alarm_kind != kind)
+    return kind in _DIVERGED and (previous is None or (previous.alarm_kind, previous.alarm) != (kind, model.alarm))
 
 
 def seen_states(run_list: RunList, runs_folder: Path) -> dict[str, Any]:

@@ -235,6 +235,6 @@ class ProjectState:
         with self._one_writer:
             # Includes states added while another thread was writing; for each name, only the latest is written.
             while self._unwritten:
-                former, self._problem = self._problem, save_state(*self._unwritten.popitem())
-                if self._problem not in ("", former):
+                previous, self._problem = self._problem, save_state(*self._unwritten.popitem())
+                if self._problem not in ("", previous):
                     self._report(self._problem)

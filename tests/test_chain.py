@@ -78,8 +78,8 @@ def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dic
     for count, (mel, code) in enumerate(zip(FRAMES, heard, strict=True), start=1):
         said = chain.step(mel)
         np.testing.assert_array_equal(said.code[:56], code[:56])
-        np.testing.assert_allclose(chain.heard_context, heard[:count, CONTEXT].mean(axis=0), atol=1e-6)
-        np.testing.assert_array_equal(said.code[CONTEXT], [chain.heard_context[0], *[0] * 7], "the register alone")
+        np.testing.assert_allclose(chain.estimated_context, heard[:count, CONTEXT].mean(axis=0), atol=1e-6)
+        np.testing.assert_array_equal(said.code[CONTEXT], [chain.estimated_context[0], *[0] * 7], "the register alone")
         code = said.code
         np.testing.assert_array_equal(said.melody, networks["melodytransformer"].step(code))
         np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].step(np.append(code, mel[:64])))

@@ -284,11 +284,11 @@ def compare(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkRepo
     if last is None or result.load.busy:
         return BenchmarkReport(result, None if last is None else last.time)
     changes = [
-        Change(name, part, former[part].p50_us, latency.p50_us)
+        Change(name, part, previous[part].p50_us, latency.p50_us)
         for name, engine in result.engines.items()
-        for former in [comparable(last, result, name)]
+        for previous in [comparable(last, result, name)]
         for part, latency in engine.parts.items()
-        if part in former
+        if part in previous
     ]
     return BenchmarkReport(result, last.time, tuple(changes))
 

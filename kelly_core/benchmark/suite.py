@@ -211,8 +211,8 @@ class LoadMeter:
 
     def read(self) -> MachineLoad:
         """Return the load since the last reading; zero if too little time passed for the system's clock ticks."""
-        former, self._before = self._before, self._times()
-        total, busy, own, stolen = (now - then for now, then in zip(self._before, former, strict=True))
+        previous, self._before = self._before, self._times()
+        total, busy, own, stolen = (now - then for now, then in zip(self._before, previous, strict=True))
         if total <= 0:
             return IDLE
         return MachineLoad(_share((busy - own) / total), _share(stolen / total))

@@ -158,7 +158,7 @@ def _export_module(
     size = input_size if input_size is not None else input_size_of(network)
     if size is None:
         raise ConfigError("cannot be seen from the module's layers", where="--input-size", hint="Add --input-size N")
-    kept = to_rtneural(network, size, output, keep_former=True)
+    kept = to_rtneural(network, size, output, keep_previous=True)
     print_result(f"{source}: wrote {output}")
     if kept:
         from kelly_core.export.provenance import previous_of

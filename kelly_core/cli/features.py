@@ -146,7 +146,7 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
     networks = {name: _exactly(values) for name, values in output._asdict().items() if name != "affect"}
     outputs: dict[str, Any] = {"chain": networks}
     if chain.takes_context:
-        values = chain.heard_context.tolist()
+        values = chain.estimated_context.tolist()
         outputs["context"] = {
             each.name: {"value": value, "measure": each.decode(value), "unit": each.unit}
             for each, value in zip(DESCRIPTORS, values, strict=False)

@@ -68,7 +68,7 @@ def plot_score(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.fl
     rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
     figure.align_ylabels(rows)
     rows[-1].set_xlabel("bar", color=_INK)
-    # Drawn in memory, so that an error while drawing leaves the former file as it is.
+    # Drawn in memory, so that an error while drawing leaves the previous file as it is.
     picture = BytesIO()
     figure.savefig(picture, format="png")
     atomic_write(path, lambda file: file.write(picture.getvalue()))

@@ -331,7 +331,7 @@ class CorpusReport:
         return content | {"skipped": skipped}
 
 
-def own_loss_sums(
+def custom_loss_sums(
     loss: str, outputs: NDArray[np.floating], targets: NDArray[np.floating], weights: NDArray[np.floating]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the weighted loss of each example and its size, both [N], computed by a function of PyTorch tensors.

@@ -85,8 +85,8 @@ class RecordingLabels:
             return "static"
         return "human_quadrant" if self.quadrants.find(file) is not None else None
 
-    def frames(self, file: str, length: int, heard: int, source: str) -> Floats:
-        """Return valence and arousal of a file's ``heard`` frames as [length, 2], NaN where there is no label."""
+    def frames(self, file: str, length: int, audio_frames: int, source: str) -> Floats:
+        """Return valence and arousal of a file's ``audio_frames``, [length, 2]; NaN where there is no label."""
         if source == "dynamic":
             values = np.full((length, 2), np.nan, np.float32)
             for frame, pair in self._dynamic(file).items():
@@ -97,7 +97,7 @@ class RecordingLabels:
             return np.full((length, 2), np.nan, np.float32)
         table = {"sidecar": self.sidecar, "static": self.static, "human_quadrant": self.quadrants}[source]
         values = np.full((length, 2), table.find(file), np.float32)
-        values[: int(first_settled(heard))] = np.nan
+        values[: int(warm_up_length(audio_frames))] = np.nan
         return values
 
     def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
@@ -109,9 +109,9 @@ def _file_key(name: str) -> str:
     return song_key(name).rpartition("/")[2]
 
 
-def first_settled(heard: ArrayLike) -> Indices:
-    """Return the first frame that counts if a label belongs to a whole recording of ``heard`` frames."""
-    first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(heard, np.intp) // 2)
+def warm_up_length(audio_frames: ArrayLike) -> Indices:
+    """Return how many of a recording's first frames its label does not apply to, if it has only one."""
+    first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(audio_frames, np.intp) // 2)
     return first
 
 

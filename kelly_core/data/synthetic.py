@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
-from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, Normalizer, ReferenceLosses, own_loss_sums
+from kelly_core.data.dataset import (
+    Batch,
+    Dataset,
+    Example,
+    ExampleMetadata,
+    Normalizer,
+    ReferenceLosses,
+    custom_loss_sums,
+)
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode, encode
-from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_own_loss, load_reference
+from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_custom_loss, load_reference
 
 _EPOCH_FRAMES = 32768
 """Frames per epoch: about a second of training on one core for any of the networks."""
@@ -439,9 +447,9 @@ def _batch(inputs: Floats, targets: Floats) -> Batch:
 def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Floats) -> float:
     """Return a network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
     predictions = np.asarray(predictions, np.float64)
-    if is_own_loss(loss):
+    if is_custom_loss(loss):
         weights = np.ones((*targets.shape[:2], 1))
-        totals, sizes = own_loss_sums(loss, np.broadcast_to(predictions, targets.shape), targets, weights)
+        totals, sizes = custom_loss_sums(loss, np.broadcast_to(predictions, targets.shape), targets, weights)
         return float(totals.sum() / sizes.sum())
     if loss in ("mse", "masked_mse"):
         return float(np.mean((predictions - targets) ** 2))

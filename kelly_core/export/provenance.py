@@ -109,18 +109,18 @@ def keep_previous(path: Path) -> None:
     atomic_write_all({previous_of(path): content}, error_type=ExportError)
 
 
-def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool:
+def keep_if_different(path: Path, previous: Provenance | None, weights_hash: str) -> bool:
     """Keep an export that is about to be replaced, unless it has the same weights. Return True if it was kept.
 
     Args:
         path: the export, if there is one.
-        former: what the existing export records; None if it cannot be read.
+        previous: what the existing export records; None if it cannot be read.
         weights_hash: of the weights that replace it.
 
     Raises:
         ExportError: it cannot be read or written.
     """
-    if not path.exists() or (former is not None and former.checkpoint == weights_hash):
+    if not path.exists() or (previous is not None and previous.checkpoint == weights_hash):
         return False
     keep_previous(path)
     return True
@@ -128,5 +128,5 @@ def keep_other(path: Path, former: Provenance | None, weights_hash: str) -> bool
 
 def without_previous(paths: Sequence[Path]) -> list[Path]:
     """Return the exports without the previous ones of others among them; ``models/*.json`` matches both."""
-    former = {previous_of(path) for path in paths}
-    return [path for path in paths if path not in former]
+    previous = {previous_of(path) for path in paths}
+    return [path for path in paths if path not in previous]

@@ -32,7 +32,7 @@ _LOCK = "lock"
 _COMPLETE = "features"
 _SEGMENT = "part"
 
-FORMER = "of a former version"
+OLD_FORMAT = "of a previous version"
 SUPERSEDED = "computed again since"
 GONE = "its corpus is gone"
 
@@ -160,9 +160,9 @@ class FeatureCache:
         Raises:
             DataError: no space, no permission, or another file system error.
         """
-        former = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _SEGMENT)]
+        previous = [*_numbered(self.folder, _COMPLETE), *_numbered(self.folder, _SEGMENT)]
         store = self._write(_COMPLETE, content)
-        _remove(former)
+        _remove(previous)
         return store
 
     def _write(self, kind: str, content: StoreContent) -> ArrayStore:
@@ -258,7 +258,7 @@ def verify_cache(cached: CachedFeatures) -> list[str]:
 
     Stale caches of older versions are not read.
     """
-    return [] if cached.stale == FORMER else verify_folder(cached.path)
+    return [] if cached.stale == OLD_FORMAT else verify_folder(cached.path)
 
 
 def remove_cache(cached: CachedFeatures) -> None:
@@ -305,7 +305,7 @@ def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
 def _why_stale(key: CacheKey | None, latest: Mapping[tuple[str, ...], int]) -> str:
     """Return why a cache is stale, "" if it is not; ``latest`` holds the latest version of each subject."""
     if key is None or key.format < FORMAT:
-        return FORMER
+        return OLD_FORMAT
     if key.version < latest[key.subject]:
         return SUPERSEDED
     return "" if Path(key.root).exists() else GONE

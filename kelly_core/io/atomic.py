@@ -21,7 +21,7 @@ _FOLDER_MODE = 0o755
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 _NOT_ALLOWED = ("permission was denied", "Choose a folder you may write to, or change its permissions")
-_FULL = ("the disk is full", "Free some space and try again; the former file, if there was one, is untouched")
+_FULL = ("the disk is full", "Free some space and try again; the previous file, if there was one, is untouched")
 _BLOCKED = ("a part of its path is a file, not a folder", "Choose another folder")
 _WORDS: dict[int | None, tuple[str, str]] = {
     errno.ENOSPC: _FULL,

@@ -43,7 +43,7 @@ class Descriptor:
         unit: of its measure.
         meaning: what is measured, in notes.
         quantiles: its measure at -2, -1, 0, 1 and 2 standard scores, in rising order.
-        heard: the same quantiles of the measure that replaces it in audio; empty if it cannot be measured in audio.
+        audio_quantiles: those of the measure that replaces it in audio; empty if audio does not determine it.
         agreement: correlation of the two measures.
     """
 
@@ -51,7 +51,7 @@ class Descriptor:
     unit: str
     meaning: str
     quantiles: tuple[float, float, float, float, float]
-    heard: tuple[float, ...] = ()
+    audio_quantiles: tuple[float, ...] = ()
     agreement: float = 0.0
 
     def encode(self, measure: ArrayLike) -> Doubles:
@@ -96,7 +96,7 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
 """The descriptors in the order of the code: number i is e[56 + i]. The others stay 0."""
 
 NAMES = tuple(descriptor.name for descriptor in DESCRIPTORS)
-HEARD = tuple(descriptor.name for descriptor in DESCRIPTORS if descriptor.heard)
+AUDIO_DESCRIPTORS = tuple(descriptor.name for descriptor in DESCRIPTORS if descriptor.audio_quantiles)
 """Descriptors that can be measured in audio."""
 _REGISTER = NAMES.index("register")
 
@@ -171,7 +171,7 @@ def known_tempo(notes: Notes) -> float:
     return float("nan") if notes.bpm == DEFAULT_BPM else notes.bpm
 
 
-def heard_context(measures: ArrayLike) -> Floats:
+def context_from_audio(measures: ArrayLike) -> Floats:
     """Return the expected context [n, 8] of the notes of recordings, given ``recordings.audio_measures`` [n, 2];
     descriptors that cannot be measured in audio are 0.
 
@@ -179,10 +179,10 @@ def heard_context(measures: ArrayLike) -> Floats:
     """
     table = np.asarray(measures, np.float64)
     context = np.zeros((len(table), CONTEXT_SIZE), np.float32)
-    for column, name in enumerate(HEARD):
+    for column, name in enumerate(AUDIO_DESCRIPTORS):
         number = NAMES.index(name)
         descriptor = DESCRIPTORS[number]
-        context[:, number] = descriptor.agreement * _scaled(table[:, column], descriptor.heard)
+        context[:, number] = descriptor.agreement * _scaled(table[:, column], descriptor.audio_quantiles)
     return context
 
 

@@ -42,7 +42,7 @@ class PieceMeasures(NamedTuple):
         leaps: share of five semitones or more among the same intervals.
         leaps_resolved: share of leaps after which the melody's next movement goes in the other direction.
         non_chord_by_step: share of the melody's notes outside the chord that are followed by a step or a repetition.
-        motifs_repeated: share of the melody's runs of four intervals that were heard before, within 32 bars.
+        motifs_repeated: share of the melody's runs of four intervals that occur earlier, within 32 bars.
         chords_repeated: share of the blocks of four bars that agree with an earlier one in seven of the eight chords of
             half a bar, within 32 bars.
         range: semitones from the melody's lowest to its highest note, within its first 32 bars.
@@ -143,10 +143,10 @@ def estimate_triads(notes: Notes) -> Chords:
     # A note reaches into nine blocks at most, so this loop is short however many notes there are.
     for block in first + np.arange(int(_MAX_BEATS / CHORD_BEATS) + 1)[:, np.newaxis]:
         beats = np.minimum(end, (block + 1) * CHORD_BEATS) - np.maximum(start, block * CHORD_BEATS)
-        heard = beats > _MIN_BEATS
+        sounding = beats > _MIN_BEATS
         # Unbuffered, because several notes of a pitch class may sound in one block.
-        np.add.at(histogram, (block[heard], notes.pitch[heard] % 12), beats[heard])
-        np.minimum.at(lowest, block[heard], notes.pitch[heard])
+        np.add.at(histogram, (block[sounding], notes.pitch[sounding] % 12), beats[sounding])
+        np.minimum.at(lowest, block[sounding], notes.pitch[sounding])
     weight = np.sqrt(histogram)
     fit = weight @ CHORD_TONES[:_TRIADS].T
     # Twelve major triads come first, then twelve minor ones, so the root is the index mod 12.
@@ -186,25 +186,25 @@ def _leaps_resolved(moving: Chords) -> float:
 
 
 def _motifs_repeated(onset: Doubles, interval: Chords) -> float:
-    """Return the share of the runs of four intervals that begin in the excerpt and were heard before in it."""
+    """Return the share of the runs of four intervals that begin in the excerpt and occur earlier in it."""
     inside = onset[:-_MOTIF] < onset[0] + EXCERPT_BARS * BEATS_PER_BAR
     runs = sliding_window_view(interval, _MOTIF)[inside]
     # Overlapping runs share intervals, so only earlier runs that do not overlap count.
-    return _heard_before(runs, apart=_MOTIF, equal=_MOTIF)
+    return _repeated_share(runs, apart=_MOTIF, equal=_MOTIF)
 
 
 def _chords_repeated(chords: Chords) -> float:
-    """Return the share of blocks of four bars, from the first bar with a chord, that were heard before."""
+    """Return the share of blocks of four bars, from the first bar with a chord, that occur earlier."""
     bars = chords[: len(chords) // _CHORDS_PER_BAR * _CHORDS_PER_BAR].reshape(-1, _CHORDS_PER_BAR)
     with_chord = np.flatnonzero((bars != NO_CHORD).any(axis=1))
     if len(with_chord) == 0 or np.ptp(with_chord) + 1 < _BLOCK_BARS:
         return float("nan")
     excerpt = bars[with_chord[0] : with_chord[-1] + 1][:EXCERPT_BARS].reshape(-1)
     blocks = sliding_window_view(excerpt, _BLOCK_BARS * _CHORDS_PER_BAR)[::_CHORDS_PER_BAR]
-    return _heard_before(blocks, apart=_BLOCK_BARS, equal=_BLOCK_BARS * _CHORDS_PER_BAR - 1)
+    return _repeated_share(blocks, apart=_BLOCK_BARS, equal=_BLOCK_BARS * _CHORDS_PER_BAR - 1)
 
 
-def _heard_before(rows: Chords, apart: int, equal: int) -> float:
+def _repeated_share(rows: Chords, apart: int, equal: int) -> float:
     """Return the share of rows, from number ``apart`` on, with ``equal`` or more entries equal to those of a row at
     least ``apart`` earlier.
     """

@@ -130,7 +130,7 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
 
 
 def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
-    """Measure the descriptors of the musical context that audio [n] determines, in the order of ``context.HEARD``.
+    """Measure ``context.AUDIO_DESCRIPTORS``, in their order, in audio [n].
 
     Register is the mean pitch of the power spectrum from 60 to 2,100 Hz, density the onsets per second of the onset
     strength.

@@ -248,11 +248,11 @@ class RunController:
             signal.SIGUSR1: lambda _number, _frame: self.interrupt(),
             signal.SIGHUP: signal.SIG_IGN,
         }
-        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
-            for number, handler in former.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager

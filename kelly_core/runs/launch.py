@@ -258,7 +258,7 @@ def _launch(folder: RunDirectory, manifest: RunManifest, life: FileLock, output_
     try:
         log.append(LogRecord(time.time(), 0.0, manifest.attempts, AttemptBegun()))
         run = Run(folder)
-        # Until the new PID is known, no process may be taken for that of the run, so the former PID is removed.
+        # Until the new PID is known, no process may be taken for that of the run, so the previous PID is removed.
         life.write_owner(folder.id, 0)
         pid = spawn(folder, (life.handle, output_lock.handle))
     except RunError as error:

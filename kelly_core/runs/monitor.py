@@ -136,8 +136,8 @@ class ResourceMonitor:
 
     def _cpu_percent(self) -> float:
         """Return the share of all cores since the last call; psutil's own value is per thread."""
-        former, self._cpu = self._cpu, _cpu_seconds()
-        busy, total = (now - then for now, then in zip(self._cpu, former, strict=True))
+        previous, self._cpu = self._cpu, _cpu_seconds()
+        busy, total = (now - then for now, then in zip(self._cpu, previous, strict=True))
         return round(100 * min(1.0, max(0.0, busy / total)), 1) if total > 0 else 0.0
 
     def _gpu(self, name: str, handle: Any) -> GpuLoad | None:

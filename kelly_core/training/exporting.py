@@ -17,7 +17,7 @@ from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, Ls
 from kelly_core.errors import CheckpointError, ExportError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.json_values import Layout
-from kelly_core.export.provenance import Provenance, keep_other, previous_of, read_provenance
+from kelly_core.export.provenance import Provenance, keep_if_different, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.music.context import context_metadata
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, encode
@@ -90,54 +90,54 @@ def replace_export(
 ) -> Replacement:
     """Write an export as ``export_network`` does, and keep the export of another training that it replaces.
 
-    The former export becomes ``<model>.previous.json``. With ``keep_best`` a better former export stays in place, and
-    the new weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses are compared only if they are of the
+    The previous export becomes ``<model>.previous.json``. With ``keep_best`` a better one stays in place, and the
+    new weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses are compared only if they are of the
     same examples; an export of real data is better than one of generated data.
 
     Returns:
         True if the file was written, and what was replaced or kept.
 
     Raises:
-        ExportError: as ``export_network``, or the former export cannot be read or kept.
+        ExportError: as ``export_network``, or the previous export cannot be read or kept.
     """
-    former = read_provenance(path)
+    previous = read_provenance(path)
     weights_hash, ours = checkpoint.weights_hash(), float(checkpoint.metrics["val_loss"])
-    is_other = former is not None and former.checkpoint != weights_hash
-    if keep_best and former is not None and is_other and _is_better(former, ours, checkpoint):
+    is_other = previous is not None and previous.checkpoint != weights_hash
+    if keep_best and previous is not None and is_other and _is_better(previous, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
             # `validate` compares an export with the checkpoint beside it, which must be of the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
-        return Replacement(False, f"{path.name} is kept: {_compare_losses(former, ours, checkpoint)}")
-    kept = keep_other(path, former, weights_hash)
+        return Replacement(False, f"{path.name} is kept: {_compare_losses(previous, ours, checkpoint)}")
+    kept = keep_if_different(path, previous, weights_hash)
     export_network(checkpoint, path, layout)
     if not kept:
         return Replacement(True)
-    comparison = "it cannot be read" if former is None else _compare_losses(former, ours, checkpoint)
+    comparison = "it cannot be read" if previous is None else _compare_losses(previous, ours, checkpoint)
     return Replacement(
-        True, f"{path.name} replaces a former export: {comparison}. That one is now {previous_of(path).name}"
+        True, f"{path.name} replaces a previous export: {comparison}. That one is now {previous_of(path).name}"
     )
 
 
-def _is_better(former: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
+def _is_better(previous: Provenance, ours: float, checkpoint: Checkpoint) -> bool:
     synthetic = bool(checkpoint.dataset["synthetic"])
-    if former.synthetic is not None and former.synthetic != synthetic:
+    if previous.synthetic is not None and previous.synthetic != synthetic:
         return synthetic
-    same_data = former.dataset_hash == checkpoint.dataset["fingerprint"]
-    return same_data and former.val_loss is not None and former.val_loss <= ours
+    same_data = previous.dataset_hash == checkpoint.dataset["fingerprint"]
+    return same_data and previous.val_loss is not None and previous.val_loss <= ours
 
 
-def _compare_losses(former: Provenance, ours: float, checkpoint: Checkpoint) -> str:
+def _compare_losses(previous: Provenance, ours: float, checkpoint: Checkpoint) -> str:
     """Describe how the losses of the previous and the new training compare."""
-    if former.synthetic is not None and former.synthetic != bool(checkpoint.dataset["synthetic"]):
-        kinds = ("generated", "real") if former.synthetic else ("real", "generated")
+    if previous.synthetic is not None and previous.synthetic != bool(checkpoint.dataset["synthetic"]):
+        kinds = ("generated", "real") if previous.synthetic else ("real", "generated")
         return f"trained on {kinds[0]} data, the new one on {kinds[1]}"
-    if former.val_loss is None:
+    if previous.val_loss is None:
         return "its loss is not recorded"
-    losses = f"its loss {former.val_loss:.4g}, the new one's {ours:.4g}"
-    if former.dataset_hash != checkpoint.dataset["fingerprint"]:
+    losses = f"its loss {previous.val_loss:.4g}, the new one's {ours:.4g}"
+    if previous.dataset_hash != checkpoint.dataset["fingerprint"]:
         return f"{losses}, on other examples, so they do not compare"
-    return losses + (", which is WORSE" if ours > former.val_loss else "")
+    return losses + (", which is WORSE" if ours > previous.val_loss else "")
 
 
 def exported_layers(checkpoint: Checkpoint) -> list[Layer]:

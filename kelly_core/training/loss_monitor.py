@@ -127,14 +127,14 @@ class LossMonitor:
         self._train.append(train_loss)
         self._val.append(val_loss)
         is_best = self._progress.update(val_loss, len(self._val))
-        former = self.concern
-        if self._progress.num_bad_epochs == 0 or (former == "overfitting" and is_best):
+        previous = self.concern
+        if self._progress.num_bad_epochs == 0 or (previous == "overfitting" and is_best):
             self.concern = ""
         if self.concern != "overfitting" and self._is_overfitting():
             self.concern = "overfitting"
         elif self.concern == "" and self._is_on_plateau():
             self.concern = "plateau"
-        self.is_new = self.concern not in ("", former)
+        self.is_new = self.concern not in ("", previous)
 
     def advice(self) -> str:
         """Describe the concern and a remedy.

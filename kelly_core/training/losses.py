@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from kelly_core.engines.torch_engine import advance
 from kelly_core.errors import ConfigError
-from kelly_core.spec import LOSS_OUTPUT, ModelSpec, is_own_loss, load_reference
+from kelly_core.spec import LOSS_OUTPUT, ModelSpec, is_custom_loss, load_reference
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.networks import KellyNetwork, activate
 
@@ -52,7 +52,7 @@ def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch
         batch: targets [N, T, out] and weights that broadcast to them.
     """
     weights = batch.weights
-    if is_own_loss(loss):
+    if is_custom_loss(loss):
         totals, sizes = load_reference(loss)(activate(activation, logits), batch.targets, weights)
         return totals.sum(), sizes.sum()
     if loss == "soft_cross_entropy":
@@ -88,7 +88,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
     For both cross-entropies it is output minus target (Bishop, Pattern Recognition and Machine Learning, 2006, 4.3);
     the output is multiplied by the sum of the soft targets, which need not be 1.
     """
-    if is_own_loss(loss):
+    if is_custom_loss(loss):
         # The derivative of a loss of an installed package comes from autograd only.
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()

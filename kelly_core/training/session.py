@@ -92,10 +92,10 @@ def _gain_leak(trainer: Trainer, settings: Settings, result: TrainingResult) -> 
     notes may help more than any emotion can.
     """
     spec, dataset = trainer.spec, trainer.dataset
-    own_loss = settings.models[spec.name].loss in (None, spec.loss)
+    default_loss = settings.models[spec.name].loss in (None, spec.loss)
     real_music = not (dataset.synthetic or dataset.made_by_rules)
     loss = result.quality.metrics["loss"] if result.quality else None
-    if not real_music or not own_loss or loss is None:
+    if not real_music or not default_loss or loss is None:
         return ""
     scored = dataset.validation if dataset.judging is None else dataset.judging
     return implausible_gain(spec, loss, constant_loss(dataset, spec.loss, trainer.constant, scored))

@@ -78,10 +78,10 @@ class Canvas:
         by_cell = dots.reshape(self.rows, _DOT_ROWS, self.columns, _DOT_COLUMNS).transpose(0, 2, 1, 3)
         bits = by_cell.reshape(self.rows, self.columns, -1) @ _DOT_BITS
         area = (slice(self.rows), slice(self.margin, None))
-        former = self._signs[area]
+        previous = self._signs[area]
         # Braille characters differ in the last byte only. Dots of an earlier curve are kept, other characters are not.
-        kept = np.where((former & ~np.uint32(0xFF)) == _BRAILLE, former, _BRAILLE)
-        self._signs[area] = np.where(bits > 0, kept | bits, former)
+        kept = np.where((previous & ~np.uint32(0xFF)) == _BRAILLE, previous, _BRAILLE)
+        self._signs[area] = np.where(bits > 0, kept | bits, previous)
         self._colors[area][bits > 0] = _number(color)
 
     def draw_signs(self, pieces: Sequence[Line], sign: str, color: str) -> None:
@@ -132,12 +132,12 @@ class Canvas:
             strips.append(Strip([Segment(text[start:stop], styles[each]) for start, stop, each in parts], len(line)))
         return strips
 
-    def changes_since(self, former: Canvas) -> list[range]:
+    def changes_since(self, previous: Canvas) -> list[range]:
         """Return for each line the range of columns that differ from another canvas; colors of blanks are ignored."""
-        if self._signs.shape != former._signs.shape:
+        if self._signs.shape != previous._signs.shape:
             return [range(self._signs.shape[1])] * len(self._signs)
-        recolored = (self._colors != former._colors) & (self._signs != _BLANK)
-        changed = (self._signs != former._signs) | recolored
+        recolored = (self._colors != previous._colors) & (self._signs != _BLANK)
+        changed = (self._signs != previous._signs) | recolored
         width = changed.shape[1]
         # argmax finds the first True of a line; it returns 0 for a line without one, which any() detects.
         firsts, stops = changed.argmax(axis=1).tolist(), (width - changed[:, ::-1].argmax(axis=1)).tolist()

@@ -35,8 +35,8 @@ _MIN_EPOCHS = 4.0
 class CurveChart(Widget, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
-    A thread draws one picture at a time, up to the segments that Textual composes; the screen then replaces the former
-    picture with it.
+    A thread draws one picture at a time, up to the segments that Textual composes; the screen then shows it in
+    place of the previous one.
 
     Attributes:
         series: the curves that it shows, or will show as soon as they are drawn.
@@ -84,7 +84,7 @@ class CurveChart(Widget, can_focus=True):
         return self._pictured == self.request
 
     def show(self, title: str, series: Sequence[Series], placeholder: str | None = None) -> None:
-        """Draw these series soon, or the placeholder if they have no points; None keeps the former placeholder."""
+        """Draw these series soon, or the placeholder if they have no points; None keeps the previous placeholder."""
         if placeholder is not None and placeholder != self._placeholder:
             self._placeholder = placeholder
             self.refresh()
@@ -187,10 +187,10 @@ class CurveChart(Widget, can_focus=True):
 
     # Without a description, Textual would build one from the arguments, with all their numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, request: PlotRequest, former: Canvas | None, ground: Style) -> None:
+    def _draw_aside(self, request: PlotRequest, previous: Canvas | None, ground: Style) -> None:
         plot = draw(request)
         strips = [] if plot.canvas is None else plot.canvas.strips(ground)
-        changed = [] if plot.canvas is None or former is None else plot.canvas.changes_since(former)
+        changed = [] if plot.canvas is None or previous is None else plot.canvas.changes_since(previous)
         call_from_worker(self, self._show_drawn, request, plot, strips, changed)
 
     def _show_drawn(self, request: PlotRequest, plot: Plot, strips: list[Strip], changed: list[range]) -> None:
@@ -199,12 +199,12 @@ class CurveChart(Widget, can_focus=True):
         ``changed`` has the columns of each line that differ from the previous plot.
         """
         self._plot, self._pictured = plot, request
-        former, self._strips = self._strips, strips
+        previous, self._strips = self._strips, strips
         self._drawing = False
         if (self.border_subtitle or "") != self._plot.legend:
             self.border_subtitle = self._plot.legend
         # If the number of lines has changed, all lines have moved.
-        if len(former) != len(self._strips) or not former:
+        if len(previous) != len(self._strips) or not previous:
             self.refresh()
         for row, columns in enumerate(changed):
             if columns:

@@ -175,9 +175,9 @@ class Benchmark(ChartScreen):
         last = next((run for run in reversed(self._runs) if run.time == report.last_run), None)
         slower = {(change.engine, change.part) for change in report.slower}
         for engine, figures in report.result.engines.items():
-            former = {} if last is None else comparable(last, report.result, engine)
+            previous = {} if last is None else comparable(last, report.result, engine)
             for part, latency in figures.parts.items():
-                since = self._since(latency, former.get(part), slower=(engine, part) in slower)
+                since = self._since(latency, previous.get(part), slower=(engine, part) in slower)
                 yield self._row(engine, part, latency, since, report.result.budget_ms)
 
     def _row(self, engine: str, part: str, latency: Latency, since: Text, budget_ms: float) -> Row:

@@ -90,13 +90,13 @@ def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool
         colors: colors of the theme.
         only_failed: leave out checks that passed.
     """
-    former = {check["name"]: check["passed"] for check in result.get("former") or ()}
+    previous = {check["name"]: check["passed"] for check in result.get("former") or ()}
     for check in result["checks"]:
         if check["passed"] and only_failed:
             continue
         mark = ("✓", colors.good) if check["passed"] else ("✗", f"bold {colors.bad}")
         name = Text.assemble(mark, (f" {check['name']}", colors.muted if check["passed"] else colors.text))
-        news = "" if former.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
+        news = "" if previous.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
         yield name, Text.assemble(check["detail"], (news, colors.accent))
 
 

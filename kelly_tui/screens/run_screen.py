@@ -135,10 +135,10 @@ class RunScreen(ChartScreen):
     @on(RunRead)
     def _on_run_read(self, message: RunRead) -> None:
         """Show the runs that are still selected."""
-        former = _can(self._snapshot)
+        previous = _can(self._snapshot)
         self.views |= {run_id: view for run_id, view in message.views.items() if run_id in self._followed}
         self.draw_run()
-        if former != _can(self._snapshot):
+        if previous != _can(self._snapshot):
             self.refresh_bindings()
 
     def _lose_run(self, run_id: str, problem: str) -> None:

@@ -45,7 +45,7 @@ class Validate(ChartScreen):
     OPEN_ACTION = "validate"
     ABOUT = (
         "Whether each exported file is what the plugin needs: structure, sizes, gates, state, and parity with the "
-        "checkpoint it was made from. Results are kept and compared with the former ones. ε of a training on "
+        "checkpoint it was made from. Results are kept and compared with the previous ones. ε of a training on "
         "generated data is the part of what can be learned that the model has not learned: 0 is perfect, 1 no better "
         "than a constant."
     )
@@ -185,11 +185,11 @@ class Validate(ChartScreen):
             self.notify(problem, severity="error", timeout=10)
         # Stored even if another folder is shown by now.
         if report is not None:
-            former = self._result(file)
+            previous = self._result(file)
             self._results[str(Path(file).absolute())] = {
                 "stamp": stamp,
                 "checks": report["checks"],
-                "former": None if former is None else former["checks"],
+                "former": None if previous is None else previous["checks"],
             }
             self.kelly.state.keep(_STATE_NAME, self._results)
         listed = self._files.get(file)

@@ -171,8 +171,8 @@ class RecordTable(DataTable[Text]):
 
     def _update_cells(self, wanted: dict[str, tuple[Text, ...]]) -> None:
         for key, cells in wanted.items():
-            for label, cell, former in zip(self._labels, cells, self._shown[key], strict=True):
-                if cell != former or cell.style != former.style:
+            for label, cell, previous in zip(self._labels, cells, self._shown[key], strict=True):
+                if cell != previous or cell.style != previous.style:
                     self.update_cell(key, label, cell, update_width=True)
 
     def _rebuild(self, wanted: dict[str, tuple[Text, ...]]) -> None:

@@ -15,7 +15,7 @@ from .conftest import Run
 
 @pytest.fixture
 def caches(run: Run, tmp_path: Path) -> Path:
-    """The cache of two corpora, one of them not used since 1970, beside 1 MB of a former format."""
+    """The cache of two corpora, one of them not used since 1970, beside 1 MB of a previous format."""
     for name in ("groove_midi", "maestro"):
         tiny.WRITERS[name](tmp_path / "data" / name)
     run.ok("datasets", "--datasets-dir", "data")

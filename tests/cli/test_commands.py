@@ -235,7 +235,7 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
     assert not (tmp_path / "again" / "groovepredictor.previous.json").exists()
     run("train", *DENSE, "-e", 2, "-o", "longer")
     replaced = run.ok("export", "longer", "-o", "again")
-    assert "groovepredictor.json replaces a former export: its loss" in replaced.err
+    assert "groovepredictor.json replaces a previous export: its loss" in replaced.err
     assert (tmp_path / "again" / "groovepredictor.previous.json").read_bytes() == original
     validated = run.json("validate", "legacy/dynamicsengine.json", "--check-specs")
     assert validated["passed"]

@@ -12,7 +12,7 @@ from kelly_core.data import create_dataset
 from kelly_core.data.corpus_dataset import MixedDataset
 from kelly_core.data.dataset import LABEL_WEIGHTS
 from kelly_core.evaluation.evaluate import evaluate
-from kelly_core.music.context import HEARD, NAMES
+from kelly_core.music.context import AUDIO_DESCRIPTORS, NAMES
 from kelly_core.music.emotion import CONTEXT, decode
 from kelly_core.spec import model_spec
 from tests.helpers import tiny
@@ -69,7 +69,7 @@ def test_the_recognizer_learns_what_is_heard(tmp_path: Path) -> None:
     every = np.arange(len(dataset))
     targets = dataset.eval_batch(every).targets[..., CONTEXT]
     assert np.ptp(targets, axis=1).max() == 0, "one value a clip"
-    silent = [number for number in range(8) if number >= len(NAMES) or NAMES[number] not in HEARD]
+    silent = [number for number in range(8) if number >= len(NAMES) or NAMES[number] not in AUDIO_DESCRIPTORS]
     assert not targets[..., silent].any()
 
 

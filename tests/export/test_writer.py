@@ -114,10 +114,10 @@ def test_what_the_engine_cannot_load_is_not_written(
     tmp_path: Path, layers: list[Layer], reason: str, layout: Layout
 ) -> None:
     path = write_tiny(tmp_path)
-    former = path.read_bytes()
+    previous = path.read_bytes()
     with pytest.raises(ExportError, match=reason):
         write_export(path, layers, metadata_of(tiny_network()), layout)
-    assert path.read_bytes() == former
+    assert path.read_bytes() == previous
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "half a \ud83d pair"])

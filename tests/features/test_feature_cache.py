@@ -13,9 +13,9 @@ import pytest
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import ExtractionOptions, FeatureExtractor, FeatureTable, load_features
 from kelly_core.features.feature_cache import (
-    FORMER,
     GONE,
     KEY_FILE,
+    OLD_FORMAT,
     SUPERSEDED,
     CachedFeatures,
     CacheKey,
@@ -65,7 +65,7 @@ def test_what_no_start_reads_is_known(corpora: Corpora) -> None:
     shutil.rmtree(corpora.folder / "gone")
     (corpora.cache / f"deam-{KEY}.npz").write_bytes(bytes(1000))
     (corpora.cache / f"deam-{KEY}" / "features-000001").mkdir(parents=True)
-    assert corpora.list() == {"here": "", "gone": GONE, f"deam-{KEY}.npz": FORMER, f"deam-{KEY}": FORMER}
+    assert corpora.list() == {"here": "", "gone": GONE, f"deam-{KEY}.npz": OLD_FORMAT, f"deam-{KEY}": OLD_FORMAT}
     corpora.read("here", version=2)
     corpora.read("here", corpus="lakh_midi")
     found = [(one.corpus, one.stale) for one in list_caches(corpora.cache) if one.source.endswith("here")]
@@ -87,9 +87,9 @@ def test_a_recipe_that_makes_no_sense_is_of_a_former_version(corpora: Corpora, c
     corpora.read()
     folder = corpora.only().path
     (folder / KEY_FILE).write_text(content)
-    assert corpora.only().stale == FORMER
+    assert corpora.only().stale == OLD_FORMAT
     CacheKey("maestro", "elsewhere", {}, 1).write(folder)
-    assert corpora.only().stale == FORMER
+    assert corpora.only().stale == OLD_FORMAT
 
 
 def test_only_caches_are_removed_and_no_link_is_followed(corpora: Corpora) -> None:

@@ -124,7 +124,7 @@ class Run:
         )
         return trainer.fit(resume=resume)
 
-    def heard(self, kind: type[Event]) -> list[Any]:
+    def events_of(self, kind: type[Event]) -> list[Any]:
         """The events of one kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 

@@ -27,11 +27,11 @@ def test_makes_parent_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
 
 
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
-    former = os.umask(0o027)
+    previous = os.umask(0o027)
     try:
         atomic_write(tmp_path / "file", lambda stream: stream.write(b""))
     finally:
-        os.umask(former)
+        os.umask(previous)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.music.context import HEARD, NAMES, heard_context
+from kelly_core.music.context import AUDIO_DESCRIPTORS, NAMES, context_from_audio
 from kelly_core.music.recordings import Pulse, analyze_recording, audio_measures, librosa_cache_lock
 from tests.helpers.music import RATE, chords_and_clicks
 from tests.seeds import seeded_rng
@@ -100,11 +100,11 @@ def test_higher_and_denser_audio_is_heard_as_such_at_any_level() -> None:
 
     low, high = audio_measures(0.1 * clicks(220, 1), rate), audio_measures(0.4 * clicks(880, 4), rate)
     assert (high > low).all()
-    assert low[HEARD.index("density")] == pytest.approx(1, abs=0.5)
-    assert high[HEARD.index("density")] == pytest.approx(4, abs=1)
-    heard = heard_context(np.stack([low, high]))
-    assert (np.diff(heard[:, [NAMES.index(name) for name in HEARD]], axis=0) > 0).all()
-    assert not heard[:, [number for number, name in enumerate(NAMES) if name not in HEARD]].any()
+    assert low[AUDIO_DESCRIPTORS.index("density")] == pytest.approx(1, abs=0.5)
+    assert high[AUDIO_DESCRIPTORS.index("density")] == pytest.approx(4, abs=1)
+    heard = context_from_audio(np.stack([low, high]))
+    assert (np.diff(heard[:, [NAMES.index(name) for name in AUDIO_DESCRIPTORS]], axis=0) > 0).all()
+    assert not heard[:, [number for number, name in enumerate(NAMES) if name not in AUDIO_DESCRIPTORS]].any()
     np.testing.assert_allclose(audio_measures(0.2 * clicks(220, 1), rate), low, atol=1e-3)
 
 

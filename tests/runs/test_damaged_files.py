@@ -98,9 +98,9 @@ def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, 
     places = [(line, "t"), (line, "busy"), *((line["data"], name) for name in line["data"])]
     with folder.events.open("ab") as log:
         for table, name in places:
-            former, table[name] = table[name], number
+            previous, table[name] = table[name], number
             log.write(json.dumps(line).encode() + b"\n")
-            table[name] = former
+            table[name] = previous
         log.write(encode(LogRecord(1e9, 2.0, 1, SAMPLES[kind])))
     snapshot = Run(folder).snapshot
     screen = console()

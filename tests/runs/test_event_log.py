@@ -72,8 +72,8 @@ def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: f
     assert b'"best_loss":null' in line
     ended = decode(line).event
     assert math.isnan(ended.best_loss)
-    former = decode(line.replace(b"null", b'"Infinity"')).event
-    assert former.best_loss == math.inf
+    previous = decode(line.replace(b"null", b'"Infinity"')).event
+    assert previous.best_loss == math.inf
     result = events.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
     again = decode(encode(LogRecord(1.0, 0.0, 1, result))).event
     assert math.isnan(again.metrics["val_loss"])

@@ -73,11 +73,11 @@ def test_a_status_that_makes_no_sense_is_none(tmp_path: Path, content: bytes | N
 
 def test_the_status_file_is_the_owners_and_the_observer_outlives_signals(tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path)
-    former = os.umask(0)
+    previous = os.umask(0)
     try:
         end(folder, "os.kill(os.getppid(), 15); os.kill(os.getppid(), 1); os.kill(os.getpid(), 9)")
     finally:
-        os.umask(former)
+        os.umask(previous)
     assert "SIGKILL" in describe_exit(folder, 1)
     assert not folder.exit_status.stat().st_mode & 0o022
 
@@ -126,9 +126,9 @@ class TestRealTrainings:
 
 @pytest.fixture
 def permissive() -> Iterator[None]:
-    former = os.umask(0)
+    previous = os.umask(0)
     yield
-    os.umask(former)
+    os.umask(previous)
 
 
 def _writable_by_others(root: Path) -> list[str]:
@@ -177,11 +177,11 @@ def test_files_that_others_may_write_are_closed_to_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o027, 0o077])
 def test_reading_stays_as_the_umask_says(tmp_path: Path, umask: int) -> None:
-    former = os.umask(umask)
+    previous = os.umask(umask)
     try:
         atomic_write(tmp_path / "folder" / "file", lambda stream: stream.write(b""))
     finally:
-        os.umask(former)
+        os.umask(previous)
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755 & ~umask
     assert stat.S_IMODE((tmp_path / "folder" / "file").stat().st_mode) == 0o644 & ~umask
 

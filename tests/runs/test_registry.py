@@ -164,9 +164,9 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), RunEnded("stopped"), output=str(tmp_path / "out"))
-    former = hold(folder)
-    former.write_owner("run", os.getpid())
-    former.release()
+    previous = hold(folder)
+    previous.write_owner("run", os.getpid())
+    previous.release()
     seen = []
 
     def spawn(folder: RunDirectory, _handles: Sequence[int]) -> int:

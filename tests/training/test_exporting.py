@@ -122,10 +122,10 @@ def test_without_audio_the_networks_that_read_a_code_read_a_neutral_one(spec: An
 
 def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
-    former = trained(run).weights_hash()
+    previous = trained(run).weights_hash()
     trained(run, seed=shifted(1))
     with pytest.raises(CheckpointError, match="other weights"):
-        run_checkpoint(run.checkpoint_path("best"), former, np.zeros((1, GROOVE.input_size), np.float32))
+        run_checkpoint(run.checkpoint_path("best"), previous, np.zeros((1, GROOVE.input_size), np.float32))
 
 
 @pytest.fixture

@@ -56,16 +56,16 @@ class Person:
 
     def __init__(self) -> None:
         self.trained: set[str] = set()
-        self.last_heard = time.monotonic()
+        self.last_event = time.monotonic()
         self.stopping = False
 
     def listen(self, event: Event) -> None:
-        self.last_heard = time.monotonic()
+        self.last_event = time.monotonic()
         if isinstance(event, EpochDone):
             self.trained.add(event.model)
 
     def holding(self) -> bool:
-        if len(self.trained) == len(SPECS) and time.monotonic() - self.last_heard > 0.7:
+        if len(self.trained) == len(SPECS) and time.monotonic() - self.last_event > 0.7:
             self.stopping = True
         return len(self.trained) == len(SPECS) and not self.stopping
 

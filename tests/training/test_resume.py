@@ -32,8 +32,8 @@ def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> N
     parts = Run(spec, tmp_path / "parts", toy)
     parts(epochs=2)
     resumed = parts(epochs=4, resume=True)
-    assert [event.first_epoch for event in parts.heard(ModelStarted)] == [1, 3]
-    assert [event.epoch for event in parts.heard(EpochDone)] == [1, 2, 3, 4]
+    assert [event.first_epoch for event in parts.events_of(ModelStarted)] == [1, 3]
+    assert [event.epoch for event in parts.events_of(EpochDone)] == [1, 2, 3, 4]
     assert_same_training(whole, resumed)
 
 
@@ -50,7 +50,7 @@ def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     done = run(epochs=2)
     again = run(epochs=2, resume=True)
-    assert (again.reason, len(run.heard(EpochDone))) == ("epochs_done", 2)
+    assert (again.reason, len(run.events_of(EpochDone))) == ("epochs_done", 2)
     assert_same_training(done, again)
 
 
@@ -69,12 +69,16 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
     for name, stops in (("whole", []), ("parts", [5, 9, 16])):
         run = Run(GROOVE, tmp_path / name)
         for epoch in stops:
-            run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.heard(EpochDone))) * STEPS + 2)
+            run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.events_of(EpochDone))) * STEPS + 2)
         results.append(run(epochs=len(losses), resume=True))
         reported.append(
-            [(event.kind, event.message) for event in run.heard(TrainingWarning) if event.kind != "nothing_to_resume"]
+            [
+                (event.kind, event.message)
+                for event in run.events_of(TrainingWarning)
+                if event.kind != "nothing_to_resume"
+            ]
         )
-        concerns = [event.concern for event in run.heard(EpochDone)]
+        concerns = [event.concern for event in run.events_of(EpochDone)]
     assert [kind for kind, _ in reported[0]] == ["plateau", "overfitting"]
     assert reported[0] == reported[1]
     assert concerns[10] == ""
@@ -86,7 +90,7 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
 def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path / "fresh")
     result = run(resume=True)
-    (alarm,) = run.heard(TrainingWarning)
+    (alarm,) = run.events_of(TrainingWarning)
     assert alarm.kind == "nothing_to_resume"
     assert_same_training(result, Run(GROOVE, tmp_path / "plain")())
 

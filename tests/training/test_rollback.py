@@ -46,7 +46,7 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
     result = run(epochs=4)
     assert (result.reason, result.epoch) == ("epochs_done", 4)
-    (alarm,) = run.heard(TrainingWarning)
+    (alarm,) = run.events_of(TrainingWarning)
     assert alarm.kind == "rollback"
     assert "epoch 3" in alarm.message
     assert "back to epoch 1" in alarm.message
@@ -62,7 +62,7 @@ def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
     result = run(epochs=9)
     assert (result.reason, result.epoch) == ("diverged", 1)
-    assert [alarm.kind for alarm in run.heard(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
+    assert [alarm.kind for alarm in run.events_of(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
     assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
 
@@ -73,7 +73,7 @@ def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.Mo
     run = Run(GROOVE, tmp_path)
     result = run(epochs=3)
     assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
-    (alarm,) = run.heard(TrainingWarning)
+    (alarm,) = run.events_of(TrainingWarning)
     assert alarm.kind == "rollback"
     assert "diverged to 11" in alarm.message
 
@@ -92,17 +92,17 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
     script_validation_losses(monkeypatch, [0.5, 0.6])
     run = Run(GROOVE, tmp_path)
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
-    (alarm,) = run.heard(TrainingWarning)
+    (alarm,) = run.events_of(TrainingWarning)
     assert (alarm.kind, alarm.message) == ("rollback", "as requested: back to epoch 1 with a learning rate of 0.0015")
     assert result.checkpoint.rollbacks == 0
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015]
-    assert [event.epoch for event in run.heard(EpochDone)] == [1, 2, 2, 3, 4]
+    assert [event.epoch for event in run.events_of(EpochDone)] == [1, 2, 2, 3, 4]
 
 
 def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
-    times = len(run.heard(TrainingWarning))
+    times = len(run.events_of(TrainingWarning))
     assert (result.reason, result.epoch) == ("epochs_done", 2)
     assert times > MAX_ROLLBACKS
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003 / 2**times]
@@ -111,7 +111,7 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
 def test_a_rollback_in_the_first_epoch_starts_again(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     result = run(epochs=1, roll_back_after=[2])
-    assert "back to the beginning" in run.heard(TrainingWarning)[0].message
+    assert "back to the beginning" in run.events_of(TrainingWarning)[0].message
     assert_same_training(result, Run(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
 
 

@@ -36,10 +36,10 @@ def alarms(tmp_path: Path):
             "training.seed": shifted(0),
         } | {key.replace("__", "."): value for key, value in options.items()}
         settings: Settings = load_settings(None, {key: ("test", value) for key, value in values.items()}, {}).settings
-        heard: list[Event] = []
-        outcome = train_model(settings, SPECS[model], listen=heard.append)
+        events: list[Event] = []
+        outcome = train_model(settings, SPECS[model], listen=events.append)
         assert outcome.export is not None, outcome.error
-        return [(event.kind, event.message) for event in heard if isinstance(event, TrainingWarning)]
+        return [(event.kind, event.message) for event in events if isinstance(event, TrainingWarning)]
 
     return train
 
@@ -143,7 +143,7 @@ def train(
     roll_back_after: int = 99,
     resume: bool = False,
     unsaved_rate: float | None = None,
-    heard: list[Event] | None = None,
+    events: list[Event] | None = None,
     **options: float,
 ) -> TrainingResult:
     """Train with changes by the number of complete epochs; "killed" when one more epoch than given is done.
@@ -158,8 +158,8 @@ def train(
         return requested
 
     def listen(event: Event) -> None:
-        if heard is not None:
-            heard.append(event)
+        if events is not None:
+            events.append(event)
         if isinstance(event, SettingsChanged) and killed_after < 0:
             raise KilledError
         if isinstance(event, EpochDone) and event.epoch == killed_after:
@@ -179,10 +179,10 @@ def train(
 
 
 def test_changes_hold_from_the_next_epoch_on(tmp_path: Path) -> None:
-    heard: list[Event] = []
-    result = train(tmp_path, {2: {"learning_rate": 0.001}, 3: {"epochs": 4}}, epochs=9, heard=heard)
+    events: list[Event] = []
+    result = train(tmp_path, {2: {"learning_rate": 0.001}, 3: {"epochs": 4}}, epochs=9, events=events)
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.003, 0.001, 0.001]
-    assert [event for event in heard if isinstance(event, SettingsChanged)] == [
+    assert [event for event in events if isinstance(event, SettingsChanged)] == [
         SettingsChanged(GROOVE.name, 2, 0.001),
         SettingsChanged(GROOVE.name, 3, None, None, 4),
     ]

@@ -175,7 +175,7 @@ def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monke
     run = Run(GROOVE, tmp_path)
     result = run(epochs=8, patience=3)
     assert (result.reason, result.epoch, result.metrics["best_epoch"]) == ("early_stopping", 7, 4)
-    assert [event.val_loss for event in run.heard(EpochDone)] == losses[:7]
+    assert [event.val_loss for event in run.events_of(EpochDone)] == losses[:7]
     best = load_checkpoint(run.checkpoint_path("best"))
     assert best.epoch == 4
     assert_same(best.network, Run(GROOVE, tmp_path / "four")(epochs=4).checkpoint.network)
@@ -204,8 +204,8 @@ def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, mo
 def test_an_epoch_shows_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
-    assert [event.steps for event in run.heard(EpochDone)] == [STEPS]
-    assert [event.bayes_loss for event in run.heard(ModelStarted)] == [None]
+    assert [event.steps for event in run.events_of(EpochDone)] == [STEPS]
+    assert [event.bayes_loss for event in run.events_of(ModelStarted)] == [None]
 
 
 def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
@@ -220,7 +220,7 @@ def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     watch_batches(monkeypatch, small_memory)
     run = Run(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
-    alarms = run.heard(TrainingWarning)
+    alarms = run.events_of(TrainingWarning)
     assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2
     assert "1 at a time" in alarms[-1].message
     for row, other in zip(whole.checkpoint.history, parts.checkpoint.history, strict=True):
@@ -243,10 +243,10 @@ def test_it_is_reported_when_no_example_fits(tmp_path: Path, monkeypatch: pytest
 def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) -> None:
     run = Run(GROOVE, tmp_path)
     run(epochs=2)
-    former = run.checkpoint_path("best").read_bytes()
+    previous = run.checkpoint_path("best").read_bytes()
     result = run(epochs=2, stop_after=1)
     assert (result.reason, result.checkpoint) == ("stopped", None)
-    assert run.checkpoint_path("best").read_bytes() == former
+    assert run.checkpoint_path("best").read_bytes() == previous
 
 
 def test_a_dataset_of_other_sizes_is_refused(tmp_path: Path) -> None:
@@ -276,12 +276,12 @@ def test_every_file_is_where_it_should_be(tmp_path: Path) -> None:
     assert (history["model"], history["best_epoch"]) == ("GroovePredictor", result.metrics["best_epoch"])
     with (tmp_path / "history/groovepredictor_history.csv").open() as file:
         table = list(csv.DictReader(file))
-    events = run.heard(EpochDone)
+    events = run.events_of(EpochDone)
     for row, line, event in zip(history["epochs"], table, events, strict=True):
         assert {"epoch", "train_loss", "val_loss", "learning_rate", "seconds"} <= row.keys()
         assert row["val_loss"] == event.val_loss == float(line["val_loss"])
         assert row["epoch"] == event.epoch == int(line["epoch"])
-    kinds = [(event.epoch, event.kind) for event in run.heard(CheckpointSaved)]
+    kinds = [(event.epoch, event.kind) for event in run.events_of(CheckpointSaved)]
     assert [kind for kind in kinds if kind[1] != "best"] == [
         (1, "latest"), (2, "interval"), (2, "latest"), (3, "latest"), (4, "interval"), (4, "latest"),
     ]  # fmt: skip
@@ -306,7 +306,7 @@ def test_steps_are_reported_now_and_then(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
     run = Run(GROOVE, tmp_path)
     run(epochs=1)
-    assert [(event.step, event.steps) for event in run.heard(BatchDone)] == [(step, STEPS) for step in range(1, 5)]
+    assert [(event.step, event.steps) for event in run.events_of(BatchDone)] == [(step, STEPS) for step in range(1, 5)]
 
 
 def test_what_a_killed_training_left_half_written_is_cleared(tmp_path: Path) -> None:

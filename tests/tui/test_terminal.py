@@ -48,7 +48,7 @@ def surroundings(tmp_path: Path) -> dict[str, str]:
 
 
 class Tmux:
-    """A tmux session of its own server; a socket is not used twice, for its former server may still be ending."""
+    """A tmux session of its own server; a socket is not used twice, for its previous server may still be ending."""
 
     def __init__(self, folder: Path, environment: dict[str, str], sockets: Path, name: str) -> None:
         self._socket = str(sockets / name)

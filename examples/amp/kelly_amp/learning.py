@@ -9,7 +9,7 @@ import numpy as np
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
-from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, own_loss_sums
+from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, custom_loss_sums
 from kelly_core.data.leakage import content_keys
 from kelly_core.data.readers.audio import read_audio
 from kelly_core.data.splits import OFFICIAL, TEST, TRAIN, VALIDATION
@@ -86,12 +86,12 @@ class AmpMetrics(ModelMetrics):
 
     def truth(self, labels: Labels) -> Sums:
         """See ``ModelMetrics``."""
-        _, signal = own_loss_sums(LOSS, labels.targets, labels.targets, labels.weights)
+        _, signal = custom_loss_sums(LOSS, labels.targets, labels.targets, labels.weights)
         return {"weight": labels.weights.sum(axis=(1, 2), dtype=np.float64), "signal": signal}
 
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
         """See ``ModelMetrics``."""
-        return {"error": own_loss_sums(LOSS, outputs, labels.targets, labels.weights)[0]}
+        return {"error": custom_loss_sums(LOSS, outputs, labels.targets, labels.weights)[0]}
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
         """Fit a gain and a filter of 32 taps by least squares, and take silence."""

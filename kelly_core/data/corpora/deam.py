@@ -25,12 +25,12 @@ from kelly_core.data.label_tables import read_artists, song_key
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, decode_audio
-from kelly_core.data.recording_labels import first_settled, read_labels
+from kelly_core.data.recording_labels import read_labels, warm_up_length
 from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable, load_features
 from kelly_core.formatting import first_names
-from kelly_core.music.context import HEARD, encode_context, heard_context, note_measures
+from kelly_core.music.context import AUDIO_DESCRIPTORS, context_from_audio, encode_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
 from kelly_core.music.key import AffectFeatures, affect_features, nearest_transposition, semitones_to_c, tonality_of
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
@@ -45,7 +45,7 @@ _NOTED_CONTEXT_WEIGHT = 8.0
 """Loss weight of a context that is computed from notes, relative to one that is measured from audio."""
 _READ_LENGTHS = 2
 """Maximum length read of a recording, in example lengths; training takes its part from anywhere within it."""
-_NOTE_FEATURES = {"measures": len(HEARD), "shift": 1, "affect": len(AffectFeatures._fields)}
+_NOTE_FEATURES = {"measures": len(AUDIO_DESCRIPTORS), "shift": 1, "affect": len(AffectFeatures._fields)}
 """Features of a MIDI file, and the count of numbers in each."""
 _VERSION = 7
 
@@ -60,7 +60,7 @@ class _Notes:
     """Features of the MIDI files next to recordings, one row per recording; NaN for those without one.
 
     Attributes:
-        measures: values of the descriptors that can be measured from audio, [n, 2] in the order of ``HEARD``.
+        measures: values of the descriptors that audio determines, [n, 2] in the order of ``AUDIO_DESCRIPTORS``.
         shift: semitones from the key to C major or A minor, [n].
         features: rows of ``music.key.AffectFeatures``, [n, 5].
         hashes: content hashes of the files.
@@ -90,7 +90,7 @@ class _Notes:
         The register is measured in C major or A minor, so that it stays the same or changes by an octave.
         """
         shift = self.shift[rows]
-        measures = dict(zip(HEARD, self.measures[rows].T, strict=True))
+        measures = dict(zip(AUDIO_DESCRIPTORS, self.measures[rows].T, strict=True))
         measures["register"] = measures["register"] - shift + semitones + nearest_transposition(shift - semitones)
         return encode_context(measures)
 
@@ -127,12 +127,15 @@ class EmotionDataset(CorpusDataset):
         counts = table.counts["frames"]
         self._frames = table.arrays["frames"]
         self._starts = np.cumsum(counts) - counts
-        self._read, self._heard = counts, np.minimum(counts, self.sequence_length)
+        self._file_frames, self._audio_frames = counts, np.minimum(counts, self.sequence_length)
         self._targeted_context = context
         self._notes = notes
-        frame, heard = np.arange(self.sequence_length)[:, np.newaxis], self._heard[:, np.newaxis, np.newaxis]
-        self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < heard)
-        self._settled = (frame >= first_settled(heard)) & (frame < heard)
+        frame, audio_frames = (
+            np.arange(self.sequence_length)[:, np.newaxis],
+            self._audio_frames[:, np.newaxis, np.newaxis],
+        )
+        self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < audio_frames)
+        self._warmed_up = (frame >= warm_up_length(audio_frames)) & (frame < audio_frames)
         # Estimates differ in their last bits between processors, so their version is hashed instead.
         versions = [f"estimates {LABEL_VERSION}"] if notes.hashes else []
         super().__init__(report, rows, [*table.hashes, *notes.hashes, *versions], labels, table.arrays["content"])
@@ -140,14 +143,14 @@ class EmotionDataset(CorpusDataset):
         self._pooled = rows.sources != "dynamic"
         # Melodies generated with the context outputs of different epochs differ by several percent.
         self.averages_weights = bool(notes.known[self.train].any())
-        self.training_frames = int(self._heard[self.train].sum())
+        self.training_frames = int(self._audio_frames[self.train].sum())
         self.normalize(Normalizer.of_moments(*self._moments()))
 
     def normalize(self, normalizer: Normalizer) -> None:
         """Set the normalization, and record it in ``metadata`` for the export's metadata."""
         super().normalize(normalizer)
         metadata = features_metadata(normalizer.mean, normalizer.deviation)
-        self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB, "heard_context": list(HEARD)}
+        self.metadata = {**metadata, "gain_augmentation_db": _GAIN_DB, "heard_context": list(AUDIO_DESCRIPTORS)}
 
     @staticmethod
     def match(content: Signs, first: Indices, second: Indices) -> list[IndexPair]:
@@ -155,18 +158,18 @@ class EmotionDataset(CorpusDataset):
         return similar_fingerprints(content, first, second)
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:
-        affect, labeled, settled = self.labels[indices], self._mask[indices], self._settled[indices]
+        affect, labeled, warmed_up = self.labels[indices], self._mask[indices], self._warmed_up[indices]
         weights = np.repeat(labeled.astype(np.float32), CODE_SIZE, axis=2)
         if augment:
             frames, context = self._augmented(indices, rng)
             estimates = self._estimates[indices, np.newaxis]
-            guessed = settled & np.isfinite(estimates).all(axis=2, keepdims=True)
+            guessed = warmed_up & np.isfinite(estimates).all(axis=2, keepdims=True)
             affect = np.where(guessed, estimates, affect)
             weights = np.where(guessed, np.float32(LABEL_WEIGHTS["estimated"]), weights)
         else:
             frames, context = self._padded(indices), self._targeted_context[indices]
         context_weights = np.where(self._notes.known[indices], np.float32(_NOTED_CONTEXT_WEIGHT), np.float32(1))
-        weights[..., CONTEXT] = (labeled | settled) * context_weights[:, np.newaxis, np.newaxis]
+        weights[..., CONTEXT] = (labeled | warmed_up) * context_weights[:, np.newaxis, np.newaxis]
         weights *= self._example_weights(indices)
         # Unknown labels have weight 0, but NaN · 0 is NaN.
         affect = np.nan_to_num(affect)
@@ -183,7 +186,7 @@ class EmotionDataset(CorpusDataset):
         noted, context = np.flatnonzero(self._notes.known[indices]), self._targeted_context[indices]
         first = np.zeros(len(indices), np.intp)
         free = noted[self.rows.sources[indices[noted]] == UNLABELED]
-        first[free] = rng.integers(self._read[indices[free]] - self._heard[indices[free]], endpoint=True)
+        first[free] = rng.integers(self._file_frames[indices[free]] - self._audio_frames[indices[free]], endpoint=True)
         frames = self._padded(indices, first)
         gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
         # Even in a quiet recording no band is below the floor.
@@ -208,7 +211,7 @@ class EmotionDataset(CorpusDataset):
     def _own_frames(self, index: int, first: int = 0) -> Floats:
         """Return the frames of one file, memory-mapped: as many as an example has, from frame ``first`` on."""
         start = self._starts[index] + first
-        own: Floats = self._frames[start : start + self._heard[index]]
+        own: Floats = self._frames[start : start + self._audio_frames[index]]
         return own
 
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -270,9 +273,9 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     if not table.files:
         raise no_usable_example(skipped, root)
     sources = [labels.source(file) or UNLABELED for file in table.files]
-    heard = np.minimum(table.counts["frames"], length).tolist()
+    audio_frames = np.minimum(table.counts["frames"], length).tolist()
     values = np.stack(
-        [labels.frames(file, length, *rest) for file, *rest in zip(table.files, heard, sources, strict=True)]
+        [labels.frames(file, length, *rest) for file, *rest in zip(table.files, audio_frames, sources, strict=True)]
     )
     groups, damaged_tables = _group(root, tables, table.files)
     splits = assign_splits(groups, [None] * len(groups), options.validation_split, options.seed)
@@ -283,7 +286,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
         found=True,
         files=len(files),
         skipped=skipped,
-        seconds=FRAME_SECONDS * sum(heard),
+        seconds=FRAME_SECONDS * sum(audio_frames),
         label_tables=labels.tables,
         warnings=[*labels.warnings, *damaged_tables, *_damaged(table)],
     )
@@ -299,8 +302,8 @@ def _group(root: Path, tables: Sequence[str], files: Sequence[str]) -> tuple[lis
 
 def _context(table: FeatureTable, noted: _Notes) -> Floats:
     """Return the musical context of each recording: from its notes if it has any, else as measured from the audio."""
-    context = heard_context(table.arrays.get("measures", np.empty((0, len(HEARD)))))
-    context[noted.known] = encode_context(dict(zip(HEARD, noted.measures[noted.known].T, strict=True)))
+    context = context_from_audio(table.arrays.get("measures", np.empty((0, len(AUDIO_DESCRIPTORS)))))
+    context[noted.known] = encode_context(dict(zip(AUDIO_DESCRIPTORS, noted.measures[noted.known].T, strict=True)))
     return context
 
 
@@ -358,7 +361,7 @@ def _extract_notes(path: Path) -> Features:
     shift = semitones_to_c(tonality_of(pitched))
     measures = note_measures(notes, melody.notes, shift)
     return {
-        "measures": np.array([[measures[name] for name in HEARD]]),
+        "measures": np.array([[measures[name] for name in AUDIO_DESCRIPTORS]]),
         "shift": np.array([[float(shift)]]),
         "affect": np.array([affect_features(notes)]),
     }

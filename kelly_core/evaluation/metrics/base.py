@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
-from kelly_core.data.dataset import Batch, Dataset, Names, own_loss_sums
+from kelly_core.data.dataset import Batch, Dataset, Names, custom_loss_sums
 from kelly_core.export.quality_record import Calibration, PublishedResult
 from kelly_core.music.notes import DEFAULT_BPM
-from kelly_core.spec import is_own_loss
+from kelly_core.spec import is_custom_loss
 
 Reals = NDArray[np.floating]
 
@@ -175,8 +175,8 @@ def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doub
     frame. If a label belongs to a whole sequence, the mean of the outputs is compared with it by the first two.
     """
     weights = labels.weights
-    if is_own_loss(loss):
-        return own_loss_sums(loss, outputs, labels.targets, weights)
+    if is_custom_loss(loss):
+        return custom_loss_sums(loss, outputs, labels.targets, weights)
     compared = outputs if loss in ("bce", "soft_cross_entropy") else pool(outputs, labels)
     each = elementwise_loss(loss, compared, labels.targets)
     # One weight may stand for all outputs of a frame; the mean is over outputs, so it counts once for each.
