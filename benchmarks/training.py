@@ -37,8 +37,8 @@ from kelly_core.data.dataset import Batch, Dataset, Example, ExampleMetadata, No
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import MODELS, Dense, ModelSpec
 from kelly_core.training.adam import FlatAdam
+from kelly_core.training.backprop import GradientAccumulator
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.losses import GradientAccumulator
 from kelly_core.training.networks import build_network
 from kelly_core.training.trainer import Trainer
 

@@ -119,7 +119,7 @@ def open_dataset(
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]
-    from kelly_core.data.corpus_dataset import MixedDataset
+    from kelly_core.data.mixture import MixedDataset
 
     return MixedDataset(parts, [settings.datasets.weight(each) or 1.0 for each in present])
 

@@ -11,7 +11,8 @@ from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.data.leakage import find_leakage
 from kelly_core.errors import NoSplitError
-from kelly_core.evaluation.aggregation import GroupSums, aggregate, interval, resample
+from kelly_core.evaluation.aggregation import GroupSums, aggregate
+from kelly_core.evaluation.bootstrap import interval, resample
 from kelly_core.evaluation.metrics.base import (
     Baselines,
     Criterion,

@@ -101,7 +101,7 @@ def _data_uri(block: EmbeddedImage | Attachment) -> Markup:
 
 def _loss_pictures(curves: LossCurves) -> dict[str, Markup]:
     """Return the plot of losses by epoch for each color scheme, as data URIs of transparent SVG files."""
-    from kelly_core.training.history import draw_losses
+    from kelly_core.training.plots import draw_losses
 
     pictures = {}
     for scheme, ink in INKS.items():

@@ -16,8 +16,8 @@ from kelly_core.export.quality_record import QualityRecord, Split
 from kelly_core.export.reader import Export
 from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, convert_code
 from kelly_core.spec import ModelSpec
+from kelly_core.training.backprop import Map
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.losses import Map
 from kelly_core.training.networks import KellyNetwork
 
 _OTHER_DATA = "the file was not trained on this split of these examples: it may have learned some of them"

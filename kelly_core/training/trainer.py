@@ -30,17 +30,19 @@ from kelly_core.events import (
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.spec import ModelSpec
 from kelly_core.training.adam import FlatAdam
+from kelly_core.training.backprop import GradientAccumulator, Map
 from kelly_core.training.batches import BatchLoader, TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, describe_dataset, random_states, restore_random_states
 from kelly_core.training.device import cpu_workers, resolve_device
 from kelly_core.training.evaluation import evaluate_network
 from kelly_core.training.exporting import fold_normalization
 from kelly_core.training.files import TrainingFiles
-from kelly_core.training.history import EpochRow, epoch_row, plot_losses
+from kelly_core.training.history import EpochRow, epoch_row
 from kelly_core.training.hyperparameters import Hyperparameters
 from kelly_core.training.loss_monitor import EarlyStopping, LossMonitor, divergence
-from kelly_core.training.losses import GradientAccumulator, LossSums, Map, check_loss, mean_loss, weighted_loss
+from kelly_core.training.losses import LossSums, check_loss, mean_loss, weighted_loss
 from kelly_core.training.networks import build_network, copy_weights, start_at, update_average, weights_of
+from kelly_core.training.plots import plot_losses
 
 MAX_ROLLBACKS = 3
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5

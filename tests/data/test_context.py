@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from kelly_core.data import create_dataset
-from kelly_core.data.corpus_dataset import MixedDataset
 from kelly_core.data.dataset import LABEL_WEIGHTS
+from kelly_core.data.mixture import MixedDataset
 from kelly_core.evaluation.evaluate import evaluate
 from kelly_core.music.context import AUDIO_DESCRIPTORS, NAMES
 from kelly_core.music.emotion import CONTEXT, decode

@@ -13,7 +13,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.data import create_dataset
 from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpora.deam import EmotionDataset
-from kelly_core.data.corpus_dataset import MixedDataset
+from kelly_core.data.mixture import MixedDataset
 from kelly_core.data.splits import song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import decode

@@ -15,11 +15,11 @@ from kelly_core.data.dataset import Batch, Dataset, Normalizer
 from kelly_core.events import Event
 from kelly_core.export.reader import Export, read_export
 from kelly_core.spec import ModelSpec, model_spec
+from kelly_core.training.backprop import BackwardPass
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import export_network
 from kelly_core.training.hyperparameters import Hyperparameters
-from kelly_core.training.losses import BackwardPass
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.helpers.example_arrays import ArrayDataset
 from tests.seeds import seeded_rng, shifted

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kelly_core.errors import KellyError
-from kelly_core.training.history import draw_losses, plot_losses, read_history, write_history
+from kelly_core.training.history import read_history, write_history
+from kelly_core.training.plots import draw_losses, plot_losses
 
 
 def rows_of(losses: list[float]) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kelly_core.evaluation import aggregation
-from kelly_core.evaluation.aggregation import interval, resample
+from kelly_core.evaluation import bootstrap
+from kelly_core.evaluation.bootstrap import interval, resample
 from tests.seeds import seeded_rng
 
 
@@ -27,7 +27,7 @@ def test_all_rows_see_the_same_draws_every_time(monkeypatch: pytest.MonkeyPatch)
     drawn = resample(sums)
     np.testing.assert_allclose(resample(np.concatenate([sums, 2 * sums]))[2:], 2 * drawn)
     np.testing.assert_array_equal(resample(sums), drawn)
-    monkeypatch.setattr(aggregation, "_BLOCK", 40)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 40)
     assert resample(sums).shape == drawn.shape == (2, 3, 2000)
 
 
