@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.measurements import Measurement, print_table
-from kelly_core.benchmark.suite import load_of
+from kelly_core.benchmark.suite import measure_load
 
 TOPICS = ("training", "features", "startup", "screens", "parallel")
 
@@ -39,7 +39,7 @@ def main() -> int:
     broken = []
     started = time.monotonic()
     for topic in options.topics or TOPICS:
-        load = load_of(SECONDS_BEFORE)
+        load = measure_load(SECONDS_BEFORE)
         console.print(f"{topic} …")
         if load.busy:
             console.print(f"{load.description}: what it disturbs is not judged", style="yellow")

@@ -26,10 +26,10 @@ from pathlib import Path
 from benchmarks.measurements import Measurement, main, marked, measured
 from benchmarks.terminal import Terminal
 from kelly_core import events
-from kelly_core.benchmark.suite import load_of
+from kelly_core.benchmark.suite import measure_load
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEvent, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEvent, StateChanged, encode_record
 from kelly_core.runs.launch import start
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
@@ -63,7 +63,7 @@ def measure() -> list[Measurement]:
     with _working_folder() as folder:
         measurements = measured(partial(_alone, folder))
         # The training is a separate process, so the load of other programs is measured before it starts.
-        load = load_of(SECONDS_BEFORE)
+        load = measure_load(SECONDS_BEFORE)
         return [*measurements, *marked(_beside_a_training(folder), load)]
 
 
@@ -118,7 +118,7 @@ def _long_run(folder: Path) -> Iterator[None]:
     write_manifest(run, RunManifest(time.time(), (MODEL,), str(folder), False, ("kelly-core", "train"), settings, 1))
     begun = events.ModelStarted(MODEL, "chords", True, 800, 120, 1, 10**6, "cpu", 0.25)
     logged = [AttemptBegun(), StateChanged("running"), begun, *map(_epoch, range(1, EPOCHS + 1))]
-    run.events.write_bytes(b"".join(encode(LogRecord(time.time(), 0.0, 1, event)) for event in logged))
+    run.events.write_bytes(b"".join(encode_record(LogRecord(time.time(), 0.0, 1, event)) for event in logged))
     run.heartbeat.touch()
     Run(run).summarize()
     lock = FileLock.acquire(run.heartbeat)
@@ -136,7 +136,7 @@ def _write_on(path: Path) -> None:
     """Append fifty epochs per second to a log."""
     with path.open("ab", buffering=0) as file:
         for number in range(EPOCHS + 1, 10**6):
-            file.write(encode(LogRecord(time.time(), 0.0, 1, _epoch(number))))
+            file.write(encode_record(LogRecord(time.time(), 0.0, 1, _epoch(number))))
             time.sleep(0.02)
 
 

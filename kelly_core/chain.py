@@ -15,7 +15,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
 from kelly_core.export.reader import Export, read_export
 from kelly_core.music.context import ContextMean
-from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode, encode, with_affect
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, decode_affect, encode_affect, with_affect
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import CHAIN_MODELS
 
@@ -202,7 +202,7 @@ class ModelChain:
             problem = f"does not say what to feed without audio: no {NEUTRAL_INPUT!r} in its features"
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
-        codes = encode(valence, arousal, context=self._checked_context(context), version=self.code_version)
+        codes = encode_affect(valence, arousal, context=self._checked_context(context), version=self.code_version)
         # Only HarmonyPredictor reads these frames, and only their first 64 bands: the recognizer is replaced.
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
@@ -228,11 +228,11 @@ class ModelChain:
         """Run the chain with other functions in place of some networks."""
         models = {name: self._checked(name) for name in self._networks} | dict(replaced or {})
         code, *others = run_chain(models, mel, context, mean)
-        return ChainOutput(code, decode(code), *others)
+        return ChainOutput(code, decode_affect(code), *others)
 
     def _calibrated_codes(self, mel: Array) -> Array:
         codes = self._checked(_EMOTION.name)(mel)
-        affect = decode(codes)
+        affect = decode_affect(codes)
         return with_affect(
             codes,
             _spread(affect.valence, self._calibration.get("valence")),

@@ -14,7 +14,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export, read_export
 from kelly_core.music.context import ContextMean
-from kelly_core.music.emotion import CONTEXT, encode
+from kelly_core.music.emotion import CONTEXT, encode_affect
 from kelly_core.spec import MODELS
 from tests.helpers.chain import NEUTRAL_DECIBELS, write_chain
 from tests.seeds import seeded_rng
@@ -119,7 +119,7 @@ def test_the_register_that_is_heard_follows_another_piece_within_a_minute() -> N
 def test_following_skips_the_recognizer_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
     said = ModelChain.load(folder).follow(valence, arousal)
-    codes = encode(valence, arousal)
+    codes = encode_affect(valence, arousal)
     np.testing.assert_array_equal(said.code, codes)
     np.testing.assert_allclose(said.affect.valence, valence, atol=0.002)
     np.testing.assert_allclose(said.affect.arousal, arousal, atol=0.002)
@@ -138,7 +138,7 @@ def test_a_known_context_replaces_what_is_heard(folder: Path, networks: dict[str
     np.testing.assert_array_equal(given.melody, networks["melodytransformer"].process(expected))
     np.testing.assert_array_equal(given.affect.valence, heard.affect.valence)
     constant = ModelChain.load(folder).follow([0.2, 0.2], [0.1, 0.1], context)
-    np.testing.assert_array_equal(constant.code, encode([0.2, 0.2], 0.1, context=context))
+    np.testing.assert_array_equal(constant.code, encode_affect([0.2, 0.2], 0.1, context=context))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_exports_without_a_version_have_the_first_one(exports: dict[str, Export]
     assert chain.code_version == 1
     assert not chain.takes_context
     chain.run(FRAMES)
-    np.testing.assert_array_equal(chain.follow([0.5], [-0.5]).code, encode([0.5], [-0.5], version=1))
+    np.testing.assert_array_equal(chain.follow([0.5], [-0.5]).code, encode_affect([0.5], [-0.5], version=1))
     with pytest.raises(ExportError, match="version 1 of the emotion code, which has no musical context"):
         chain.follow([0.5], [-0.5], [0.3] * 8)
 

@@ -24,7 +24,7 @@ from kelly_core.data.readers.midi import read_notes
 from kelly_core.errors import CheckpointError, DataError, ExportError, KellyError
 from kelly_core.export.reader import read_export
 from kelly_core.io.user_dirs import user_state_dir
-from kelly_core.runs.event_log import LogRecord, encode
+from kelly_core.runs.event_log import LogRecord, encode_record
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_labels, read_manifest
@@ -81,7 +81,7 @@ def test_midi_files(tmp_path: Path) -> None:
 
 def test_logs_of_runs(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "odd")
-    lines = [json.loads(encode(LogRecord(1e9, 1.0, 1, event))) for event in SAMPLES.values()]
+    lines = [json.loads(encode_record(LogRecord(1e9, 1.0, 1, event))) for event in SAMPLES.values()]
     screen = console()
     for documents in mutated_documents(lines, seed=3):
         records = documents if isinstance(documents, list) else [documents]

@@ -279,7 +279,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         raise KellyError(f"cannot be written: {error.strerror}", where=folder / FILE) from error
 
 
-def compare(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkReport:
+def compare_latencies(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkReport:
     """Compare every median that a result and the last run have; none if other programs disturbed this run."""
     if last is None or result.load.busy:
         return BenchmarkReport(result, None if last is None else last.time)

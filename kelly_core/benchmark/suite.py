@@ -29,7 +29,7 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
 from kelly_core.export.provenance import without_previous
-from kelly_core.export.reader import Export, read_document, read_export
+from kelly_core.export.reader import Export, read_export, read_strict_json
 from kelly_core.music.context import ContextMean
 from kelly_core.spec import CHAIN_MODELS, MODELS
 
@@ -48,10 +48,10 @@ def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Laten
         start = perf_counter_ns()
         call(frame)
         nanoseconds[index] = perf_counter_ns() - start
-    return summarize(nanoseconds / 1000)
+    return summarize_times(nanoseconds / 1000)
 
 
-def summarize(times_us: NDArray[np.float64]) -> Latency:
+def summarize_times(times_us: NDArray[np.float64]) -> Latency:
     """Return quantiles and histogram of times [n] in µs, n ≥ 1."""
     p50, p95, p99 = (round(float(quantile), 3) for quantile in np.quantile(times_us, [0.5, 0.95, 0.99]))
     return Latency(p50, p95, p99, round(float(times_us.max()), 3), len(times_us), _histogram(times_us))
@@ -123,7 +123,7 @@ def missing_models(names: Collection[str]) -> tuple[str, ...]:
 def _is_export(path: Path) -> bool:
     """Return True if a JSON file has layers, which the other JSON files of an output folder lack."""
     try:
-        return isinstance(read_document(path).get("layers"), list)
+        return isinstance(read_strict_json(path).get("layers"), list)
     except ExportError:
         return False
 
@@ -152,7 +152,7 @@ def benchmark(
         results[name] = _time_engine(models, factory, calls)
     if external is not None:
         progress(EXTERNAL)
-        results[EXTERNAL] = _ask_engine(models, external, calls)
+        results[EXTERNAL] = _time_external_engine(models, external, calls)
     missing = missing_models(models)
     command = None if external is None else external.command
     return BenchmarkResult(budget_ms, calls, missing, results, meter.read(), command)
@@ -176,7 +176,7 @@ def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Array], ca
     return measure(partial(run_chain, computes, mean=ContextMean()), frames[_NAMES[0]], calls)
 
 
-def _ask_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int) -> EngineResult:
+def _time_external_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int) -> EngineResult:
     """Return an external engine's own measurements; it times one model at a time, so the chain is their sum."""
     latencies: dict[str, Latency] = {}
     for name, export in models.items():
@@ -228,7 +228,7 @@ class LoadMeter:
         return total, busy, sum(self._process.cpu_times()[:4]), stolen
 
 
-def load_of(seconds: float) -> MachineLoad:
+def measure_load(seconds: float) -> MachineLoad:
     """Return the load that other programs cause while this one waits for ``seconds``."""
     meter = LoadMeter()
     sleep(seconds)

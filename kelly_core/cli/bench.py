@@ -72,7 +72,7 @@ def bench(
       kelly-core bench models --engine ./plugin_engine --json
       kelly-core bench models/groovepredictor.json --calls 20000
     """
-    from kelly_core.benchmark.results import FILE, append_run, compare, last_run
+    from kelly_core.benchmark.results import FILE, append_run, compare_latencies, last_run
     from kelly_core.benchmark.suite import benchmark, export_files, read_models
     from kelly_core.engines.external import ExternalEngine
 
@@ -88,7 +88,7 @@ def bench(
     result = benchmark(
         models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
     )
-    report = compare(result, last)
+    report = compare_latencies(result, last)
     if as_json:
         print_json(report.to_json())
     else:

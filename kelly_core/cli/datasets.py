@@ -59,7 +59,7 @@ def datasets(
         return
     from kelly_core.cli.cache import summary
     from kelly_core.corpora import CORPORA
-    from kelly_core.data.catalog import inspect_corpus, stand_in
+    from kelly_core.data.catalog import describe_substitute, inspect_corpus
     from kelly_core.data.download.inventory import find_unclaimed
     from kelly_core.features.feature_cache import list_caches, total_bytes
 
@@ -80,7 +80,7 @@ def datasets(
         print_json(content)
     else:
         here = [report.name for report in reports if report.found]
-        print_result(Group(*(_panel(report, stand_in(report.name, here)) for report in reports)))
+        print_result(Group(*(_panel(report, describe_substitute(report.name, here)) for report in reports)))
         for each in unclaimed:
             print_result(each.text, style="yellow")
         if not here:
@@ -120,13 +120,13 @@ def demo(
     print_result(f"next: kelly-core train --config {folder / CONFIG_FILE} --datasets-dir {folder}")
 
 
-def _panel(report: CorpusReport, stand_in: str) -> RenderableType:
-    """Return the panel of one corpus; ``stand_in`` describes what replaces it if it is missing."""
+def _panel(report: CorpusReport, substitute: str) -> RenderableType:
+    """Return the panel of one corpus; ``substitute`` describes what replaces it if it is missing."""
     from kelly_core.corpora import CORPORA
 
     lines = [("path", report.path)]
     if not report.found:
-        lines += [("missing", stand_in), ("get it", report.advice)]
+        lines += [("missing", substitute), ("get it", report.advice)]
     elif report.problem:
         lines.append(("problem", report.problem))
     else:

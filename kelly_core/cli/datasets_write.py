@@ -75,7 +75,7 @@ def render(
     """
     from kelly_core.data.catalog import open_corpus
     from kelly_core.data.corpora.lakh_midi import MelodyDataset
-    from kelly_core.data.files import spread
+    from kelly_core.data.files import spread_evenly
     from kelly_core.demo.rendered_songs import recording_stems, write_pairs, write_quadrants
 
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -85,7 +85,7 @@ def render(
     with feature_progress(corpus) as progress:
         dataset = open_corpus(corpus, settings, progress)
     assert isinstance(dataset, MelodyDataset)
-    chosen = spread(dataset.files[split], songs)
+    chosen = spread_evenly(dataset.files[split], songs)
     root = settings.datasets.folder(corpus)
     # A song has the same name whatever else is rendered.
     named = recording_stems([name for names in dataset.files.values() for name in names])

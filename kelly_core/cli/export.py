@@ -92,7 +92,7 @@ def export(
       kelly-core export amp.json -o amp.pt
       kelly-core export models --cpp plugin/kelly
     """
-    from kelly_core.export.reader import is_archive
+    from kelly_core.export.reader import is_zip_file
     from kelly_core.rtneural import is_factory
 
     factory = is_factory(source)
@@ -106,7 +106,7 @@ def export(
         require_onnx()
     if factory:
         _export_module(source, weights, input_size, output, onnx=onnx, mkdir=mkdir)
-    elif Path(source).suffix == ".json" and not is_archive(Path(source)):
+    elif Path(source).suffix == ".json" and not is_zip_file(Path(source)):
         _export_weights(Path(source), output, onnx=onnx, mkdir=mkdir)
     else:
         _export_checkpoints(Path(source), layout, output, onnx=onnx, mkdir=mkdir)

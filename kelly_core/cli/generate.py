@@ -241,10 +241,10 @@ def _write(
         plot_score(plot, score, source.output, source.mel, source.title)
         print_result(f"wrote {plot}")
     if sound is not None and wav is not None:
-        synthesizer.render(sound, output, wav)
+        synthesizer.render_wav(sound, output, wav)
         print_result(f"wrote {wav}")
     if sound is not None and play:
-        synthesizer.play(sound, output)
+        synthesizer.play_midi(sound, output)
 
 
 def _from_audio(

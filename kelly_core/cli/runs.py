@@ -21,7 +21,7 @@ from kelly_core.cli.run_control import config_of, open_run, wait_until_stopped
 from kelly_core.cli.run_tables import comparison_table, curves_by_model, model_table, plot_losses, run_header, run_table
 from kelly_core.errors import RunError
 from kelly_core.io.json import LineTail, to_json
-from kelly_core.runs.best_exports import add_stand_ins, export_best
+from kelly_core.runs.best_exports import add_missing_models, export_best
 from kelly_core.runs.overview import compare_runs
 from kelly_core.runs.queue import ensure_dispatcher
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
@@ -365,7 +365,7 @@ def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True
         for model in best.pending:
             print_status(f"{model}: no complete epoch yet", "yellow")
         if stand_ins:
-            for model, source in add_stand_ins(folder, [Path(run.snapshot.output)]).items():
+            for model, source in add_missing_models(folder, [Path(run.snapshot.output)]).items():
                 print_status(f"{model}: not of this run; {source} is used in its place", "yellow")
             _check_complete(run, folder)
         yield folder

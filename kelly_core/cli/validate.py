@@ -88,7 +88,7 @@ def validate(
     """
     from kelly_core.benchmark.suite import export_files
     from kelly_core.export.provenance import without_previous
-    from kelly_core.validation.report import to_json
+    from kelly_core.validation.report import reports_to_json
 
     files = without_previous([file for source in files for file in export_files(source)])
     reports = check_files(
@@ -103,7 +103,7 @@ def validate(
     if require_trained:
         reports = list(map(_with_trained_check, reports))
     if as_json:
-        print_json(to_json(reports))
+        print_json(reports_to_json(reports))
     else:
         print_result(render_reports(reports, verbose=verbose, metrics=verbose or split is not None))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
@@ -258,12 +258,12 @@ def _verdict(model: str, quality: QualityRecord) -> Text:
 
 
 def _chain_verdict(model: str, chain: ChainQuality) -> Text:
-    from kelly_core.export.quality_record import words
+    from kelly_core.export.quality_record import display_name
 
     style = "green" if chain.marginal.beaten else "yellow"
     text = Text.assemble((model, "bold"), ": ", (chain.summary(), style))
     if chain.control is not None:
-        metrics = (f"{words(name)} {format_metric(chain.control.get(name))}" for name in chain.primary)
+        metrics = (f"{display_name(name)} {format_metric(chain.control.get(name))}" for name in chain.primary)
         control = f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
         text.append(f"; {control}", style="dim")
     return text

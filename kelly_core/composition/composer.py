@@ -13,7 +13,7 @@ from kelly_core.composition.harmony import Mode, sections_of
 from kelly_core.composition.melody import choose_instrument, write_melody
 from kelly_core.composition.plan import Plan, make_plan, natural_bars
 from kelly_core.composition.score import DRUM_CHANNEL, Note, Part, Score
-from kelly_core.music.chords import transpose
+from kelly_core.music.chords import transpose_chords
 from kelly_core.music.key import NOTE_NAMES
 
 _SHARP_MINORS = {3: "Eb", 8: "G#"}
@@ -59,7 +59,7 @@ def compose(
         ),
         tempos=plan.tempos,
         key=_key_name(plan, tonic),
-        chords=tuple(transpose([bar.chord for bar in plan.bars], plan.shift).tolist()),
+        chords=tuple(transpose_chords([bar.chord for bar in plan.bars], plan.shift).tolist()),
         sections=sections_of(plan.phrases),
         lead_in=None if times is None else float(times[0]),
     )

@@ -169,7 +169,7 @@ def frame_shift(mode: Mode, tonic: int) -> int:
     return (tonic - HOME[mode] + 5) % 12 - 5
 
 
-def tempo(arousal: float) -> float:
+def tempo_of_arousal(arousal: float) -> float:
     """Return the tempo in bpm for an arousal in -1..1."""
     return float(round(MIDDLE_BPM * 2 ** (TEMPO_OCTAVES * arousal)))
 
@@ -178,7 +178,7 @@ def natural_bars(output: ChainOutput, bpm: float | None = None) -> int:
     """Return the number of bars (at least 1) that last about as long as frames [T], at ``bpm`` or at their arousal's
     tempo.
     """
-    bpms = [bpm or tempo(float(arousal)) for arousal in output.affect.arousal]
+    bpms = [bpm or tempo_of_arousal(float(arousal)) for arousal in output.affect.arousal]
     seconds_a_bar = np.mean([60 * BEATS_PER_BAR / each for each in bpms])
     return max(1, round(float(len(bpms) * FRAME_SECONDS / seconds_a_bar)))
 
@@ -268,7 +268,7 @@ def _tempos(arousal: list[float]) -> list[float]:
     bpms: list[float] = []
     for start in range(0, len(arousal), PHRASE_BARS):
         phrase = arousal[start : start + PHRASE_BARS]
-        bpm = tempo(float(np.mean(phrase)))
+        bpm = tempo_of_arousal(float(np.mean(phrase)))
         # Compared with the tempo in use, not with the previous wanted tempo, so that several small changes add up.
         if bpms and abs(bpm / bpms[-1] - 1) < _INAUDIBLE_CHANGE:
             bpm = bpms[-1]

@@ -83,7 +83,7 @@ def playable_soundfont() -> Path | None:
     return find_soundfont() if shutil.which(_FLUIDSYNTH) is not None else None
 
 
-def play(synthesizer: Synthesizer, midi: Path) -> None:
+def play_midi(synthesizer: Synthesizer, midi: Path) -> None:
     """Play a MIDI file to its end.
 
     Raises:
@@ -92,7 +92,7 @@ def play(synthesizer: Synthesizer, midi: Path) -> None:
     _run([synthesizer.program, *synthesizer.play(str(midi.absolute()))])
 
 
-def render(synthesizer: Synthesizer, midi: Path, wav: Path) -> None:
+def render_wav(synthesizer: Synthesizer, midi: Path, wav: Path) -> None:
     """Write a MIDI file as WAV.
 
     Raises:

@@ -68,7 +68,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
     return additional
 
 
-def stand_in(name: str, here: Collection[str]) -> str:
+def describe_substitute(name: str, here: Collection[str]) -> str:
     """Describe what trainings use in place of the missing corpus ``name``; ``here`` lists the available corpora."""
     if CORPORA[name].joins:
         return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"

@@ -177,7 +177,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def spread(items: Sequence[T], most: int) -> list[T]:
+def spread_evenly(items: Sequence[T], most: int) -> list[T]:
     """Return at most ``most`` items, evenly spread over the sequence; 0 keeps all."""
     if not most or len(items) <= most:
         return list(items)
@@ -268,7 +268,7 @@ def select_files(
         else:
             sides.setdefault(row[SPLIT] if row else None, []).append(name)
     tested = sides.pop(TEST, [])
-    files = _in_proportion(sides, max_files) + spread(tested, max_files)
+    files = _in_proportion(sides, max_files) + spread_evenly(tested, max_files)
     if not tables and (missing := _missing_table_warning(found, advice)):
         warnings.append(missing)
     used = [each.path for each in tables]
@@ -322,7 +322,7 @@ def _in_proportion(sides: Mapping[str | None, list[str]], most: int) -> list[str
         free = most - len(chosen)
         # The smallest side comes first, so that rounding never leaves it without a file.
         share = min(max(1, round(free * len(names) / files_left)), max(0, free - sides_left))
-        chosen += spread(names, share) if share else []
+        chosen += spread_evenly(names, share) if share else []
     return sorted(chosen, key=lambda name: name.split("/"))
 
 

@@ -115,7 +115,9 @@ def warm_up_length(audio_frames: ArrayLike) -> Indices:
     return first
 
 
-def read_labels(root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale) -> RecordingLabels:
+def read_recording_labels(
+    root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale
+) -> RecordingLabels:
     """Read labels from all tables, or from one; if there are several, a damaged one is skipped with a warning.
 
     Args:

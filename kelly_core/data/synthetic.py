@@ -22,7 +22,7 @@ from kelly_core.data.dataset import (
 )
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.errors import ConfigError, DataError, did_you_mean
-from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode, encode
+from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode_affect, encode_affect
 from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_custom_loss, load_reference
 
 _EPOCH_FRAMES = 32768
@@ -278,12 +278,12 @@ def _decaying_sum(values: Floats, factor: np.float32) -> Floats:
 def _code(latent: Floats | Doubles) -> Floats:
     """Return the emotion code [..., 64] of (valence, arousal) = tanh of ``latent`` [..., 2]."""
     affect = np.tanh(latent)
-    return encode(affect[..., 0], affect[..., 1])
+    return encode_affect(affect[..., 0], affect[..., 1])
 
 
 def _affect(code: Floats) -> Floats:
     """Return valence and arousal [..., 2] that the plugin decodes from codes [..., 64]."""
-    reading = decode(code)
+    reading = decode_affect(code)
     return np.stack([reading.valence, reading.arousal], axis=-1)
 
 

@@ -32,7 +32,7 @@ from kelly_core.io.atomic import atomic_write_all
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import CHORD_NAMES, CLASSES
 from kelly_core.music.dynamics import PARAMETER_NAMES
-from kelly_core.music.emotion import decode, encode
+from kelly_core.music.emotion import decode_affect, encode_affect
 from kelly_core.music.groove import POSITIONS
 from kelly_core.music.melody import PITCHES
 from kelly_core.parallel.executor import map_ordered
@@ -169,14 +169,14 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
 def ideal_output(valence: float, arousal: float, frames: int = 1) -> ChainOutput:
     """Return the outputs of a chain that follows the demo's rules exactly, for T frames of one emotion."""
     rows = (
-        encode(valence, arousal),
+        encode_affect(valence, arousal),
         _melody(valence, arousal),
         _chord_shares(valence, arousal),
         _dynamics(valence, arousal),
         _groove(valence, arousal),
     )
     code, melody, chords, dynamics, groove = (np.tile(row, (frames, 1)) for row in rows)
-    return ChainOutput(code, decode(code), melody, chords, dynamics, groove)
+    return ChainOutput(code, decode_affect(code), melody, chords, dynamics, groove)
 
 
 def _song(number: int, seed: int) -> Song:

@@ -50,7 +50,7 @@ def write_pairs(
     left_out: list[DataError] = []
     for name, stem in stems.items():
         try:
-            samples, sample_rate = render(root / name, seconds, instruments)
+            samples, sample_rate = render_recording(root / name, seconds, instruments)
         except DataError as error:
             left_out.append(error)
             continue
@@ -73,7 +73,7 @@ def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
         atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error_type=DataError)
 
 
-def render(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:
+def render_recording(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:
     """Return mono audio [n], -1..1, of the first seconds of a MIDI file, and its sample rate.
 
     Args:

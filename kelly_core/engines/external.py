@@ -26,7 +26,7 @@ TIME_LIMIT = 60.0
 """Seconds that one call may take; an engine needs well under one for the largest model."""
 
 _MAX_OUTPUT = 32_000_000
-_LAST_WORDS = 400
+_MAX_ERROR_TEXT = 400
 _SHOWN = 60
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -178,7 +178,7 @@ def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
     with pipe:
         while chunk := os.read(pipe.fileno(), 2**16):
             kept += chunk
-            del kept[:-_LAST_WORDS]
+            del kept[:-_MAX_ERROR_TEXT]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

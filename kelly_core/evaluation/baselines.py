@@ -21,7 +21,7 @@ from kelly_core.evaluation.metrics.base import (
     loss_sums,
     ratio,
 )
-from kelly_core.music.emotion import AROUSAL_SPREAD, CODE_SIZE, VALENCE_SPREAD, decode
+from kelly_core.music.emotion import AROUSAL_SPREAD, CODE_SIZE, VALENCE_SPREAD, decode_affect
 
 Regression = Callable[[Floats], Floats]
 """Regression: predictions [m, k] for inputs [m, d]."""
@@ -347,7 +347,7 @@ def _repeat_over_time(values: Floats, batch: Batch) -> Floats:
 def _affect(batch: Batch) -> tuple[Floats, Floats]:
     """Return valence and arousal [N] that the plugin decodes from the code in the inputs, means over time."""
     code = batch.inputs[..., :CODE_SIZE].mean(axis=1)
-    read = decode(np.pad(code, ((0, 0), (0, CODE_SIZE - code.shape[1]))))
+    read = decode_affect(np.pad(code, ((0, 0), (0, CODE_SIZE - code.shape[1]))))
     return read.valence, read.arousal
 
 

@@ -10,7 +10,7 @@ from kelly_core.engines.layers import Array
 from kelly_core.export.json_values import FormatError, read_matrix
 from kelly_core.export.reader import Export
 from kelly_core.music.context import DESCRIPTORS
-from kelly_core.music.emotion import CONTEXT_SIZE, encode
+from kelly_core.music.emotion import CONTEXT_SIZE, encode_affect
 
 _GOLDEN_FRAMES = 8
 _GOLDEN_SEED = 20
@@ -43,7 +43,7 @@ def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
     # Entries after the descriptors are unused, and 0 in every code.
     known[:, len(DESCRIPTORS) :] = 0
     valence, arousal = np.tile(corners, (2, 1)).T
-    codes = encode(valence, arousal, context=np.concatenate([unknown, known]))
+    codes = encode_affect(valence, arousal, context=np.concatenate([unknown, known]))
     # The noise of the other inputs is the same in frames with a code and in those without.
     coded = frames[np.arange(len(codes)) % len(frames)]
     coded[:, :code_inputs] = codes[:, :code_inputs]

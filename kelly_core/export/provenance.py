@@ -82,10 +82,10 @@ def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
 def read_provenance(path: Path) -> Provenance | None:
     """Return what an export records about its data, None if it is missing or cannot be read."""
     # The screens use the rest of this module and should not wait for NumPy, which the reader imports.
-    from kelly_core.export.reader import read_document
+    from kelly_core.export.reader import read_strict_json
 
     try:
-        return provenance_of(read_document(path).get("metadata"))
+        return provenance_of(read_strict_json(path).get("metadata"))
     except ExportError:
         return None
 

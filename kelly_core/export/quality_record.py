@@ -214,7 +214,7 @@ class QualityRecord:
         ours, theirs = self.metrics[measure], baseline.metrics[measure]
         if ours is None or theirs is None or difference is None:
             return ""
-        comparison = f"{words(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
+        comparison = f"{display_name(measure)} {ours:.4g} against {theirs:.4g} of {baseline.name}"
         return f"{comparison} (95 % {difference.interval}, of {_count(self.groups, 'group')})"
 
     def to_json(self) -> dict[str, Any]:
@@ -295,7 +295,7 @@ class ChainQuality:
             if ours is None or theirs is None:
                 continue
             pieces = _count(self.pieces, "piece") + (", which means little" if self.pieces < FEW_GROUPS else "")
-            yield f"{words(measure)} {ours:.4g} against {theirs:.4g} (95 % {difference.interval}, {pieces})"
+            yield f"{display_name(measure)} {ours:.4g} against {theirs:.4g} (95 % {difference.interval}, {pieces})"
 
 
 def recorded_quality(metadata: object) -> QualityRecord | None:
@@ -332,7 +332,7 @@ def deciding_baseline(baselines: Sequence[Baseline], primary: Sequence[str]) -> 
     return primary[0], strongest_baseline(baselines, primary[0]) or baselines[0]
 
 
-def words(measure: str) -> str:
+def display_name(measure: str) -> str:
     """Return the display name of a metric."""
     return measure.replace("_", " ")
 

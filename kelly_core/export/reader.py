@@ -83,7 +83,7 @@ def read_export(path: Path) -> Export:
     Raises:
         ExportError: the file is missing, unreadable, too large or not JSON, or its layers violate the format.
     """
-    document = read_document(path)
+    document = read_strict_json(path)
     network = parse_layers(document)
     if network.errors:
         raise ExportError(network.errors[0].text, where=path)
@@ -97,7 +97,7 @@ def read_export(path: Path) -> Export:
     return Export(path, network.layout, layers, metadata, network.in_size, network.parameter_count, document)
 
 
-def read_document(path: Path) -> dict[str, Any]:
+def read_strict_json(path: Path) -> dict[str, Any]:
     """Read a JSON object as strictly as the engine's parser (UTF-8, no NaN), and refuse duplicate keys.
 
     Raises:
@@ -116,7 +116,7 @@ def read_document(path: Path) -> dict[str, Any]:
     return document
 
 
-def is_archive(path: Path) -> bool:
+def is_zip_file(path: Path) -> bool:
     """Return True if a file is a zip archive, as a checkpoint is under any name; False if it cannot be read."""
     try:
         with open_regular(path) as stream:

@@ -48,10 +48,10 @@ _Place = tuple[int, int]
 DUPLICATE = "same content as another file"
 """Reason to skip a file with the same content as another one."""
 
-_PASSING = ("cannot be read (", "no such file", "needs more memory")
+_TRANSIENT = ("cannot be read (", "no such file", "needs more memory")
 """Beginnings of reasons that may not apply at the next attempt: permissions, disks, shares and free memory change."""
 
-_NOWHERE = -1
+_NO_PLACE = -1
 
 
 @dataclass(frozen=True)
@@ -194,15 +194,15 @@ def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
         and np.array_equal(index.sizes, known.sizes[:count])
         and np.array_equal(index.times, known.times[:count])
         and not any(
-            _may_pass(reason) and os.access(root / path, os.R_OK)
+            _is_transient(reason) and os.access(root / path, os.R_OK)
             for path, reason in zip(index.paths, known.reasons, strict=False)
         )
     )
 
 
-def _may_pass(reason: str) -> bool:
+def _is_transient(reason: str) -> bool:
     """Return True if an unchanged file that was skipped for this reason is to be tried again."""
-    return reason.startswith(_PASSING)
+    return reason.startswith(_TRANSIENT)
 
 
 def _size_and_time(path: str) -> tuple[int, int]:
@@ -343,7 +343,7 @@ class MergePlan:
     def __init__(self, index: FileIndex, stores: Sequence[ArrayStore], content_hash: Callable[[int], str]) -> None:
         self._index = index
         self._stores = list(stores)
-        self._store = np.full(len(index.paths), _NOWHERE)
+        self._store = np.full(len(index.paths), _NO_PLACE)
         self._row = np.zeros(len(index.paths), np.intp)
         self._hashes = [""] * len(index.paths)
         by_path, by_hash = self._known_places()
@@ -354,7 +354,7 @@ class MergePlan:
             if place is not None:
                 known, row = self._stores[place[0]].manifest, place[1]
                 content, reason = known.hashes[row], known.reasons[row]
-                if stamp != (known.sizes[row], known.times[row]) or _may_pass(reason):
+                if stamp != (known.sizes[row], known.times[row]) or _is_transient(reason):
                     place = None
             # A duplicate has no rows of its own: if the file with the same content is gone, another one must be
             # found.
@@ -366,7 +366,7 @@ class MergePlan:
 
     def missing(self) -> Indices:
         """Return the indices of the files that have to be computed."""
-        return np.flatnonzero(self._store == _NOWHERE)
+        return np.flatnonzero(self._store == _NO_PLACE)
 
     def add(self, numbers: Indices, store: ArrayStore) -> None:
         """Set the files of a new store, in order, as the source of the files with these indices."""

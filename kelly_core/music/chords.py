@@ -71,7 +71,7 @@ def chord_class(root: int, tones: Collection[int]) -> int:
     return 12 * quality + root
 
 
-def transpose(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
+def transpose_chords(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
     """Transpose classes [...] up by ``semitones``; the class "no chord" is unchanged."""
     index = np.asarray(index, np.intp)
     turned = index - index % 12 + (index + semitones) % 12

@@ -65,7 +65,7 @@ class Affect(NamedTuple):
     complexity: Floats
 
 
-def encode(
+def encode_affect(
     valence: ArrayLike,
     arousal: ArrayLike,
     dominance: ArrayLike | None = None,
@@ -120,7 +120,7 @@ def convert_code(code: ArrayLike, version: int, wanted: int) -> Floats:
     return new
 
 
-def decode(code: ArrayLike) -> Affect:
+def decode_affect(code: ArrayLike) -> Affect:
     """Decode a code [..., 64] as the plugin does: tanh of one eighth of a thermometer's sum, mean magnitude of the
     last sixteen numbers.
     """
@@ -131,9 +131,9 @@ def decode(code: ArrayLike) -> Affect:
 
 def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike, *, version: int = CODE_VERSION) -> Floats:
     """Return codes [..., 64] of a version with another valence and arousal [...], -1..1; the rest is kept."""
-    before = decode(code)
-    old = encode(before.valence, before.arousal, version=version)
-    new = encode(valence, arousal, version=version)
+    before = decode_affect(code)
+    old = encode_affect(before.valence, before.arousal, version=version)
+    new = encode_affect(valence, arousal, version=version)
     moved = np.array(code, np.float32)
     moved[..., :32] = new[..., :32]
     # Shifted, not replaced: the circle of a mean of codes is smaller than that of its affect, and the context is kept.

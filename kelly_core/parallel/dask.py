@@ -45,7 +45,7 @@ class Requirements:
 
 
 @dataclass(frozen=True)
-class Guarded(Generic[Result]):
+class CheckedFunction(Generic[Result]):
     """A function that only runs on a worker that meets the requirements."""
 
     function: Callable[..., Result]
@@ -131,7 +131,7 @@ def connect_cluster(
         ParallelError: Dask is not installed, the scheduler does not answer, or the connection to it is lost.
     """
     client = _connect(scheduler)
-    executor = _GuardedExecutor(client, Requirements.of_this_process(required_paths))
+    executor = _CheckedExecutor(client, Requirements.of_this_process(required_paths))
     watch = _WorkerWatch(client, scheduler, waiting)
     with _translated_errors(scheduler), client:
         # A cluster may start its workers after this command; waiting is reported, and Ctrl-C ends it.
@@ -173,7 +173,7 @@ class _WorkerWatch:
         return False
 
 
-class _GuardedExecutor(Executor):
+class _CheckedExecutor(Executor):
     """The workers of a Dask client; a call fails on a worker whose environment could give a different result.
 
     Dask's own executor reports an error if the worker that holds a result is lost while the result is transferred.
@@ -186,7 +186,7 @@ class _GuardedExecutor(Executor):
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Start one call on a worker."""
         # pure=False: Dask must not reuse a result that it still holds for equal arguments.
-        task = self._client.submit(Guarded(function, self._requirements), *arguments, pure=False, **options)
+        task = self._client.submit(CheckedFunction(function, self._requirements), *arguments, pure=False, **options)
         future: Future[Result] = Future()
         future.add_done_callback(lambda done: task.cancel() if done.cancelled() and not task.cancelled() else None)
         # Results arrive in the event loop of the client, which runs in its own thread.

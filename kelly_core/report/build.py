@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kelly_core.benchmark.results import EXTERNAL, EngineResult, Latency
 from kelly_core.composition.score import PHRASE_BARS
-from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, strongest_baseline, words
+from kelly_core.export.quality_record import FEW_GROUPS, QualityRecord, display_name, strongest_baseline
 from kelly_core.formatting import MISSING, format_bytes, format_metric, format_micros
 from kelly_core.report.collect import Benchmarks, ModelData, ReportData, Tune
 from kelly_core.report.document import (
@@ -24,7 +24,7 @@ from kelly_core.report.document import (
     Table,
     TextCell,
 )
-from kelly_core.report.quality import build_chain_section, build_quality_section, spread
+from kelly_core.report.quality import build_chain_section, build_quality_section, difference_text
 from kelly_core.validation.report import Check
 
 _MISSING = TextCell(MISSING)
@@ -137,10 +137,10 @@ def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, 
         baseline = strongest_baseline(quality.baselines, measure)
         ours = NumberCell(format_metric(quality.metrics.get(measure)))
         if baseline is None:
-            yield TextCell(words(measure)), ours, _MISSING, _MISSING
+            yield TextCell(display_name(measure)), ours, _MISSING, _MISSING
             continue
         theirs = TextCell(f"{format_metric(baseline.metrics[measure])} ({baseline.name})")
-        yield TextCell(words(measure)), ours, theirs, NumberCell(spread(baseline, measure))
+        yield TextCell(display_name(measure)), ours, theirs, NumberCell(difference_text(baseline, measure))
 
 
 def _data(model: ModelData) -> TextCell:

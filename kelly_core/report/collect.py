@@ -21,7 +21,7 @@ from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import DataError, ExportError, KellyError
 from kelly_core.export.parser import parse_layers
 from kelly_core.export.provenance import is_non_commercial, provenance_of
-from kelly_core.export.reader import read_document
+from kelly_core.export.reader import read_strict_json
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.notes import BEATS_PER_BAR
 from kelly_core.spec import MODELS, State
@@ -194,7 +194,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
 def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData:
     path = Path(checked.file)
     try:
-        document = read_document(path)
+        document = read_strict_json(path)
     except ExportError:  # the check "readable" reports the reason
         document = {}
     metadata = document.get("metadata")

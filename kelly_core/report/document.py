@@ -159,6 +159,6 @@ class Document:
     sections: Sequence[Section] = field(default=())
 
 
-def shown(text: str) -> str:
+def printable_excerpt(text: str) -> str:
     """Return text from a file as a report shows it: ``printable``, and cut after 600 characters."""
     return printable(text if len(text) <= _MAX_TEXT_LENGTH else text[:_MAX_TEXT_LENGTH] + "…")

@@ -11,7 +11,7 @@ from io import BytesIO
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from kelly_core.report.document import Attachment, Document, EmbeddedImage, Forest, LossCurves, shown
+from kelly_core.report.document import Attachment, Document, EmbeddedImage, Forest, LossCurves, printable_excerpt
 
 INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
 """Color of axes and words by color scheme; the background is transparent."""
@@ -90,7 +90,7 @@ def _template() -> Template:
 
 
 def _shown(value: object) -> object:
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable_excerpt(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _data_uri(block: EmbeddedImage | Attachment) -> Markup:

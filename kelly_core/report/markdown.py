@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 from kelly_core.report import document as doc
-from kelly_core.report.document import shown
+from kelly_core.report.document import printable_excerpt
 
 # An underscore within a word, an ampersand that begins no entity, and a colon without // have no meaning.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
@@ -30,7 +30,7 @@ def render(document: doc.Document, folder: str) -> str:
 
 def escape(text: str) -> str:
     """Return a text as Markdown that shows it unchanged."""
-    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", shown(text)))
+    return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", printable_excerpt(text)))
 
 
 def _section(section: doc.Section, folder: str) -> Iterator[str]:

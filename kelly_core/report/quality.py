@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kelly_core.export.quality_record import Baseline, ChainQuality, MetricDifference, Metrics, QualityRecord, words
+from kelly_core.export.quality_record import (
+    Baseline,
+    ChainQuality,
+    MetricDifference,
+    Metrics,
+    QualityRecord,
+    display_name,
+)
 from kelly_core.formatting import MISSING, format_metric
 from kelly_core.report.document import (
     Component,
@@ -49,7 +56,7 @@ def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
     yield TextCell(chain.summary() + ".", "good" if chain.marginal.beaten else "warn")
     rows: Rows = tuple(
         (
-            TextCell(words(difference.measure)),
+            TextCell(display_name(difference.measure)),
             *_numbers(difference.measure, [chain.metrics, chain.marginal.metrics]),
             NumberCell(_interval(difference)),
             *_numbers(difference.measure, [chain.control or {}]),
@@ -62,7 +69,7 @@ def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
         yield TextCell("The control is given the musical context of the scored notes: it does not count as quality.")
 
 
-def spread(baseline: Baseline, measure: str) -> str:
+def difference_text(baseline: Baseline, measure: str) -> str:
     """Return the difference from a baseline by one metric, with its interval."""
     found = [difference for difference in baseline.differences if difference.measure == measure]
     return _interval(found[0]) if found else MISSING
@@ -77,11 +84,11 @@ def _baseline_table(quality: QualityRecord) -> Table:
     rows: list[tuple[ReportCell, ...]] = []
     for measure in quality.primary:
         ours = NumberCell(format_metric(quality.metrics.get(measure)))
-        rows.append((TextCell("the model"), TextCell(words(measure)), ours, *[TextCell("")] * 3))
+        rows.append((TextCell("the model"), TextCell(display_name(measure)), ours, *[TextCell("")] * 3))
         rows += [
             (
                 TextCell(baseline.name),
-                TextCell(words(measure)),
+                TextCell(display_name(measure)),
                 NumberCell(format_metric(baseline.metrics.get(measure))),
                 NumberCell(_interval(difference)),
                 NumberCell(MISSING if difference.share is None else str(difference.share)),
@@ -105,7 +112,7 @@ def _beaten(difference: MetricDifference) -> TextCell:
 def _whiskers(quality: QualityRecord) -> Iterator[Whisker]:
     """Return the differences that can be drawn."""
     for baseline, difference, share in quality.relative_differences():
-        label = f"{baseline.name}, {words(difference.measure)}"
+        label = f"{baseline.name}, {display_name(difference.measure)}"
         yield Whisker(label, share.low, share.value, share.high, difference.beaten)
 
 
@@ -113,7 +120,7 @@ def _references(quality: QualityRecord) -> Table:
     rows = tuple(
         (
             TextCell(reference.name),
-            TextCell(words(reference.measure)),
+            TextCell(display_name(reference.measure)),
             NumberCell(format_metric(reference.value)),
             NumberCell(format_metric(quality.metrics.get(reference.measure))),
             TextCell(reference.source or "these examples"),
@@ -130,7 +137,7 @@ def _by_source(quality: QualityRecord) -> Table:
             TextCell(f"{source.corpus}, {source.label_source}"),
             NumberCell(f"{source.examples:,}"),
             NumberCell(f"{source.groups:,}"),
-            TextCell(words(measure)),
+            TextCell(display_name(measure)),
             *_numbers(measure, [source.metrics, *(source.baselines.get(name, {}) for name in names)]),
         )
         for source in quality.sources
@@ -144,7 +151,7 @@ def _metrics_table(quality: QualityRecord) -> Table:
     """Return the table of all metrics of the model and of every baseline."""
     names = [baseline.name for baseline in quality.baselines]
     metrics = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
-    rows: Rows = tuple((TextCell(words(measure)), *_numbers(measure, metrics)) for measure in quality.metrics)
+    rows: Rows = tuple((TextCell(display_name(measure)), *_numbers(measure, metrics)) for measure in quality.metrics)
     return Table(("metric", "the model", *names), rows, title="Every metric", aside=True)
 
 

@@ -67,7 +67,7 @@ def export_best(run: Run, target: Path) -> BestExports:
     return BestExports(epochs, tuple(pending))
 
 
-def add_stand_ins(target: Path, folders: Sequence[Path]) -> dict[str, Path]:
+def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]:
     """Copy exports for the models that a folder lacks from the first of other folders that has one.
 
     Returns:

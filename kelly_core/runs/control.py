@@ -75,7 +75,7 @@ def parse_changes(words: Sequence[str]) -> dict[str, float]:
     return changes
 
 
-def send(path: Path, request: Request) -> None:
+def send_request(path: Path, request: Request) -> None:
     """Append a request.
 
     Raises:

@@ -141,7 +141,7 @@ class UnknownKindError(ValueError):
     """A record of a kind that a newer version may know."""
 
 
-def encode(record: LogRecord) -> bytes:
+def encode_record(record: LogRecord) -> bytes:
     """Encode a record as a line of JSON."""
     line = {
         "t": round(record.time, 3),
@@ -153,7 +153,7 @@ def encode(record: LogRecord) -> bytes:
     return dumps(line).encode() + b"\n"
 
 
-def decode(line: bytes) -> LogRecord:
+def decode_record(line: bytes) -> LogRecord:
     """Decode a line of JSON.
 
     Raises:
@@ -312,7 +312,7 @@ class LogWriter:
                 return
             # The training continues on a full disk, so its memory must not grow with the log.
             if len(self._waiting) < _MAX_WAITING:
-                self._waiting += encode(record)
+                self._waiting += encode_record(record)
             self._flush()
 
     def close(self) -> None:
@@ -381,7 +381,7 @@ class LogReader:
 
     def _record(self, line: bytes) -> LogRecord | None:
         try:
-            return decode(line) if line else None
+            return decode_record(line) if line else None
         except UnknownKindError:
             self.unknown += 1
         except DamagedLineError:

@@ -34,7 +34,7 @@ _OUTPUT_LOCK = ".lease"
 
 # A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
 # holds nothing that the run needs: if it is killed, only the status is missing.
-_OBSERVE = """
+_SUPERVISE = """
 umask go-w
 status_file=$1 attempt=$2 notifier=$3
 shift 3
@@ -164,7 +164,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
     try:
         with os.fdopen(open_for_writing(folder.console, os.O_WRONLY | os.O_APPEND), "ab") as console:
             process = subprocess.Popen(
-                observed(command, folder, manifest.attempts, _notifier(folder, manifest)),
+                supervised(command, folder, manifest.attempts, _notifier(folder, manifest)),
                 cwd=manifest.working_folder,
                 # The output is UTF-8 whatever the terminal's encoding; names that are not UTF-8 do not end the run.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
@@ -184,14 +184,14 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
         return int(process.stdout.readline())
 
 
-def observed(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
+def supervised(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
     """Return a command that runs another one, prints its process id and writes its status when it has ended.
 
     The output of the other command goes to standard error.
 
     ``notifier`` is a command that replaces the shell (exec) after the other command has ended in any way.
     """
-    return ["/bin/sh", "-c", _OBSERVE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
+    return ["/bin/sh", "-c", _SUPERVISE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 
 
 def _working_folder() -> str:

@@ -42,7 +42,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
     return [sys.executable, "-P", "-c", _PROGRAM, str(folder.path), event, model]
 
 
-def notify_aside(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
+def notify_in_background(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
     """Send a message in a process of its own, if the settings name a destination; return at once."""
     if is_wanted(notify):
         # If there is no memory for another process, only the message is lost and the training continues.
@@ -92,7 +92,9 @@ def terminal_sequence(notify: NotifySettings, text: str) -> str:
     }.get(notify.terminal, "")
 
 
-def send(notify: NotifySettings, content: dict[str, Any], wait: Callable[[float], None] = time.sleep) -> list[str]:
+def send_message(
+    notify: NotifySettings, content: dict[str, Any], wait: Callable[[float], None] = time.sleep
+) -> list[str]:
     """Send a message to every destination in the settings, and return the problems."""
     problems = []
     if notify.command:
@@ -171,7 +173,7 @@ def main() -> None:
     folder = RunDirectory(Path(path))
     try:
         run = Run(folder)
-        problems = send(settings_of(folder, run.manifest).notify, message(run, event, model))
+        problems = send_message(settings_of(folder, run.manifest).notify, message(run, event, model))
     except KellyError as error:
         problems = [str(error)]
     for problem in problems:

@@ -130,15 +130,15 @@ def ensure_dispatcher(runs: Path) -> None:
         raise RunError(f"the process of the queue cannot be started ({error})", where=runs) from error
 
 
-def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
+def start_waiting(runs: Path, say: Callable[[str], object] = print) -> bool:
     """Start the waiting trainings whose device is free. Return True while some wait.
 
     A training whose output folder is in use keeps waiting; later ones that can start are started.
     """
     listed, known = list_runs(runs), set(run_ids(runs))
-    busy = {slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
+    busy = {device_slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
     for each in waiting_runs(runs):
-        device = slot(str(each.manifest.settings.get("training", {}).get("device", "")))
+        device = device_slot(str(each.manifest.settings.get("training", {}).get("device", "")))
         # A run of this ID was started by a dispatcher that was killed before it could remove it below.
         if each.id not in known:
             if device in busy:
@@ -155,7 +155,7 @@ def start_due(runs: Path, say: Callable[[str], object] = print) -> bool:
     return bool(waiting_runs(runs))
 
 
-def slot(device: str) -> str:
+def device_slot(device: str) -> str:
     """Return the device on which a training with this setting runs; "auto" takes a GPU if there is one."""
     return device if device not in ("", "auto") else "cuda" if count_gpus() else "cpu"
 
@@ -213,7 +213,7 @@ def main(runs: Path) -> None:
             sys.stdout.flush()
 
     try:
-        while start_due(runs, say):
+        while start_waiting(runs, say):
             time.sleep(_POLL_SECONDS)
     except KellyError as error:
         say(str(error))

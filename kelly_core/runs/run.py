@@ -388,7 +388,7 @@ class Run:
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise RunError(f"{first['loc'][0]} = {first['input']}: {first['msg']}", where=self.id) from error
-        control.send(self.folder.control, request)
+        control.send_request(self.folder.control, request)
 
     def _check_live(self) -> None:
         if not self.snapshot.live:

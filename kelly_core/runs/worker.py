@@ -20,7 +20,7 @@ from kelly_core.runs.control import RunController, StopNow
 from kelly_core.runs.event_log import EventLogger, FeaturesRead, LogWriter, RunEnded, print_line
 from kelly_core.runs.launch import output_lock_path, release_output_lock
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor, write_environment
-from kelly_core.runs.notify import notify_aside
+from kelly_core.runs.notify import notify_in_background
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, settings_of, write_manifest
 from kelly_core.spec import ModelSpec, model_spec
@@ -239,7 +239,7 @@ class _Training:
             case events.EpochDone():
                 self._controller.epoch_done()
             case events.TrainingWarning(kind="plateau" | "overfitting" | "diverged" | "rollback"):
-                notify_aside(self._folder, self._notify, event.kind, event.model)
+                notify_in_background(self._folder, self._notify, event.kind, event.model)
             case events.Exported() | events.TrainingWarning(kind="replaced"):
                 self._unexported.pop(event.model, None)
 

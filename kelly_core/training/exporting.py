@@ -20,7 +20,7 @@ from kelly_core.export.json_values import Layout
 from kelly_core.export.provenance import Provenance, keep_if_different, previous_of, read_provenance
 from kelly_core.export.writer import build_metadata, write_export
 from kelly_core.music.context import context_metadata
-from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, encode
+from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, encode_affect
 from kelly_core.spec import ModelSpec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.networks import weights_of
@@ -159,7 +159,7 @@ def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION)
         version: version of the emotion code.
     """
     neutral = np.array(mean, np.float64)
-    neutral[: spec.code_inputs] = encode(0.0, 0.0, version=version)[: spec.code_inputs]
+    neutral[: spec.code_inputs] = encode_affect(0.0, 0.0, version=version)[: spec.code_inputs]
     values: list[float] = neutral.tolist()
     return values
 

@@ -15,7 +15,7 @@ from kelly_core.errors import ExportError
 from kelly_core.export.json_values import FormatError, Rule
 from kelly_core.export.parser import ParsedNetwork, parse_layers
 from kelly_core.export.quality_record import QualityRecord, recorded_quality
-from kelly_core.export.reader import code_version, read_document
+from kelly_core.export.reader import code_version, read_strict_json
 from kelly_core.export.writer import EXPORT_VERSION, LEGACY_METADATA, METADATA
 from kelly_core.music.context import NAMES
 from kelly_core.music.emotion import CODE_VERSION
@@ -36,7 +36,7 @@ def validate_file(path: Path, *, check_specs: bool = False, references: Sequence
         references: other engines that must compute the same outputs for a sequence of frames.
     """
     try:
-        document = read_document(path)
+        document = read_strict_json(path)
     except ExportError as error:
         # The report names the file already.
         problem = str(ExportError(error.problem, hint=error.hint))

@@ -60,7 +60,7 @@ class FileReport:
         return not self.failed
 
 
-def to_json(reports: Sequence[FileReport]) -> dict[str, Any]:
+def reports_to_json(reports: Sequence[FileReport]) -> dict[str, Any]:
     """Return the reports as JSON values: ``passed`` for all, and ``files`` with their checks."""
     return {"passed": all(report.passed for report in reports), "files": [_file_to_json(report) for report in reports]}
 

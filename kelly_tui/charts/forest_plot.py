@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.geometry import Size
 
-from kelly_core.export.quality_record import QualityRecord, words
+from kelly_core.export.quality_record import QualityRecord, display_name
 from kelly_core.formatting import format_change, format_interval
 from kelly_tui.charts.chart_data import nice_ticks
 from kelly_tui.themes import ThemeColors
@@ -111,6 +111,12 @@ class _Axis:
 def gains_of(quality: QualityRecord) -> tuple[Gain, ...]:
     """Return the defined relative gains over each baseline, for each metric that decides the verdict."""
     return tuple(
-        Gain(f"{baseline.name}, {words(difference.measure)}", -share.high, -share.value, -share.low, difference.beaten)
+        Gain(
+            f"{baseline.name}, {display_name(difference.measure)}",
+            -share.high,
+            -share.value,
+            -share.low,
+            difference.beaten,
+        )
         for baseline, difference, share in quality.relative_differences()
     )

@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from kelly_core.corpora import CORPORA
-from kelly_core.data.catalog import is_present, stand_in
+from kelly_core.data.catalog import describe_substitute, is_present
 from kelly_core.data.download.sources import SOURCES, sources_of
 from kelly_core.formatting import MISSING, format_bytes
 from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample
@@ -331,7 +331,7 @@ class Datasets(BaseScreen):
             yield "problem", Text(found, colors.bad)
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
-            yield "missing", Text(stand_in(name, here), colors.warning)
+            yield "missing", Text(describe_substitute(name, here), colors.warning)
             for each in self._unclaimed:
                 if each.corpus in (name, ""):
                     yield "found", Text(each.text, colors.warning)

@@ -18,7 +18,7 @@ from kelly_core.data.catalog import inspect_corpus, open_dataset
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.download.install import Stage, install
 from kelly_core.data.download.sources import SOURCES, sources_of
-from kelly_core.data.files import TEST_REASON, spread
+from kelly_core.data.files import TEST_REASON, spread_evenly
 from kelly_core.errors import KellyError
 from kelly_core.io.json import dumps
 from kelly_tui.charts.corpus_pictures import to_levels
@@ -91,7 +91,9 @@ def inspect(name: str, settings: Settings) -> dict[str, Any]:
         "test_files": len(report.skipped.get(TEST_REASON, ())),
         "labels": _count_labels(list(map(label_pairs, datasets))),
         "shown": [
-            _shown(dataset, index) for dataset in datasets[:1] for index in spread(range(len(dataset)), _EXAMPLES)
+            _shown(dataset, index)
+            for dataset in datasets[:1]
+            for index in spread_evenly(range(len(dataset)), _EXAMPLES)
         ],
     }
     return {"report": report.as_json(NAMES_PER_REASON) | shown}

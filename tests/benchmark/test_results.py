@@ -20,7 +20,7 @@ from kelly_core.benchmark.results import (
     Latency,
     MachineLoad,
     append_run,
-    compare,
+    compare_latencies,
     last_run,
 )
 from kelly_core.cli.bench import render
@@ -86,9 +86,9 @@ def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) ->
     assert last.engines["numpy"].chain == replace(latency(100.0), histogram=None)
     assert latest(tmp_path, busy=True).load == BUSY
     disturbed = result(900.0, load=BUSY)
-    assert compare(disturbed, last).changes == ()
-    assert "other programs used 40 % of the processor meanwhile" in shown(render(compare(disturbed, last)))
-    assert compare(disturbed, last).to_json()["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
+    assert compare_latencies(disturbed, last).changes == ()
+    assert "other programs used 40 % of the processor meanwhile" in shown(render(compare_latencies(disturbed, last)))
+    assert compare_latencies(disturbed, last).to_json()["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
 
 
 def test_runs_from_before_the_load_was_measured_count(tmp_path: Path) -> None:
@@ -109,18 +109,18 @@ def test_a_history_that_cannot_be_used_is_an_error_in_words(tmp_path: Path) -> N
 def test_only_what_is_half_as_slow_again_counts_as_slower(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
     last = latest(tmp_path)
-    assert [change.part for change in compare(result(150.0), last).changes if change.slower] == []
-    changes = compare(result(151.0), last).changes
+    assert [change.part for change in compare_latencies(result(150.0), last).changes if change.slower] == []
+    changes = compare_latencies(result(151.0), last).changes
     slower = {(change.engine, change.part) for change in changes if change.slower}
     assert slower == {("numpy", "chain"), ("external", "chain")}
-    assert {change.engine for change in compare(result(151.0, command="another"), last).changes} == {"numpy"}
-    without_chain = compare(result(1.0, missing=("EmotionRecognizer",)), last).changes
+    assert {change.engine for change in compare_latencies(result(151.0, command="another"), last).changes} == {"numpy"}
+    without_chain = compare_latencies(result(1.0, missing=("EmotionRecognizer",)), last).changes
     assert [change.part for change in without_chain] == ["GroovePredictor"] * 2
 
 
 def test_text_and_json_report_the_same(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
-    report = compare(result(6000.0), latest(tmp_path))
+    report = compare_latencies(result(6000.0), latest(tmp_path))
     document = json.loads(json.dumps(report.to_json()))
     assert BenchmarkReport.from_json(document) == replace(report, changes=tuple(report.slower))
     assert (document["budget_ms"], document["passed"], document["missing"]) == (10.0, False, [])

@@ -155,13 +155,13 @@ def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch)
 
 def test_quantiles_by_hand() -> None:
     times = seeded_rng(0).permutation(np.arange(1.0, 101.0))
-    result = suite.summarize(times)
+    result = suite.summarize_times(times)
     assert (result.p50_us, result.p95_us, result.p99_us, result.max_us) == (50.5, 95.05, 99.01, 100.0)
 
 
 def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
     times = np.exp(seeded_rng(1).normal(3, 1.5, 5000))
-    histogram = suite.summarize(times).histogram
+    histogram = suite.summarize_times(times).histogram
     assert histogram is not None
     assert len(histogram.edges_us) == len(histogram.counts) + 1
     assert np.allclose(np.divide(histogram.edges_us[1:], histogram.edges_us[:-1]), np.sqrt(2), rtol=1e-2)
@@ -173,12 +173,12 @@ def test_the_histogram_counts_every_call_once_between_its_edges() -> None:
 
 
 def test_calls_that_all_take_alike_have_one_bin() -> None:
-    histogram = suite.summarize(np.full(10, 3.0)).histogram
+    histogram = suite.summarize_times(np.full(10, 3.0)).histogram
     assert histogram is not None
     assert histogram.counts == (10,)
     low, high = histogram.edges_us
     assert low <= 3.0 <= high
-    assert suite.summarize(np.zeros(3)).max_us == 0
+    assert suite.summarize_times(np.zeros(3)).max_us == 0
 
 
 CORES = {"user": 0.0, "nice": 0.0, "system": 0.0, "idle": 0.0, "iowait": 0.0, "steal": 0.0, "guest": 0.0}

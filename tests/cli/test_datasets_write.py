@@ -14,7 +14,7 @@ from kelly_core.composition import synthesizer
 from kelly_core.composition.synthesizer import playable_soundfont
 from kelly_core.data import tables
 from kelly_core.data.catalog import create_dataset
-from kelly_core.demo.rendered_songs import recording_stems, render, write_pairs
+from kelly_core.demo.rendered_songs import recording_stems, render_recording, write_pairs
 from kelly_core.errors import DataError
 from kelly_core.evaluation.from_audio import find_pairs
 from kelly_core.music.emotion import CONTEXT
@@ -100,7 +100,7 @@ def test_songs_whose_flattened_names_agree_do_not_replace_each_other(tmp_path: P
 def test_fluidsynth_plays_a_song_until_there_is_enough(soundfont: Path, tmp_path: Path) -> None:
     tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
     assert playable_soundfont() == soundfont
-    samples, sample_rate = render(tmp_path / "song.mid", 2.0, soundfont)
+    samples, sample_rate = render_recording(tmp_path / "song.mid", 2.0, soundfont)
     assert (len(samples), sample_rate) == (44_100, 22_050)
     np.testing.assert_allclose(samples[:22_050], 0.375, atol=1e-6)
     assert not samples[22_050:].any()
@@ -110,7 +110,7 @@ def test_a_fluidsynth_without_sound_is_an_error(soundfont: Path, tmp_path: Path)
     tiny.write_midi(tmp_path / "song.mid", {"Lead": tiny.melody_notes(8)})
     (soundfont.parent / "fluidsynth").write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(DataError, match="gave no audio"):
-        render(tmp_path / "song.mid", 2.0, soundfont)
+        render_recording(tmp_path / "song.mid", 2.0, soundfont)
 
 
 @pytest.mark.parametrize(("layout", "songs"), [(pop909, 3), (billboard, 3), (chordonomicon, 4), (sheets, 2)])

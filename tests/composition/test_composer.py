@@ -12,7 +12,7 @@ import pytest
 from kelly_core.composition.accompaniment import voicing
 from kelly_core.composition.composer import compose
 from kelly_core.composition.melody import INSTRUMENTS
-from kelly_core.composition.plan import make_plan, tempo
+from kelly_core.composition.plan import make_plan, tempo_of_arousal
 from kelly_core.composition.score import BAR, Part, Score, midi_bytes
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.demo.corpus import ideal_output
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_another_piece(seed: int)
 
 @pytest.mark.parametrize(("arousal", "bpm"), [(0.0, 105), (2 / 3, 148), (-2 / 3, 74)])
 def test_tempo_doubles_over_four_thirds_of_arousal(arousal: float, bpm: int) -> None:
-    assert tempo(arousal) == bpm
+    assert tempo_of_arousal(arousal) == bpm
     assert composed(output(arousal=arousal), bars=4).tempos == ((0, bpm),)
     assert composed(output(arousal=arousal), bars=4, bpm=90).tempos == ((0, 90),)
 
@@ -82,8 +82,8 @@ def test_a_piece_is_as_long_as_what_it_follows() -> None:
 def test_tempo_follows_a_curve_from_phrase_to_phrase_and_only_so() -> None:
     rising = joined(output(arousal=-0.8, frames=16), output(arousal=0.8, frames=16))
     score = composed(rising, bars=16)
-    assert score.tempos == ((0, tempo(-0.8)), (8 * BAR, tempo(0.8)))
-    assert score.seconds == pytest.approx(8 * 240 / tempo(-0.8) + 8 * 240 / tempo(0.8))
+    assert score.tempos == ((0, tempo_of_arousal(-0.8)), (8 * BAR, tempo_of_arousal(0.8)))
+    assert score.seconds == pytest.approx(8 * 240 / tempo_of_arousal(-0.8) + 8 * 240 / tempo_of_arousal(0.8))
 
 
 def test_a_curve_is_spread_over_the_bars_and_comes_home_where_it_ends() -> None:

@@ -13,7 +13,7 @@ from kelly_core.data.dataset import LABEL_WEIGHTS
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.evaluation.evaluate import evaluate
 from kelly_core.music.context import AUDIO_DESCRIPTORS, NAMES
-from kelly_core.music.emotion import CONTEXT, decode
+from kelly_core.music.emotion import CONTEXT, decode_affect
 from kelly_core.spec import model_spec
 from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
@@ -141,7 +141,7 @@ def test_the_emotion_of_notes_is_learned_where_no_label_is_known_and_never_judge
         trained.weights[learned][..., emotion].max(axis=(1, 2)).tolist() == [LABEL_WEIGHTS["estimated"]] * learned.sum()
     )
     assert not trained.weights[unlabeled & ~learned][..., emotion].any(), "estimates know no validation song"
-    affect = decode(trained.targets[learned, -1])
+    affect = decode_affect(trained.targets[learned, -1])
     assert np.ptp(affect.arousal) == pytest.approx(0, abs=1e-5), "all are as dense"
     np.testing.assert_array_equal(trained.targets[~unlabeled], judged.targets[~unlabeled])
     np.testing.assert_array_equal(trained.weights[~unlabeled], judged.weights[~unlabeled])

@@ -13,7 +13,7 @@ from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affec
 from kelly_core.data.labels import SIDECAR, UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
 from kelly_core.data.tables import read_table
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode, encode
+from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode_affect, encode_affect
 from tests.helpers import tiny
 
 HEADER = "song_id,valence_mean,arousal_mean\n"
@@ -304,7 +304,7 @@ class TestCorpus:
         batch = dataset.eval_batch(np.array([index]))
         assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
         np.testing.assert_allclose(
-            batch.targets[0, 29, : CONTEXT.start], encode(-1.0, 1.0)[: CONTEXT.start], rtol=0, atol=1e-6
+            batch.targets[0, 29, : CONTEXT.start], encode_affect(-1.0, 1.0)[: CONTEXT.start], rtol=0, atol=1e-6
         )
 
     def test_soundtracks_and_emomusic_are_read_by_their_columns(self, load, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ class TestCorpus:
             write(root / table, f"{header}\n{row}\n99,5,1,5,1\n")
             dataset = load("deam", root, duration=6)
             index = int(np.flatnonzero(dataset.rows.groups == Path(audio).stem)[0])
-            affect = decode(dataset[index].targets[-1])
+            affect = decode_affect(dataset[index].targets[-1])
             assert (affect.valence, affect.arousal) == pytest.approx((0.5, -0.5), abs=2e-3)
 
     def test_a_table_that_cannot_be_read_costs_that_table(self, load, deam: Path) -> None:

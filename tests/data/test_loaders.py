@@ -14,7 +14,7 @@ from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_core.data.files import BROKEN_LINK
 from kelly_core.data.labels import DAMAGED_ENTRY, DAMAGED_ROW, UNREADABLE_LABELS
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import CONTEXT, AffectScale, decode, encode
+from kelly_core.music.emotion import CONTEXT, AffectScale, decode_affect, encode_affect
 from kelly_core.spec import MODELS
 from tests.data.test_audio import write_ffmpeg
 from tests.helpers import tiny
@@ -235,7 +235,7 @@ class TestDeam:
         batch = deam.eval_batch(np.flatnonzero(deam.rows.groups == "4"))
         assert batch.pooled is not None
         assert batch.pooled.all()
-        affect = decode(batch.targets[0, -1])
+        affect = decode_affect(batch.targets[0, -1])
         assert affect.valence == pytest.approx((3 + 4 / 4 - 5) / 4, abs=2e-3)
         assert affect.arousal == pytest.approx((7 - 4 / 4 - 5) / 4, abs=2e-3)
         # The warm-up is half of the frames.
@@ -262,13 +262,15 @@ class TestDeam:
         assert batch.pooled is not None
         assert not batch.pooled[0]
         assert np.flatnonzero(batch.weights[0, :, 0]).tolist() == [29, 30]
-        codes = np.stack([encode(0.5, 0.1), encode(-0.25, -0.75)])[:, : CONTEXT.start]
+        codes = np.stack([encode_affect(0.5, 0.1), encode_affect(-0.25, -0.75)])[:, : CONTEXT.start]
         # Values up to 1, encoded one at a time here and in blocks there: they differ by some roundings of 2^-24.
         np.testing.assert_allclose(batch.targets[0, 29:31, : CONTEXT.start], codes, rtol=0, atol=1e-6)
 
     @pytest.mark.parametrize("header", [("filename", "valence", "arousal"), ("song_id", " valence", " arousal")])
     def test_tables_whose_scale_is_given_as_that_of_labels_are_taken_as_they_are(self, load_pair, header) -> None:
-        affect = decode(load_pair("one.flac", "two.flac", header=header, names=("one.flac", "two"))[0].targets[-1])
+        affect = decode_affect(
+            load_pair("one.flac", "two.flac", header=header, names=("one.flac", "two"))[0].targets[-1]
+        )
         assert (affect.valence, affect.arousal) == pytest.approx((-0.5, 0.25), abs=2e-3)
 
     def test_a_scale_that_is_not_known_is_refused(self, load, tmp_path) -> None:
@@ -487,6 +489,6 @@ class TestGroove:
     def test_valence_is_imputed_afresh(self, load, tmp_path) -> None:
         dataset = load("groove_midi", tiny.groove_midi(tmp_path / "groove"))
         rng = seeded_rng(0)
-        valence = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
-        arousal = [decode(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
+        valence = [decode_affect(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).valence for _ in range(30)]
+        arousal = [decode_affect(dataset.train_batch(dataset.train[:1], rng).inputs[0, 0]).arousal for _ in range(30)]
         assert np.std(valence) > 1.5 * np.std(arousal)

@@ -16,7 +16,7 @@ from kelly_core.data.corpora.deam import EmotionDataset
 from kelly_core.data.mixture import MixedDataset
 from kelly_core.data.splits import song_of_clip
 from kelly_core.errors import DataError
-from kelly_core.music.emotion import decode
+from kelly_core.music.emotion import decode_affect
 from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
 
@@ -68,7 +68,7 @@ def test_a_clip_is_read_with_its_quadrants_emotion(load, tmp_path: Path) -> None
     dataset = load("lakh_midi", tiny.emotion_midi(tmp_path / "emopia"))
     for song, quadrant in (("cc", "2"), ("dd", "4")):
         chosen = np.flatnonzero(dataset.rows.groups == song)
-        affect = decode(dataset.eval_batch(chosen).inputs)
+        affect = decode_affect(dataset.eval_batch(chosen).inputs)
         # Codes wander and are blurred, so their mean is near the label, not on it.
         assert (affect.valence.mean(), affect.arousal.mean()) == pytest.approx(QUADRANTS[quadrant], abs=0.1)
 
@@ -91,7 +91,7 @@ def test_audio_with_quadrants_has_one_label_a_clip(load, tmp_path: Path) -> None
     batch = dataset.eval_batch(np.flatnonzero(dataset.rows.groups == "y"))
     assert batch.pooled is not None
     assert batch.pooled.all()
-    affect = decode(batch.targets[0, -1])
+    affect = decode_affect(batch.targets[0, -1])
     assert (affect.valence, affect.arousal) == pytest.approx(QUADRANTS["3"], abs=2e-3)
 
 

@@ -18,7 +18,7 @@ from kelly_core.data.synthetic import (
     walk,
 )
 from kelly_core.errors import ConfigError
-from kelly_core.music.emotion import encode
+from kelly_core.music.emotion import encode_affect
 from kelly_core.spec import DATASETS, MODELS, load_reference
 from tests.seeds import seeded_rng, shifted
 
@@ -181,7 +181,7 @@ def test_the_best_melody_remembers_and_does_not_look_ahead() -> None:
     dataset = synthetic("lakh_midi")
     inputs = dataset.eval_batch(dataset.validation[:4]).inputs
     changed = inputs.copy()
-    changed[:, 20] = encode(np.full(4, -0.5), np.full(4, 0.7))
+    changed[:, 20] = encode_affect(np.full(4, -0.5), np.full(4, 0.7))
     moved = np.abs(dataset.best(changed) - dataset.best(inputs)).max(axis=(0, 2))
     assert (moved[:20] == 0).all()
     assert moved[21] > 0.02
@@ -213,7 +213,7 @@ def test_filtering_on_a_grid_finds_the_same_expected_codes() -> None:
     inputs, _ = generator.draw(2, 4, seeded_rng(6))
     axis = np.linspace(-1.7, 1.7, 41)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    codes = encode(*np.tanh(grid).T)
+    codes = encode_affect(*np.tanh(grid).T)
     means = 2 * grid @ generator.basis.T
     transition = gaussian(grid[:, np.newaxis] - 0.95 * grid, (1 - 0.95**2) * WALK_COVARIANCE)
     for sequence, expected in zip(inputs, generator.best(inputs), strict=True):

@@ -21,7 +21,7 @@ from kelly_core.demo.synth import wav_bytes
 from kelly_core.errors import DataError
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.chords import minor_share
-from kelly_core.music.emotion import decode
+from kelly_core.music.emotion import decode_affect
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import DATASETS
 from tests.seeds import shifted
@@ -161,7 +161,7 @@ def test_performances_follow_arousal_and_progressions_valence(demo: Path, emotio
 
 def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:
     said = ideal_output(-0.5, 0.7, frames=3)
-    assert decode(said.code).valence == pytest.approx([-0.5] * 3, abs=0.002)
+    assert decode_affect(said.code).valence == pytest.approx([-0.5] * 3, abs=0.002)
     assert said.chords.sum(axis=1) == pytest.approx(1)
     assert said.melody.min() >= 0
     assert said.melody.max() < 1

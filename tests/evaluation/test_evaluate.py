@@ -19,7 +19,7 @@ from kelly_core.evaluation.baselines import constant
 from kelly_core.evaluation.evaluate import evaluate, metrics_of
 from kelly_core.evaluation.metrics.base import TrainingExamples
 from kelly_core.export.quality_record import QualityRecord
-from kelly_core.music.emotion import encode
+from kelly_core.music.emotion import encode_affect
 from kelly_core.spec import MODELS, ModelSpec, model_spec
 from tests.helpers.example_arrays import ArrayDataset
 from tests.seeds import seeded_rng, shifted
@@ -37,7 +37,7 @@ def random_targets(spec: ModelSpec, count: int, seed: int = 0) -> np.ndarray:
     frames = 4 if spec.recurrent else 1
     if spec is EMOTION:
         valence, arousal = rng.uniform(-0.8, 0.8, (2, count, frames))
-        return encode(valence, arousal)
+        return encode_affect(valence, arousal)
     if spec is MELODY:
         return np.eye(128)[rng.integers(55, 80, (count, frames))]
     if spec is HARMONY:
@@ -137,7 +137,7 @@ def follows_emotion(spec: ModelSpec, count: int = 240) -> tuple[np.ndarray, np.n
     """Codes [count, T, in] and targets that follow valence and arousal by a parabola."""
     rng = seeded_rng(4)
     valence, arousal = rng.uniform(-0.8, 0.8, (2, count, 1))
-    code = encode(valence, arousal)
+    code = encode_affect(valence, arousal)
     inputs = np.zeros((count, 1, spec.input_size))
     inputs[..., : min(64, spec.input_size)] = code[..., : spec.input_size]
     if spec is HARMONY:
@@ -334,8 +334,8 @@ def test_what_is_read_from_sound_is_compared_with_regressions_on_it() -> None:
     latent = rng.uniform(-0.5, 0.5, (60, 6))
     inputs = np.zeros((60, 6, 128))
     inputs[..., 0] = latent * 3
-    dataset = ArrayDataset(encode(latent, np.zeros_like(latent)), 20, inputs=inputs)
-    quality = evaluate(EMOTION, dataset, constant(encode(0.0, 0.0)))
+    dataset = ArrayDataset(encode_affect(latent, np.zeros_like(latent)), 20, inputs=inputs)
+    quality = evaluate(EMOTION, dataset, constant(encode_affect(0.0, 0.0)))
     rmse = {each.name: each.metrics["rmse"] for each in quality.baselines}
     assert rmse["ridge on frames"] < 0.05 < rmse["ridge on running mean"] < rmse["mean"]
     assert rmse["kNN"] < 0.05
@@ -347,9 +347,9 @@ def test_static_labels_are_predicted_from_the_whole_clip() -> None:
     valence = rng.uniform(-0.5, 0.5, 60)
     inputs = rng.normal(size=(60, 30, 128))
     inputs[..., 0] += 3 * valence[:, None]
-    codes = np.broadcast_to(encode(valence, np.zeros(60))[:, None], (60, 30, 64))
+    codes = np.broadcast_to(encode_affect(valence, np.zeros(60))[:, None], (60, 30, 64))
     dataset = ArrayDataset(codes, 20, inputs=inputs, pooled=[True] * 60)
-    quality = evaluate(EMOTION, dataset, constant(encode(0.0, 0.0)))
+    quality = evaluate(EMOTION, dataset, constant(encode_affect(0.0, 0.0)))
     assert named(quality, "ridge on frames").metrics["static_valence_r"] > 0.9
     assert "dynamic_valence_r" not in quality.metrics
 
@@ -382,7 +382,7 @@ def test_there_is_no_test_split_unless_the_corpus_has_one() -> None:
 
 def test_a_record_survives_json_and_nonsense_is_refused() -> None:
     dataset = random_corpus(EMOTION)
-    quality = evaluate(EMOTION, dataset, constant(encode(0.0, 0.0)))
+    quality = evaluate(EMOTION, dataset, constant(encode_affect(0.0, 0.0)))
     record = json.loads(json.dumps(quality.to_json(), allow_nan=False))
     assert QualityRecord.from_json(record) == quality
     for broken in (None, [], {}, record | {"metrics": "good"}, record | {"split": "train"}):

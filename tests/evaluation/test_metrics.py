@@ -12,7 +12,7 @@ import pytest
 from kelly_core.data.synthetic import Generator
 from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, loss_sums
-from kelly_core.music.emotion import encode
+from kelly_core.music.emotion import encode_affect
 from kelly_core.spec import MODELS, ModelSpec, load_reference, model_spec
 from tests.helpers.example_arrays import labels, total
 from tests.seeds import seeded_rng
@@ -94,8 +94,8 @@ def test_groove_is_late_in_milliseconds_at_its_own_tempo() -> None:
 def test_emotion_keeps_frames_and_songs_apart() -> None:
     wanted = np.array([[[0.0, 0.2], [0.4, 0.2]], [[0.5, -0.5], [0.5, -0.5]], [[-0.5, 0.5], [-0.5, 0.5]]])
     said = np.array([[[0.0, 0.1], [0.2, 0.1]], [[0.3, -0.5], [0.3, -0.5]], [[-0.3, 0.5], [-0.3, 0.5]]])
-    known = labels(encode(wanted[..., 0], wanted[..., 1]), pooled=(False, True, True))
-    found = figures("EmotionRecognizer", encode(said[..., 0], said[..., 1]), known)
+    known = labels(encode_affect(wanted[..., 0], wanted[..., 1]), pooled=(False, True, True))
+    found = figures("EmotionRecognizer", encode_affect(said[..., 0], said[..., 1]), known)
     assert found["static_valence_rmse"] == pytest.approx(0.2, abs=2e-3)
     assert found["static_valence_r"] == pytest.approx(1.0, abs=1e-3)
     # Two points ±.5 and ±.3: R² = 1 - .04/.25, concordance 2·.15 / (.25 + .09).
@@ -112,8 +112,8 @@ def test_calibration_holds_mean_and_spread_of_answers_and_labels() -> None:
     wanted = np.array([[[0.5, 0.1]], [[-0.3, 0.3]]])
     said = np.array([[[0.2, 0.2]], [[0.0, 0.2]]])
     measures = metrics_of(model_spec("EmotionRecognizer"))
-    known = labels(encode(wanted[..., 0], wanted[..., 1]))
-    sums = measures.truth(known) | measures.errors(encode(said[..., 0], said[..., 1]), known)
+    known = labels(encode_affect(wanted[..., 0], wanted[..., 1]))
+    sums = measures.truth(known) | measures.errors(encode_affect(said[..., 0], said[..., 1]), known)
     found = measures.calibration(total(sums))
     # The thermometers decode what they encode within .0015.
     assert asdict(found["valence"]) == pytest.approx(
@@ -124,8 +124,8 @@ def test_calibration_holds_mean_and_spread_of_answers_and_labels() -> None:
 
 
 def test_a_static_label_is_compared_with_the_mean_over_its_span() -> None:
-    wanted = encode(np.full((1, 3), 0.3), np.zeros((1, 3)))
-    said = encode(np.array([[-0.9, 0.1, 0.5]]), np.zeros((1, 3)))
+    wanted = encode_affect(np.full((1, 3), 0.3), np.zeros((1, 3)))
+    said = encode_affect(np.array([[-0.9, 0.1, 0.5]]), np.zeros((1, 3)))
     known = labels(wanted, np.array([[[0], [1], [1]]]), pooled=(True,))
     assert figures("EmotionRecognizer", said, known)["static_valence_rmse"] < 0.03
 
@@ -160,6 +160,6 @@ def test_the_error_of_emotion_weighs_songs_not_frames() -> None:
     wanted, said = np.zeros((2, 3)), np.array([[0.1, 0.1, 0.1], [0.3, 0.0, 0.0]])
     weights = np.array([[1, 1, 1], [1, 0, 0]])[..., np.newaxis]
     for pooled in ((False, False), (True, True)):
-        known = labels(encode(wanted, wanted), weights, pooled=pooled)
-        found = figures("EmotionRecognizer", encode(said, said), known)
+        known = labels(encode_affect(wanted, wanted), weights, pooled=pooled)
+        found = figures("EmotionRecognizer", encode_affect(said, said), known)
         assert found["rmse"] == pytest.approx(math.sqrt((0.01 + 0.09) / 2), abs=2e-3)

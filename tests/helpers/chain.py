@@ -13,7 +13,7 @@ from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score
 from kelly_core.export.writer import write_export
 from kelly_core.music.dynamics import PARAMETER_NAMES
-from kelly_core.music.emotion import Affect, decode, encode
+from kelly_core.music.emotion import Affect, decode_affect, encode_affect
 from kelly_core.spec import MODELS
 from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import shifted
@@ -40,7 +40,7 @@ def output(
     frames: int = 8,
 ) -> ChainOutput:
     """The same output in every frame: the middle of each range, except for the given values."""
-    code = encode(valence, arousal)
+    code = encode_affect(valence, arousal)
     melody = np.zeros(128, np.float32)
     pitches = pitches or {pitch: 0.25 for pitch in range(60, 80) if pitch % 12 in C_MAJOR_SCALE}
     melody[list(pitches)] = list(pitches.values())
@@ -56,7 +56,7 @@ def output(
         np.zeros(32, np.float32) if groove is None else groove.astype(np.float32),
     )
     code, melody, shares, expression, groove = (np.tile(row, (frames, 1)) for row in rows)
-    return ChainOutput(code, decode(code), melody, shares, expression, groove)
+    return ChainOutput(code, decode_affect(code), melody, shares, expression, groove)
 
 
 def composed(said: ChainOutput, **options: Any) -> Score:

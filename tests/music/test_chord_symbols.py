@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kelly_core.errors import DataError
 from kelly_core.music.chord_suffix import suffix_tones
 from kelly_core.music.chord_symbols import MAX_SYMBOL_LENGTH, parse_chord, parse_note
-from kelly_core.music.chords import CHORD_NAMES, chord_class, transpose
+from kelly_core.music.chords import CHORD_NAMES, chord_class, transpose_chords
 from kelly_core.music.key import NOTE_NAMES
 
 # Symbols by their class; _ stands for a space.
@@ -198,7 +198,7 @@ def test_text_of_chord_characters_is_a_class_or_refused(text: str) -> None:
 @given(st.sampled_from(_split(SUFFIXES)), st.sampled_from(range(12)), st.sampled_from(range(12)))
 def test_transposing_the_root_transposes_the_class(suffix: str, first: int, second: int) -> None:
     one, other = parse_chord(NOTE_NAMES[first] + suffix), parse_chord(NOTE_NAMES[second] + suffix)
-    assert transpose(one, second - first) == other
+    assert transpose_chords(one, second - first) == other
 
 
 @given(

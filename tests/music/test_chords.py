@@ -15,7 +15,7 @@ from kelly_core.music.chords import (
     estimate_chords,
     minor_share,
     progression_key,
-    transpose,
+    transpose_chords,
 )
 from tests.helpers.music import make_notes
 
@@ -26,8 +26,10 @@ def test_every_class_has_a_name_that_is_read_as_it() -> None:
 
 
 def test_no_chord_stays_where_it_is() -> None:
-    assert transpose(parse_chord("N"), 5) == parse_chord("N")
-    np.testing.assert_array_equal(transpose(transpose(np.arange(64).reshape(8, 8), 5), -5), np.arange(64).reshape(8, 8))
+    assert transpose_chords(parse_chord("N"), 5) == parse_chord("N")
+    np.testing.assert_array_equal(
+        transpose_chords(transpose_chords(np.arange(64).reshape(8, 8), 5), -5), np.arange(64).reshape(8, 8)
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from kelly_core.music.emotion import (
     RankGaussian,
     Scale,
     convert_code,
-    decode,
-    encode,
+    decode_affect,
+    encode_affect,
     noisy_codes,
 )
 from kelly_core.music.key import affect_features
@@ -36,7 +36,7 @@ def thermometer_by_definition(s: float) -> list[float]:
 
 @pytest.mark.parametrize("s", [-1.0, -0.93, -0.5, -0.01, 0.0, 0.3, 0.77, 1.0])
 def test_thermometers_follow_their_definition(s: float) -> None:
-    code = encode(s, -s, dominance=s / 2)
+    code = encode_affect(s, -s, dominance=s / 2)
     np.testing.assert_allclose(code[0:16], thermometer_by_definition(s), atol=2e-6)
     np.testing.assert_allclose(code[16:32], thermometer_by_definition(-s), atol=2e-6)
     np.testing.assert_allclose(code[32:48], thermometer_by_definition(s / 2), atol=2e-6)
@@ -50,31 +50,31 @@ def test_circle_points_in_the_direction_of_the_emotion(
     radius = max(1.0, np.hypot(valence, arousal))
     angles = 2 * np.pi * np.arange(count) / count
     expected = (valence * np.cos(angles) + arousal * np.sin(angles)) / radius
-    code = encode(valence, arousal, version=version)
+    code = encode_affect(valence, arousal, version=version)
     np.testing.assert_allclose(code[48 : 48 + count], expected, atol=1e-6)
     assert not code[48 + count :].any(), "no context is known"
 
 
 def test_context_is_written_behind_the_circle_and_counts_for_complexity() -> None:
     context = np.linspace(-0.9, 0.9, 8).astype(np.float32)
-    bare, full = encode([0.3, 0.3], 0.4), encode([0.3, 0.3], 0.4, context=context)
+    bare, full = encode_affect([0.3, 0.3], 0.4), encode_affect([0.3, 0.3], 0.4, context=context)
     np.testing.assert_array_equal(full[:, :56], bare[:, :56])
     np.testing.assert_array_equal(full[:, 56:], np.tile(context, (2, 1)))
-    assert decode(full).complexity == pytest.approx(np.abs(full[:, 48:]).mean(axis=1))
-    assert (decode(full).complexity > decode(bare).complexity).all()
+    assert decode_affect(full).complexity == pytest.approx(np.abs(full[:, 48:]).mean(axis=1))
+    assert (decode_affect(full).complexity > decode_affect(bare).complexity).all()
 
 
 @pytest.mark.parametrize(("version", "wanted"), [(1, 2), (2, 1), (2, 2)])
 def test_mean_codes_are_converted_between_versions(version: int, wanted: int) -> None:
     valence, arousal = seeded_rng(7).uniform(-1, 1, (2, 6))
-    mean = encode(valence, arousal, version=version).mean(axis=0)
-    expected = encode(valence, arousal, version=wanted).mean(axis=0)
+    mean = encode_affect(valence, arousal, version=version).mean(axis=0)
+    expected = encode_affect(valence, arousal, version=wanted).mean(axis=0)
     np.testing.assert_allclose(convert_code(mean, version, wanted), expected, atol=1e-6)
 
 
 def test_the_plugin_reads_what_was_written() -> None:
     valence, arousal = GRID
-    read = decode(encode(valence, arousal, dominance=-valence))
+    read = decode_affect(encode_affect(valence, arousal, dominance=-valence))
     np.testing.assert_allclose(read.valence, valence, atol=0.0015)
     np.testing.assert_allclose(read.arousal, arousal, atol=0.0015)
     np.testing.assert_allclose(read.dominance, -valence, atol=0.0015)
@@ -82,7 +82,7 @@ def test_the_plugin_reads_what_was_written() -> None:
 
 def test_decoding_follows_the_plugins_formulas() -> None:
     code = np.concatenate([np.full(16, 0.5), np.full(16, -0.25), np.full(16, 0.125), np.full(16, -0.3)])
-    read = decode(code)
+    read = decode_affect(code)
     assert read.valence == pytest.approx(np.tanh(1.0))
     assert read.arousal == pytest.approx(2 * ((np.tanh(-0.5) + 1) / 2) - 1)
     assert read.dominance == pytest.approx(np.tanh(0.25))
@@ -90,16 +90,16 @@ def test_decoding_follows_the_plugins_formulas() -> None:
 
 
 def test_unknown_dominance_is_silent_and_reads_as_neutral() -> None:
-    code = encode(0.4, 0.2)
+    code = encode_affect(0.4, 0.2)
     assert not code[32:48].any()
-    assert decode(code).dominance == 0
+    assert decode_affect(code).dominance == 0
 
 
 def test_codes_keep_leading_dimensions_and_broadcast() -> None:
-    code = encode(np.zeros((3, 1)), np.linspace(-0.5, 0.5, 5))
+    code = encode_affect(np.zeros((3, 1)), np.linspace(-0.5, 0.5, 5))
     assert code.shape == (3, 5, 64)
     assert code.dtype == np.float32
-    np.testing.assert_array_equal(code[1, 4], encode(0.0, 0.5))
+    np.testing.assert_array_equal(code[1, 4], encode_affect(0.0, 0.5))
 
 
 def test_noisy_codes_without_noise_are_the_codes() -> None:
@@ -107,7 +107,7 @@ def test_noisy_codes_without_noise_are_the_codes() -> None:
     rng = seeded_rng(0)
     valence, arousal = rng.uniform(-1, 1, (2, 5000))
     codes = noisy_codes(valence, arousal, rng, max_sigma=0.0)
-    np.testing.assert_allclose(codes, encode(valence, arousal), atol=3e-6)
+    np.testing.assert_allclose(codes, encode_affect(valence, arousal), atol=3e-6)
     assert codes.dtype == np.float32
 
 
@@ -117,7 +117,7 @@ def test_noisy_codes_average_the_codes_around_the_emotion() -> None:
     drawn = noisy_codes(np.full(n, 0.6), np.full(n, -0.3), rng).mean(axis=0)
     sigma = rng.uniform(0, 0.25, n)
     valence, arousal = np.array([[0.6], [-0.3]]) + sigma * rng.standard_normal((2, n))
-    np.testing.assert_allclose(drawn, encode(valence, arousal).mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(drawn, encode_affect(valence, arousal).mean(axis=0), atol=0.01)
 
 
 def test_noisy_codes_are_smoother_than_single_draws() -> None:

@@ -21,7 +21,7 @@ from kelly_core.report.document import (
     Table,
     TextCell,
     Whisker,
-    shown,
+    printable_excerpt,
 )
 from kelly_core.report.html import draw_forest
 from kelly_core.report.markdown import escape
@@ -59,7 +59,7 @@ def test_ticks_are_round_shares_of_the_baseline() -> None:
 def test_escaped_markdown_shows_the_text_as_it_is(text: str) -> None:
     tokens = MarkdownIt("commonmark").enable("table").parse(f"| a |\n| --- |\n| x{escape(text)}x |\n")
     inline = [token for token in tokens if token.type == "inline"][-1]
-    assert "".join(child.content for child in inline.children or ()) == f"x{shown(text)}x"
+    assert "".join(child.content for child in inline.children or ()) == f"x{printable_excerpt(text)}x"
 
 
 @pytest.mark.parametrize("text", ["# x", "- x", "+ x", "1. x", "12) x", "> x", "=== x", "   # x", "http://x.y"])

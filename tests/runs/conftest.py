@@ -14,7 +14,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, ModelStarted
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import launch
-from kelly_core.runs.event_log import LogRecord, RunEvent, encode
+from kelly_core.runs.event_log import LogRecord, RunEvent, encode_record
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_core.training.checkpoint import load_checkpoint
@@ -130,7 +130,7 @@ def make_run(path: Path, *happened: RunEvent, created: float = 1e9, **options: o
         folder, RunManifest(created, (MODEL,), str(path.parent), False, ("kelly-core", "train"), settings, 1)
     )
     written = [LogRecord(1e9 + number, float(number), 1, event) for number, event in enumerate(happened)]
-    folder.events.write_bytes(b"".join(map(encode, written)))
+    folder.events.write_bytes(b"".join(map(encode_record, written)))
     return folder
 
 

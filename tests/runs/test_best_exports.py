@@ -14,7 +14,7 @@ import pytest
 from kelly_core.cli.generate import generate
 from kelly_core.composition import synthesizer
 from kelly_core.errors import KellyError, RunError
-from kelly_core.runs.best_exports import add_stand_ins, export_best
+from kelly_core.runs.best_exports import add_missing_models, export_best
 from kelly_core.runs.run import Run
 from tests.cli.conftest import Run as Command
 from tests.helpers.chain import write_chain
@@ -68,7 +68,7 @@ def test_music_and_checks_come_from_the_best_epoch_of_a_run(
     assert "has no checkpoint of a best epoch yet" in kelly_core("runs", "validate", "last").err
     fluidsynth.write_text(FLUIDSYNTH.format(folder=tmp_path, code=3))
     with pytest.raises(KellyError, match="fluidsynth ended with code 3"):
-        synthesizer.play(synthesizer.find_synthesizer(), tmp_path / "a.mid")
+        synthesizer.play_midi(synthesizer.find_synthesizer(), tmp_path / "a.mid")
 
 
 def test_a_stand_in_comes_from_the_first_folder_that_has_one(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_stand_in_comes_from_the_first_folder_that_has_one(tmp_path: Path) -> 
     (target / "groovepredictor.json").write_text("own")
     (first / "groovepredictor.json").write_text("other")
     (second / "dynamicsengine.json").write_text("other")
-    assert add_stand_ins(target, [first, second]) == {"DynamicsEngine": second / "dynamicsengine.json"}
+    assert add_missing_models(target, [first, second]) == {"DynamicsEngine": second / "dynamicsengine.json"}
     assert (target / "groovepredictor.json").read_text() == "own"
 
 

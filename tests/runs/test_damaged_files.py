@@ -13,11 +13,19 @@ from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.errors import DataError, ExportError, KellyError, RunError
-from kelly_core.export.reader import read_document
+from kelly_core.export.reader import read_strict_json
 from kelly_core.io.locks import FileLock, LockOwner
-from kelly_core.runs.control import Request, send
+from kelly_core.runs.control import Request, send_request
 from kelly_core.runs.event_log import KINDS as KINDS_OF_EVENTS
-from kelly_core.runs.event_log import AttemptBegun, DamagedLineError, LogRecord, RunEnded, StateChanged, decode, encode
+from kelly_core.runs.event_log import (
+    AttemptBegun,
+    DamagedLineError,
+    LogRecord,
+    RunEnded,
+    StateChanged,
+    decode_record,
+    encode_record,
+)
 from kelly_core.runs.registry import list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest
@@ -67,7 +75,7 @@ def test_other_readers_refuse_odd_files(tmp_path: Path, kind: str) -> None:
     odd = tmp_path / benchmarks.FILE
     _put(kind, odd)
     with pytest.raises(ExportError):
-        read_document(odd)
+        read_strict_json(odd)
     with pytest.raises(KellyError, match="cannot be read"):
         read_history(odd)
     with pytest.raises(KellyError, match="cannot be read"):
@@ -84,7 +92,7 @@ def test_a_request_is_not_sent_to_an_odd_file(tmp_path: Path, kind: str) -> None
     odd = RunDirectory(tmp_path).control
     _put(kind, odd)
     with pytest.raises(RunError, match="cannot be written"):
-        send(odd, Request(1, "stop"))
+        send_request(odd, Request(1, "stop"))
 
 
 HUGE = pytest.mark.parametrize("number", [10**400, -(10**400), 1e300, -1, "Infinity", "NaN", None, [], {}])
@@ -93,7 +101,7 @@ HUGE = pytest.mark.parametrize("number", [10**400, -(10**400), 1e300, -1, "Infin
 @HUGE
 @pytest.mark.parametrize("kind", SAMPLES)
 def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, kind: str, number: object) -> None:
-    line = json.loads(encode(LogRecord(1e9, 1.0, 1, SAMPLES[kind])))
+    line = json.loads(encode_record(LogRecord(1e9, 1.0, 1, SAMPLES[kind])))
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     places = [(line, "t"), (line, "busy"), *((line["data"], name) for name in line["data"])]
     with folder.events.open("ab") as log:
@@ -101,7 +109,7 @@ def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, 
             previous, table[name] = table[name], number
             log.write(json.dumps(line).encode() + b"\n")
             table[name] = previous
-        log.write(encode(LogRecord(1e9, 2.0, 1, SAMPLES[kind])))
+        log.write(encode_record(LogRecord(1e9, 2.0, 1, SAMPLES[kind])))
     snapshot = Run(folder).snapshot
     screen = console()
     listed = list_runs(tmp_path)
@@ -130,6 +138,6 @@ def test_a_process_number_out_of_range_belongs_to_no_process(tmp_path: Path, pid
 
 @pytest.mark.parametrize("attempt", [-1, 2**40, 10**400, 1.5, "1", True, None])
 def test_an_attempt_out_of_range_is_damage(attempt: object) -> None:
-    line = json.loads(encode(LogRecord(1.0, 1.0, 1, RunEnded("finished"))))
+    line = json.loads(encode_record(LogRecord(1.0, 1.0, 1, RunEnded("finished"))))
     with pytest.raises(DamagedLineError):
-        decode(json.dumps(line | {"attempt": attempt}).encode())
+        decode_record(json.dumps(line | {"attempt": attempt}).encode())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kelly_core import events
 from kelly_core.io.json import CHUNK, LineTail
 from kelly_core.runs import event_log
-from kelly_core.runs.event_log import LogReader, LogRecord, LogWriter, decode, encode
+from kelly_core.runs.event_log import LogReader, LogRecord, LogWriter, decode_record, encode_record
 
 MODEL = "DynamicsEngine"
 EXAMPLES = [
@@ -50,7 +50,7 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
         b'"train_loss":0.06,"val_loss":0.05,"best_loss":0.05,"best_epoch":2,"patience_left":10,'
         b'"learning_rate":0.001,"seconds":1.25,"frames_per_second":43000.0}}'
     )
-    event = decode(line).event
+    event = decode_record(line).event
     assert isinstance(event, events.EpochDone)
     assert (event.steps, event.concern) == (None, "")
 
@@ -59,23 +59,23 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
 def test_a_record_comes_back_from_one_line_of_strict_json(event: event_log.RunEvent) -> None:
     import json
 
-    line = encode(LogRecord(1e9, 2.5, 3, event))
+    line = encode_record(LogRecord(1e9, 2.5, 3, event))
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-    assert decode(line) == LogRecord(1e9, 2.5, 3, event)
+    assert decode_record(line) == LogRecord(1e9, 2.5, 3, event)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: float) -> None:
-    line = encode(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, loss)))
+    line = encode_record(LogRecord(1.0, 0.0, 1, events.ModelEnded("GroovePredictor", "diverged", 1, 1, loss)))
     assert b'"best_loss":null' in line
-    ended = decode(line).event
+    ended = decode_record(line).event
     assert math.isnan(ended.best_loss)
-    previous = decode(line.replace(b"null", b'"Infinity"')).event
+    previous = decode_record(line.replace(b"null", b'"Infinity"')).event
     assert previous.best_loss == math.inf
     result = events.ModelResult("GroovePredictor", "groove_midi", True, None, None, 1, {"val_loss": loss}, 2.5)
-    again = decode(encode(LogRecord(1.0, 0.0, 1, result))).event
+    again = decode_record(encode_record(LogRecord(1.0, 0.0, 1, result))).event
     assert math.isnan(again.metrics["val_loss"])
 
 
@@ -86,7 +86,7 @@ def test_a_reader_sees_each_record_when_its_line_is_complete(
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "events.jsonl"
     written = [record(number) for number in numbers]
-    content = b"".join(map(encode, written))
+    content = b"".join(map(encode_record, written))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(content)), max_size=12)) | {len(content)})
     reader, seen, before = LogReader(path), [], 0
     with path.open("ab", buffering=0) as file:
@@ -101,7 +101,7 @@ def test_a_reader_sees_each_record_when_its_line_is_complete(
 
 def test_a_reader_beside_a_writer_of_single_bytes(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    reader, seen, content = LogReader(path), [], encode(record(5)) + encode(record(7))
+    reader, seen, content = LogReader(path), [], encode_record(record(5)) + encode_record(record(7))
     with path.open("ab", buffering=0) as file:
         for byte in content:
             file.write(bytes([byte]))
@@ -115,7 +115,7 @@ def test_any_bytes_between_records_are_counted_and_passed_over(
     tmp_path_factory: pytest.TempPathFactory, rubbish: list[bytes]
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "events.jsonl"
-    content = b"".join(part + b"\n" + encode(record(5)) for part in rubbish)
+    content = b"".join(part + b"\n" + encode_record(record(5)) for part in rubbish)
     path.write_bytes(content)
     reader = LogReader(path)
     seen = reader.read()
@@ -144,7 +144,7 @@ def test_any_bytes_between_records_are_counted_and_passed_over(
 )
 def test_damage_of_every_sort_is_damage(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(line + b"\n" + encode(record(1)))
+    path.write_bytes(line + b"\n" + encode_record(record(1)))
     reader = LogReader(path)
     assert reader.read() == [record(1)]
     assert reader.damaged == 1
@@ -153,7 +153,7 @@ def test_damage_of_every_sort_is_damage(tmp_path: Path, line: bytes) -> None:
 def test_records_of_a_newer_version_are_no_damage(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     newer = b'{"t":1,"busy":0,"attempt":1,"kind":"gradient","data":{}}\n'
-    more = encode(record(2)).replace(b'"done":', b'"mood":"good","done":')
+    more = encode_record(record(2)).replace(b'"done":', b'"mood":"good","done":')
     path.write_bytes(newer + more)
     reader = LogReader(path)
     assert reader.read() == [record(2)]
@@ -162,12 +162,12 @@ def test_records_of_a_newer_version_are_no_damage(tmp_path: Path) -> None:
 
 def test_an_endless_line_is_passed_over_in_bounded_pieces(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(encode(record(1)) + b"x" * (3 * CHUNK + 17))
+    path.write_bytes(encode_record(record(1)) + b"x" * (3 * CHUNK + 17))
     reader = LogReader(path)
     assert reader.read() == [record(1)]
     assert reader.read() == []
     with path.open("ab") as file:
-        file.write(b"still the same line\n" + encode(record(2)))
+        file.write(b"still the same line\n" + encode_record(record(2)))
     assert reader.read() == [record(2)]
     assert reader.damaged == 1
 
@@ -185,19 +185,19 @@ def test_one_read_takes_a_bounded_part_and_all_reads_take_everything(tmp_path: P
 
 def test_a_log_that_became_shorter_is_damaged_and_continues(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(encode(record(1)) + encode(record(2)))
+    path.write_bytes(encode_record(record(1)) + encode_record(record(2)))
     reader = LogReader(path)
     assert len(reader.read()) == 2
     path.write_bytes(b"")
     assert reader.read() == []
     assert reader.damaged == 1
-    path.write_bytes(encode(record(3)))
+    path.write_bytes(encode_record(record(3)))
     assert reader.read() == [record(3)]
 
 
 def test_a_writer_does_not_continue_the_half_line_of_a_killed_one(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    path.write_bytes(encode(record(1)) + encode(record(2))[:-20])
+    path.write_bytes(encode_record(record(1)) + encode_record(record(2))[:-20])
     writer = LogWriter(path)
     writer.append(record(3))
     writer.close()

@@ -18,8 +18,8 @@ from kelly_core import events
 from kelly_core.config.schema import NotifySettings
 from kelly_core.errors import RunError
 from kelly_core.runs.event_log import RunEnded
-from kelly_core.runs.launch import new_manifest, observed
-from kelly_core.runs.notify import ENDED, message, notifier, send, terminal_sequence
+from kelly_core.runs.launch import new_manifest, supervised
+from kelly_core.runs.notify import ENDED, message, notifier, send_message, terminal_sequence
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from tests.runs.conftest import MODEL, epoch, make_run, small_settings
@@ -67,7 +67,7 @@ def ended_run(folder: Path, error: str = "") -> RunDirectory:
 def test_a_webhook_is_tried_again_until_it_answers(server: Server, tmp_path: Path) -> None:
     run = Run(ended_run(tmp_path / "2026-11-22-1431-brave-cadence"))
     waited: list[float] = []
-    assert send(NotifySettings(webhook=server.address), message(run, ENDED), waited.append) == []
+    assert send_message(NotifySettings(webhook=server.address), message(run, ENDED), waited.append) == []
     assert waited == [1.0, 2.0]
     posted = server.posted[-1]
     assert (posted["event"], posted["run"], posted["best"]) == ("finished", run.id, {MODEL: 0.1})
@@ -79,11 +79,11 @@ def test_a_webhook_is_tried_again_until_it_answers(server: Server, tmp_path: Pat
 def test_a_webhook_that_refuses_is_a_problem_without_its_address(server: Server, tmp_path: Path) -> None:
     server.codes = [404]
     content = message(Run(ended_run(tmp_path / "one")), "plateau", MODEL)
-    (problem,) = send(NotifySettings(webhook=server.address), content, lambda _seconds: None)
+    (problem,) = send_message(NotifySettings(webhook=server.address), content, lambda _seconds: None)
     assert problem == "notify.webhook: HTTP 404"
     assert len(server.posted) == 1
     server.server_close()
-    (problem,) = send(NotifySettings(webhook="http://127.0.0.1:1/secret"), content, lambda _seconds: None)
+    (problem,) = send_message(NotifySettings(webhook="http://127.0.0.1:1/secret"), content, lambda _seconds: None)
     assert "secret" not in problem
 
 
@@ -104,10 +104,10 @@ def test_apprise_gets_the_text_and_its_addresses_stay_secret(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "apprise", SimpleNamespace(Apprise=Service))
     content = message(Run(ended_run(tmp_path / "2026-11-22-1431-brave-cadence")), ENDED)
     settings = NotifySettings(apprise=["ntfy://secret/topic", "no-such://secret", "ntfy://secret/silent"])
-    (problem,) = send(settings, content)
+    (problem,) = send_message(settings, content)
     assert problem == "notify.apprise: no message was sent to address 2, 3 of 3"
     assert sent[0] == ("kelly", "kelly brave-cadence: finished, +80% on the baseline")
-    assert send(NotifySettings(apprise=["ntfy://secret/topic"]), content) == []
+    assert send_message(NotifySettings(apprise=["ntfy://secret/topic"]), content) == []
 
 
 def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytes
     with pytest.raises(RunError, match=r"Apprise is not installed") as caught:
         new_manifest(settings, [MODEL])
     assert "kelly-trainer[notify]" in str(caught.value)
-    (problem,) = send(settings.notify, message(Run(ended_run(tmp_path / "one")), ENDED))
+    (problem,) = send_message(settings.notify, message(Run(ended_run(tmp_path / "one")), ENDED))
     assert "kelly-trainer[notify]" in problem
 
 
 @pytest.mark.parametrize("command", ["/no/such/program", f"{sys.executable} -c 'raise SystemExit(3)'", "'open"])
 def test_a_command_that_fails_is_a_problem(command: str, tmp_path: Path) -> None:
-    (problem,) = send(NotifySettings(command=command), message(Run(ended_run(tmp_path / "one")), ENDED))
+    (problem,) = send_message(NotifySettings(command=command), message(Run(ended_run(tmp_path / "one")), ENDED))
     assert problem.startswith("notify.command")
 
 
@@ -133,7 +133,7 @@ def test_the_end_of_a_process_sends_a_message_however_it_ends(tmp_path: Path) ->
     manifest["settings"]["notify"]["command"] = f"{sys.executable} -c '{SAVES}' {saved}"
     folder.manifest.write_text(json.dumps(manifest))
     killed = [sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"]
-    subprocess.run(observed(killed, folder, 1, notifier(folder, ENDED)), stdout=subprocess.PIPE, check=False)
+    subprocess.run(supervised(killed, folder, 1, notifier(folder, ENDED)), stdout=subprocess.PIPE, check=False)
     content, text = saved.read_text().split("\n")
     assert json.loads(content)["event"] == "failed"
     assert text == r"kelly one: failed: disk \x1b[31mfull"

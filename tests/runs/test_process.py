@@ -21,7 +21,7 @@ from kelly_core.io.atomic import atomic_write, guard_folder
 from kelly_core.io.locks import is_held
 from kelly_core.runs import launch
 from kelly_core.runs.event_log import AttemptBegun, LogWriter, StateChanged
-from kelly_core.runs.launch import acquire_output_lock, observed, release_output_lock
+from kelly_core.runs.launch import acquire_output_lock, release_output_lock, supervised
 from kelly_core.runs.run import Run, describe_exit
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.training.checkpoint import load_checkpoint
@@ -31,7 +31,7 @@ from tests.runs.conftest import Start, first_epochs, hold, make_run, pause, smal
 
 def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:
     """Run Python code as the process of an attempt and return its process id."""
-    command = observed([sys.executable, "-S", "-c", f"import os; {code}"], folder, attempt)
+    command = supervised([sys.executable, "-S", "-c", f"import os; {code}"], folder, attempt)
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return int(done.stdout)
 

@@ -12,7 +12,7 @@ from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock
 from kelly_core.runs import queue
 from kelly_core.runs.event_log import StateChanged
-from kelly_core.runs.queue import drop, enqueue, move, start_due, waiting_runs
+from kelly_core.runs.queue import drop, enqueue, move, start_waiting, waiting_runs
 from kelly_core.runs.run_dir import RunManifest
 from tests.runs.conftest import MODEL, hold, make_run, small_settings
 
@@ -53,12 +53,12 @@ def add(runs: Path, **options: Any) -> str:
 
 def test_one_run_for_each_device_is_started_in_order(tmp_path: Path, started: Started) -> None:
     first, second, gpu = (add(tmp_path, **{"training.device": device}) for device in ("cpu", "auto", "cuda"))
-    assert start_due(tmp_path, lambda _text: None)
+    assert start_waiting(tmp_path, lambda _text: None)
     assert started.names == [first, gpu]
-    assert start_due(tmp_path, lambda _text: None)
+    assert start_waiting(tmp_path, lambda _text: None)
     assert [each.id for each in waiting_runs(tmp_path)] == [second]
     started.end(first)
-    assert not start_due(tmp_path, lambda _text: None)
+    assert not start_waiting(tmp_path, lambda _text: None)
     assert started.names == [first, gpu, second]
 
 
@@ -67,7 +67,7 @@ def test_a_run_that_was_started_by_a_dispatcher_that_died_waits_no_more(tmp_path
     add(tmp_path)
     (waiting,) = waiting_runs(tmp_path)
     started.start(tmp_path, waiting.manifest, waiting.id)
-    assert not start_due(tmp_path, lambda _text: None)
+    assert not start_waiting(tmp_path, lambda _text: None)
     assert started.names == [waiting.id]
 
 
@@ -75,7 +75,7 @@ def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Sta
     blocked = add(tmp_path, **{"output.dir": "busy"})
     other = add(tmp_path)
     said: list[str] = []
-    assert start_due(tmp_path, said.append)
+    assert start_waiting(tmp_path, said.append)
     assert started.names == [other]
     assert "another run is training" in said[0]
     assert [each.id for each in waiting_runs(tmp_path)] == [blocked]

@@ -20,7 +20,7 @@ from kelly_core.config.loading import for_every_model
 from kelly_core.errors import RunError
 from kelly_core.io.locks import LockOwner
 from kelly_core.runs import launch
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode_record
 from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
@@ -212,12 +212,16 @@ def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_
 def test_a_long_log_opens_by_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "long", AttemptBegun(), StateChanged("running"), epoch(1, 0.5))
     lines = [
-        encode(LogRecord(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000))) for number in range(500)
+        encode_record(LogRecord(1e9, number / 2, 1, events.BatchDone(MODEL, 2, number, 500_000)))
+        for number in range(500)
     ]
     with folder.events.open("ab") as file:
         for _ in range(100):
             file.write(b"".join(lines))
-        file.write(encode(LogRecord(2e9, 1.0, 1, epoch(2, 0.25))) + encode(LogRecord(2e9, 1.0, 1, RunEnded("stopped"))))
+        file.write(
+            encode_record(LogRecord(2e9, 1.0, 1, epoch(2, 0.25)))
+            + encode_record(LogRecord(2e9, 1.0, 1, RunEnded("stopped")))
+        )
     read, pread = [], os.pread
 
     def counting(handle: int, count: int, offset: int) -> bytes:
@@ -243,7 +247,7 @@ def test_a_summary_saves_reading_and_is_left_aside_where_it_does_not_fit(tmp_pat
     Run(folder).summarize()
     whole = folder.events.read_bytes()
     with folder.events.open("ab") as file:
-        file.write(encode(LogRecord(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
+        file.write(encode_record(LogRecord(2e9, 9.0, 1, epoch(2, 0.25))) + b"more rubbish\n")
     reported = Run(folder).snapshot
     assert (reported.models[0].epoch, reported.damaged_lines) == (2, 2)
     assert read_summary(folder) is not None

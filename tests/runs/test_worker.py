@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from kelly_core.runs.control import Inbox, Request, RunController, StopNow, send
+from kelly_core.runs.control import Inbox, Request, RunController, StopNow, send_request
 from kelly_core.runs.event_log import AttemptBegun, EventLogger, GpuLoad, HostLoad, LogWriter, Revived, StateChanged
 from kelly_core.runs.monitor import ResourceMonitor, RunMonitor, describe_environment
 from kelly_core.runs.run import Run
@@ -116,12 +116,12 @@ def test_requests_of_others_and_rubbish_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "control.jsonl"
     inbox = Inbox(path, attempt=2)
     assert inbox.read() == []
-    send(path, Request(1, "stop"))
+    send_request(path, Request(1, "stop"))
     with path.open("ab") as file:
         file.write(b"\xff\xff\n{}\n[1,2]\n")
-    send(path, Request(2, "pause"))
+    send_request(path, Request(2, "pause"))
     assert inbox.read() == [Request(2, "pause")]
-    send(path, Request(2, "stop", at_once=True, after_epochs=3))
+    send_request(path, Request(2, "stop", at_once=True, after_epochs=3))
     assert inbox.read() == [Request(2, "stop", True, 3)]
     assert inbox.read() == []
 

@@ -15,7 +15,7 @@ from kelly_core.engines.layers import LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import CheckpointError
 from kelly_core.export.provenance import is_non_commercial, previous_of, provenance_of, without_previous
-from kelly_core.music.emotion import encode
+from kelly_core.music.emotion import encode_affect
 from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import Replacement, export_network, exported_layers, replace_export, run_checkpoint
@@ -116,7 +116,7 @@ def test_without_audio_the_networks_that_read_a_code_read_a_neutral_one(spec: An
     path = tmp_path / "file.json"
     export_network(checkpoint, path)
     neutral = json.loads(path.read_text())["metadata"]["features"]["neutral_input"]
-    np.testing.assert_allclose(neutral[:64], encode(0.0, 0.0)[: spec.input_size], atol=1e-6)
+    np.testing.assert_allclose(neutral[:64], encode_affect(0.0, 0.0)[: spec.input_size], atol=1e-6)
     assert neutral[64:] == checkpoint.mean.tolist()[64:]
 
 

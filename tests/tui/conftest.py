@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 from kelly_core import events
 from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode_record
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
@@ -86,7 +86,7 @@ def make_run(
         LogRecord(created + number, float(number), 1, event)
         for number, event in enumerate([AttemptBegun(), StateChanged("running"), *reported])
     ]
-    folder.events.write_bytes(b"".join(map(encode, records)))
+    folder.events.write_bytes(b"".join(map(encode_record, records)))
     folder.heartbeat.touch()
     return folder
 
@@ -134,7 +134,7 @@ def live_run(workplace: Path) -> Iterator[RunDirectory]:
 def report(run: RunDirectory, *reported: RunEvent) -> None:
     """Append to the log of a run, as its process would."""
     with run.events.open("ab") as file:
-        file.writelines(encode(LogRecord(BEGAN + 7200, 60.0, 1, event)) for event in reported)
+        file.writelines(encode_record(LogRecord(BEGAN + 7200, 60.0, 1, event)) for event in reported)
 
 
 async def request_of(pilot: Pilot[None], run: RunDirectory) -> dict[str, Any]:

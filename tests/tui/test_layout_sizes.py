@@ -13,7 +13,7 @@ from textual.widgets._toast import Toast
 
 from kelly_core.events import TrainingWarning
 from kelly_core.export.quality_record import QualityRecord
-from kelly_core.runs.event_log import LogRecord, encode
+from kelly_core.runs.event_log import LogRecord, encode_record
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.charts.plotting import too_small
@@ -46,7 +46,7 @@ async def test_a_long_run_with_an_alarm_fits_the_smallest_window(shown: Shown, l
         TrainingWarning(name, "overfitting", "word " * 40),
     ]
     with live_run.events.open("ab") as file:
-        file.writelines(encode(LogRecord(BEGAN, 0.0, 1, event)) for event in reported)
+        file.writelines(encode_record(LogRecord(BEGAN, 0.0, 1, event)) for event in reported)
     async with shown("3", size=(60, 18)) as (app, pilot):
         table = app.screen.query_one("#training", RecordTable)
         await until(pilot, lambda: all(text in table.value_to_copy() for text in ("overfitting", "1023/10", "@6")))

@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from kelly_core.config.loading import load_settings
-from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, encode
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, encode_record
 from kelly_core.runs.queue import enqueue, waiting_runs
 from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, short_id, write_manifest
 from kelly_tui.charts.curve_chart import CurveChart
@@ -184,7 +184,7 @@ async def test_the_runs_of_a_sweep_are_a_group_that_folds(shown: Shown, workplac
         second = replace(epoch("GroovePredictor", 2, 2, val), best_loss=val)
         events = [*trained("GroovePredictor", 1, of=2), second, RunEnded("finished")]
         records = [LogRecord(BEGAN, float(each), 1, event) for each, event in enumerate(events)]
-        folder.events.write_bytes(b"".join(map(encode, [LogRecord(BEGAN, 0.0, 1, AttemptBegun()), *records])))
+        folder.events.write_bytes(b"".join(map(encode_record, [LogRecord(BEGAN, 0.0, 1, AttemptBegun()), *records])))
     make_run(workplace / "runs", "2026-09-21-1000-calm-melody", ["GroovePredictor"], trained("GroovePredictor"))
 
     def names() -> list[str]:

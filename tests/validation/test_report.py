@@ -7,7 +7,7 @@ import json
 from rich.console import Console
 
 from kelly_core.cli.validate import render_reports
-from kelly_core.validation.report import Check, FileReport, to_json
+from kelly_core.validation.report import Check, FileReport, reports_to_json
 
 GOOD = FileReport("models/a.json", "A", "rtneural", (Check("finite", True, "nothing wrong"),))
 BAD = FileReport(
@@ -26,7 +26,7 @@ def shown(*reports: FileReport, verbose: bool = False) -> str:
 
 
 def test_json_has_exactly_what_programs_rely_on() -> None:
-    assert json.loads(json.dumps(to_json([GOOD, BAD]))) == {
+    assert json.loads(json.dumps(reports_to_json([GOOD, BAD]))) == {
         "passed": False,
         "files": [
             {
@@ -50,7 +50,7 @@ def test_json_has_exactly_what_programs_rely_on() -> None:
             },
         ],
     }
-    assert to_json([GOOD])["passed"] is True
+    assert reports_to_json([GOOD])["passed"] is True
 
 
 def test_people_see_the_reason_of_each_failure_and_names_as_they_are() -> None:

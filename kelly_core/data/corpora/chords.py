@@ -31,7 +31,7 @@ from kelly_core.data.tables import finite_number, is_large_list, read_json, stre
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
 from kelly_core.music.chord_symbols import parse_chord
-from kelly_core.music.chords import CHORD_NAMES, chord_distribution, minor_share, progression_key, transpose
+from kelly_core.music.chords import CHORD_NAMES, chord_distribution, minor_share, progression_key, transpose_chords
 from kelly_core.music.context import encode_context
 from kelly_core.music.emotion import (
     CODE_SIZE,
@@ -109,7 +109,7 @@ class _Songs:
     ) -> None:
         """Append a song: its name, the hash of its entry, its chord classes, their lengths, and its emotion."""
         key = progression_key(chords, lengths)
-        at_home = transpose(chords, semitones_to_c(key))
+        at_home = transpose_chords(chords, semitones_to_c(key))
         distinctive = np.array([len(chords) >= _DISTINCTIVE_CHORDS])
         self.groups.append(song_of_clip(name))
         self.sources.append(emotion[1])

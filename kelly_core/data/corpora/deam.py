@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles, Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, no_usable_example, spread
+from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, no_usable_example, spread_evenly
 from kelly_core.data.label_tables import read_artists, song_key
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, decode_audio
-from kelly_core.data.recording_labels import read_labels, warm_up_length
+from kelly_core.data.recording_labels import read_recording_labels, warm_up_length
 from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable, load_features
 from kelly_core.formatting import first_names
 from kelly_core.music.context import AUDIO_DESCRIPTORS, context_from_audio, encode_context, note_measures
-from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode
+from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode_affect
 from kelly_core.music.key import AffectFeatures, affect_features, nearest_transposition, semitones_to_c, tonality_of
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
 from kelly_core.music.melody import find_melody
@@ -173,7 +173,7 @@ class EmotionDataset(CorpusDataset):
         weights *= self._example_weights(indices)
         # Unknown labels have weight 0, but NaN · 0 is NaN.
         affect = np.nan_to_num(affect)
-        targets = encode(affect[..., 0], affect[..., 1], context=context[:, np.newaxis])
+        targets = encode_affect(affect[..., 0], affect[..., 1], context=context[:, np.newaxis])
         return Batch(frames, targets, weights, self._pooled[indices])
 
     def _augmented(self, indices: Indices, rng: np.random.Generator) -> tuple[Floats, Floats]:
@@ -259,8 +259,8 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     files = [file for file in everything if file.lower().endswith(tuple(SUFFIXES))]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
     notes = _files_of_notes(files, everything)
-    labels = read_labels(root, tables, options.annotations_file, options.label_scale)
-    known = spread([file for file in files if labels.source(file) or file in notes], options.max_files)
+    labels = read_recording_labels(root, tables, options.annotations_file, options.label_scale)
+    known = spread_evenly([file for file in files if labels.source(file) or file in notes], options.max_files)
     length = _length(options.duration)
     extraction = FeatureExtractor(
         name, _VERSION, {"duration": options.duration}, partial(_extract, seconds=options.duration), few_files=24

@@ -48,7 +48,7 @@ class Labels:
     @classmethod
     def of(cls, batch: Batch, dataset: Dataset, indices: Indices) -> Labels:
         """Return the labels of a batch that was read at ``indices``."""
-        return cls(batch.targets, batch.weights, pooled_examples(batch), tempo(dataset, indices))
+        return cls(batch.targets, batch.weights, pooled_examples(batch), example_bpm(dataset, indices))
 
 
 def pooled_examples(batch: Batch) -> NDArray[np.bool_]:
@@ -56,7 +56,7 @@ def pooled_examples(batch: Batch) -> NDArray[np.bool_]:
     return np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
 
 
-def tempo(dataset: Dataset, indices: Indices) -> Doubles:
+def example_bpm(dataset: Dataset, indices: Indices) -> Doubles:
     """Return the tempo of each example, [n]; MIDI's default where the corpus has none."""
     if dataset.bpm is None:
         return np.full(len(indices), DEFAULT_BPM)
@@ -90,7 +90,7 @@ class TrainingExamples:
 
     def bpm(self, indices: Indices) -> Doubles:
         """Return the tempo of each example, [n]."""
-        return tempo(self.dataset, indices)
+        return example_bpm(self.dataset, indices)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from kelly_core.evaluation.metrics.base import (
     ratio,
 )
 from kelly_core.export.quality_record import Calibration, PublishedResult
-from kelly_core.music.emotion import decode, encode
+from kelly_core.music.emotion import decode_affect, encode_affect
 
 _KINDS = ("dynamic", "static")
 _DIMENSIONS = ("valence", "arousal")
@@ -128,7 +128,7 @@ class EmotionMetrics(ModelMetrics):
 
 def _affect(codes: Floats, labels: Labels) -> Doubles:
     """Return valence and arousal [N, T, 2] as the plugin decodes them; equal at every frame if the label is pooled."""
-    read = decode(pool(codes, labels))
+    read = decode_affect(pool(codes, labels))
     affect = np.stack([read.valence, read.arousal], axis=-1).astype(np.float64)
     return np.broadcast_to(affect, (*labels.targets.shape[:2], 2))
 
@@ -208,7 +208,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
     parts = []
     for batch, indices in training.batches():
         groups = training.groups(indices)
-        read = decode(batch.targets)
+        read = decode_affect(batch.targets)
         affect = np.stack([read.valence, read.arousal], axis=-1)
         weights, pooled = _song_weights(batch.weights), pooled_examples(batch)
         frames = _labeled_frames(batch)
@@ -230,6 +230,6 @@ def _predictor(regression: Regression, features: _Features) -> Predictor:
         frames, pooled = _labeled_frames(batch), pooled_examples(batch)
         affect[frames] = found[: frames.sum()]
         affect[pooled] = found[frames.sum() :, np.newaxis]
-        return encode(affect[..., 0], affect[..., 1])
+        return encode_affect(affect[..., 0], affect[..., 1])
 
     return predict
