@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kelly_core.errors import ExportError
 from kelly_core.io.atomic import atomic_write_all, open_regular
@@ -19,23 +19,34 @@ SYNTHETIC_HINT = "Train it on a corpus, or add --allow-synthetic"
 
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bBY-NC\b|research only", re.IGNORECASE)
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Provenance:
-    """Data of a training, read from its export.
+    """Data and result of a training, read from its export; None, or empty, if something is not recorded.
 
     Attributes:
-        synthetic: whether generated examples stood in for a corpus; None if it is not recorded.
-        licenses: license by corpus; empty if none is recorded.
-        dataset_hash: hash of the examples, "" if it is not recorded.
-        checkpoint: hash of the weights, "" if it is not recorded.
-        val_loss: best validation loss; None if it is not recorded.
+        corpus: name of the corpus.
+        synthetic: whether generated examples stood in for the corpus.
+        train_examples, validation_examples: numbers of examples.
+        content_hash: hash of the examples.
+        split_source: origin of the splits.
+        tables: tables of labels and splits.
+        licenses: license by corpus.
+        checkpoint: hash of the weights.
+        val_loss: best validation loss.
     """
 
+    corpus: str | None
     synthetic: bool | None
+    train_examples: int | None
+    validation_examples: int | None
+    content_hash: str | None
+    split_source: str | None
+    tables: tuple[str, ...]
     licenses: Mapping[str, str]
-    dataset_hash: str
-    checkpoint: str
+    checkpoint: str | None
     val_loss: float | None
 
     @property
@@ -52,16 +63,27 @@ def is_non_commercial(license: str) -> bool:
 def provenance_of(metadata: object) -> Provenance:
     """Return what an export's metadata record about its data; invalid entries count as not recorded."""
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
-    data = _table(table, "trained_on")
-    licenses = {corpus: text for corpus, text in _table(data, "licences").items() if isinstance(text, str)}
-    checkpoint, loss = table.get("checkpoint"), _table(table, "metrics").get("val_loss")
+    data = _entry(table, "trained_on", dict) or {}
+    licenses = _entry(data, "licences", dict) or {}
+    loss = (_entry(table, "metrics", dict) or {}).get("val_loss")
     return Provenance(
-        synthetic=data["synthetic"] if isinstance(data.get("synthetic"), bool) else None,
-        licenses=licenses,
-        dataset_hash=str(data.get("dataset_hash", "")),
-        checkpoint=checkpoint if isinstance(checkpoint, str) else "",
+        corpus=_entry(data, "dataset", str),
+        synthetic=_entry(data, "synthetic", bool),
+        train_examples=_entry(data, "train_examples", int),
+        validation_examples=_entry(data, "validation_examples", int),
+        content_hash=_entry(data, "dataset_hash", str),
+        split_source=_entry(data, "split_source", str),
+        tables=tuple(table for table in _entry(data, "tables", list) or () if isinstance(table, str)),
+        licenses={corpus: text for corpus, text in licenses.items() if isinstance(text, str)},
+        checkpoint=_entry(table, "checkpoint", str),
         val_loss=float(loss) if isinstance(loss, int | float) and not isinstance(loss, bool) else None,
     )
+
+
+def _entry(table: Mapping[str, Any], key: str, kind: type[T]) -> T | None:
+    value = table.get(key)
+    # Not isinstance, which accepts True as a number.
+    return value if type(value) is kind else None
 
 
 def synthetic_refusal(provenance: Provenance | None, *, allow_synthetic: bool) -> str:
@@ -72,11 +94,6 @@ def synthetic_refusal(provenance: Provenance | None, *, allow_synthetic: bool) -
     if allow_synthetic or provenance is None or not provenance.synthetic:
         return ""
     return "expected an export trained on a real corpus, got one trained on synthetic data"
-
-
-def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = table.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def read_provenance(path: Path) -> Provenance | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -45,6 +45,24 @@ class RelativeDifference:
 
     def __str__(self) -> str:
         return f"{format_change(self.value, 1)} ({format_interval(self.low, self.high)})"
+
+
+@dataclass(frozen=True)
+class Whisker(RelativeDifference):
+    """A relative difference as a forest plot draws it.
+
+    Attributes:
+        label: baseline and metric.
+        beaten: True if the model counts as better than the baseline.
+    """
+
+    label: str
+    beaten: bool
+
+    @property
+    def as_gain(self) -> Whisker:
+        """The gain over the baseline: the difference with the opposite sign, above 0 if the model is better."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 @dataclass(frozen=True)
@@ -178,13 +196,13 @@ class QualityRecord:
         """True if the model counts as trained."""
         return self.verdict == TRAINED
 
-    def relative_differences(self) -> Iterator[tuple[Baseline, MetricDifference, RelativeDifference]]:
+    def whiskers(self) -> Iterator[Whisker]:
         """Yield each difference from a baseline that is defined as a share of the baseline's metric."""
         for baseline in self.baselines:
             for difference in baseline.differences:
-                share = difference.share
+                share, label = difference.share, f"{baseline.name}, {display_name(difference.measure)}"
                 if share is not None and all(map(math.isfinite, (share.low, share.value, share.high))):
-                    yield baseline, difference, share
+                    yield Whisker(share.value, share.low, share.high, label, difference.beaten)
 
     def summary(self) -> str:
         """Return the verdict in one line, with the metrics that it is based on and its limitations."""

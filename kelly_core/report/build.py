@@ -18,7 +18,6 @@ from kelly_core.report.document import (
     Heading,
     LossCurves,
     NumberCell,
-    ReportCell,
     Rows,
     Section,
     Table,
@@ -86,7 +85,7 @@ def _budget(benchmarks: Benchmarks, chain: Latency) -> TextCell:
 
 
 def _summary(content: ReportData) -> Table:
-    rows: list[tuple[ReportCell, ...]] = [
+    rows: list[tuple[TextCell, ...]] = [
         row for model in content.models for row in _summary_rows(model, content.benchmarks)
     ]
     others = [_MISSING] * (len(_SUMMARY + _DECISIVE + _FITNESS) - 2)
@@ -106,7 +105,7 @@ def _missing(content: ReportData) -> Iterator[TextCell]:
         yield TextCell(f"Without {', '.join(content.missing)} the plugin's chain is not complete.", "warn")
 
 
-def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[ReportCell, ...]]:
+def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[TextCell, ...]]:
     """Yield a row per model and deciding metric."""
     numpy = benchmarks.engines.get(_ENGINE)
     latency = numpy.models.get(model.name) if numpy else None
@@ -127,7 +126,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Re
         yield (*[TextCell("")] * len(_SUMMARY), *further, *[TextCell("")] * len(_FITNESS))
 
 
-def _decisive(quality: QualityRecord) -> Iterator[tuple[ReportCell, ReportCell, ReportCell, ReportCell]]:
+def _decisive(quality: QualityRecord) -> Iterator[tuple[TextCell, ...]]:
     """Return metric, the model's value, that of the deciding baseline, and the difference."""
     if quality.epsilon is not None:
         limit = f"at most {format_metric(quality.epsilon_limit)} wanted"
@@ -171,7 +170,7 @@ def _chain(benchmarks: Benchmarks) -> Iterator[Component]:
     if benchmarks.run is None:
         return
     run = benchmarks.run
-    rows: list[tuple[ReportCell, ...]] = []
+    rows: list[tuple[TextCell, ...]] = []
     for name, engine in run.engines.items():
         label = f"{name}: {run.command}" if name == EXTERNAL and run.command else name
         rows.append((TextCell(label), *_times(engine.chain), _chain_verdict(benchmarks, engine)))

@@ -20,7 +20,7 @@ from kelly_core.data.tables import read_regular
 from kelly_core.engines.layers import describe_layer
 from kelly_core.errors import DataError, ExportError, KellyError
 from kelly_core.export.parser import parse_layers
-from kelly_core.export.provenance import is_non_commercial, provenance_of
+from kelly_core.export.provenance import Provenance, provenance_of
 from kelly_core.export.reader import read_strict_json
 from kelly_core.music.chord_symbols import parse_chord
 from kelly_core.music.notes import BEATS_PER_BAR
@@ -35,25 +35,6 @@ _MAX_MIDI_BYTES, _MAX_PICTURE_BYTES = 256_000, 2_000_000
 _MAX_TUNES = 4
 _MAX_BARS = 64
 _PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class TrainedOn:
-    """Training data as recorded in an export; None for what is not recorded."""
-
-    corpus: str | None
-    synthetic: bool | None
-    train_examples: int | None
-    validation_examples: int | None
-    content_hash: str | None
-    split_source: str | None
-    tables: tuple[str, ...]
-    licenses: Mapping[str, str]
-
-    @property
-    def non_commercial(self) -> list[str]:
-        """Corpora whose license excludes commercial use."""
-        return [corpus for corpus, license in self.licenses.items() if is_non_commercial(license)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +66,7 @@ class ModelData:
     name: str
     stem: str
     checked: FileReport
-    trained_on: TrainedOn | None
+    trained_on: Provenance | None
     state: State | None
     size: Size
     history: History | None
@@ -205,33 +186,12 @@ def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData
         name=name,
         stem=stem,
         checked=checked,
-        trained_on=_trained_on(metadata),
+        trained_on=provenance_of(metadata) if isinstance(metadata.get("trained_on"), dict) else None,
         state=metadata["state"] if metadata.get("state") in STATES else None,
         size=_size(path, document),
         history=history,
         history_problem=problem,
         plot=str(plot) if (folder / plot).is_file() else None,
-    )
-
-
-def _trained_on(metadata: Mapping[str, Any]) -> TrainedOn | None:
-    trained_on = metadata.get("trained_on")
-    if not isinstance(trained_on, dict):
-        return None
-
-    def entry(key: str, kind: type) -> Any:
-        # Not isinstance, which accepts True as a number.
-        return trained_on[key] if type(trained_on.get(key)) is kind else None
-
-    return TrainedOn(
-        corpus=entry("dataset", str),
-        synthetic=entry("synthetic", bool),
-        train_examples=entry("train_examples", int),
-        validation_examples=entry("validation_examples", int),
-        content_hash=entry("dataset_hash", str),
-        split_source=entry("split_source", str),
-        tables=tuple(table for table in entry("tables", list) or () if isinstance(table, str)),
-        licenses=provenance_of(metadata).licenses,
     )
 
 

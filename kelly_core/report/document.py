@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
+from kelly_core.export.quality_record import Whisker
 from kelly_core.formatting import printable
 from kelly_core.training.history import History
 
@@ -24,15 +25,11 @@ class TextCell:
     tone: Emphasis = "plain"
 
 
-@dataclass(frozen=True)
-class NumberCell:
+class NumberCell(TextCell):
     """Number, or several, formatted; aligned to the right."""
 
-    text: str
 
-
-ReportCell = TextCell | NumberCell
-Rows = tuple[tuple[ReportCell, ...], ...]
+Rows = Sequence[tuple[TextCell, ...]]
 
 
 @dataclass(frozen=True)
@@ -98,17 +95,6 @@ class LossCurves:
             f" {best['best_epoch']}{others}. Last epoch: training {last['train_loss']:.4g}, validation"
             f" {last['val_loss']:.4g}."
         )
-
-
-@dataclass(frozen=True)
-class Whisker:
-    """Difference with its interval, relative to the value compared with."""
-
-    label: str
-    low: float
-    value: float
-    high: float
-    beaten: bool
 
 
 @dataclass(frozen=True)

@@ -69,12 +69,8 @@ def _table(table: doc.Table) -> Iterator[str]:
 
 def _grid(table: doc.Table) -> str:
     lines = [[escape(title) for title in table.columns], ["---:" if number else "---" for number in table.numeric()]]
-    lines += [[_cell(cell) for cell in row] for row in table.rows]
+    lines += [list(map(_words, row)) for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(cell: doc.ReportCell) -> str:
-    return escape(cell.text) if isinstance(cell, doc.NumberCell) else _words(cell)
 
 
 def _words(words: doc.TextCell) -> str:

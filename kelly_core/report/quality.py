@@ -18,11 +18,9 @@ from kelly_core.report.document import (
     Forest,
     Heading,
     NumberCell,
-    ReportCell,
     Rows,
     Table,
     TextCell,
-    Whisker,
 )
 
 
@@ -38,9 +36,8 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
     yield from (TextCell(note + ".") for note in quality.notes)
     if quality.baselines:
         yield _baseline_table(quality)
-    forest = Forest(tuple(_whiskers(quality)))
-    if forest.whiskers:
-        yield forest
+    if whiskers := tuple(quality.whiskers()):
+        yield Forest(whiskers)
     if quality.references:
         yield _references(quality)
     if quality.sources:
@@ -81,7 +78,7 @@ def _interval(difference: MetricDifference) -> str:
 
 def _baseline_table(quality: QualityRecord) -> Table:
     """Return the table of every baseline by every deciding metric."""
-    rows: list[tuple[ReportCell, ...]] = []
+    rows: list[tuple[TextCell, ...]] = []
     for measure in quality.primary:
         ours = NumberCell(format_metric(quality.metrics.get(measure)))
         rows.append((TextCell("the model"), TextCell(display_name(measure)), ours, *[TextCell("")] * 3))
@@ -99,7 +96,7 @@ def _baseline_table(quality: QualityRecord) -> Table:
             if difference.measure == measure
         ]
     columns = ("", "metric", "value", "model less this, 95 %", "as a share of it", "")
-    return Table(columns, tuple(rows), title="What it must beat (smaller is better)")
+    return Table(columns, rows, title="What it must beat (smaller is better)")
 
 
 def _beaten(difference: MetricDifference) -> TextCell:
@@ -107,13 +104,6 @@ def _beaten(difference: MetricDifference) -> TextCell:
         text = f"worse by {difference.margin:.0%} or more"
         return TextCell(f"not {text}", "good") if difference.beaten else TextCell(f"perhaps {text}", "warn")
     return TextCell("beaten", "good") if difference.beaten else TextCell("not beaten", "warn")
-
-
-def _whiskers(quality: QualityRecord) -> Iterator[Whisker]:
-    """Return the differences that can be drawn."""
-    for baseline, difference, share in quality.relative_differences():
-        label = f"{baseline.name}, {display_name(difference.measure)}"
-        yield Whisker(label, share.low, share.value, share.high, difference.beaten)
 
 
 def _references(quality: QualityRecord) -> Table:

@@ -67,8 +67,8 @@ def _table(table: doc.Table) -> Table:
     return drawn
 
 
-def _text(cell: doc.ReportCell) -> Text:
-    return Text(printable_excerpt(cell.text), "" if isinstance(cell, doc.NumberCell) else _STYLES[cell.tone])
+def _text(cell: doc.TextCell) -> Text:
+    return Text(printable_excerpt(cell.text), _STYLES[cell.tone])
 
 
 def _badges(badges: Sequence[doc.TextCell]) -> Text:

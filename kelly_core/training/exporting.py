@@ -123,7 +123,7 @@ def _is_better(previous: Provenance, ours: float, checkpoint: Checkpoint) -> boo
     synthetic = bool(checkpoint.dataset["synthetic"])
     if previous.synthetic is not None and previous.synthetic != synthetic:
         return synthetic
-    same_data = previous.dataset_hash == checkpoint.dataset["fingerprint"]
+    same_data = previous.content_hash == checkpoint.dataset["fingerprint"]
     return same_data and previous.val_loss is not None and previous.val_loss <= ours
 
 
@@ -135,7 +135,7 @@ def _compare_losses(previous: Provenance, ours: float, checkpoint: Checkpoint) -
     if previous.val_loss is None:
         return "its loss is not recorded"
     losses = f"its loss {previous.val_loss:.4g}, the new one's {ours:.4g}"
-    if previous.dataset_hash != checkpoint.dataset["fingerprint"]:
+    if previous.content_hash != checkpoint.dataset["fingerprint"]:
         return f"{losses}, on other examples, so they do not compare"
     return losses + (", which is WORSE" if ours > previous.val_loss else "")
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from rich.text import Text
 from textual.geometry import Size
 
-from kelly_core.export.quality_record import QualityRecord, display_name
-from kelly_core.formatting import format_change, format_interval
+from kelly_core.export.quality_record import Whisker
 from kelly_tui.charts.chart_data import nice_ticks
 from kelly_tui.themes import ThemeColors
 
@@ -20,36 +19,14 @@ _MIN_GAIN = -1.0
 
 
 @dataclass(frozen=True)
-class Gain:
-    """Relative gain over a baseline with its 95 % interval; above 0 the model is better.
-
-    Attributes:
-        label: baseline and metric.
-        low, value, high: interval and value; 1 is a gain of 100 %.
-        beaten: True if the model counts as better than the baseline.
-    """
-
-    label: str
-    low: float
-    value: float
-    high: float
-    beaten: bool
-
-    @property
-    def text(self) -> str:
-        """Value and interval in percent."""
-        return f"{format_change(self.value, 1)} ({format_interval(self.low, self.high)})"
-
-
-@dataclass(frozen=True)
 class ForestPlot:
-    """Gains over several baselines, at least one."""
+    """Gains over several baselines, at least one, each with its confidence interval; above 0 the model is better."""
 
-    gains: tuple[Gain, ...]
+    gains: tuple[Whisker, ...]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
         """Return one line for each gain, and the axis below."""
-        texts = [gain.text for gain in self.gains] if size.width >= _MIN_COLUMNS_FOR_NUMBERS else [""] * len(self.gains)
+        texts = [str(gain) for gain in self.gains] if size.width >= _MIN_COLUMNS_FOR_NUMBERS else [""] * len(self.gains)
         right = max(map(len, texts))
         left = min(max(len(gain.label) for gain in self.gains), size.width // 3)
         columns = size.width - left - right - 2
@@ -83,7 +60,7 @@ class _Axis:
         place = round((gain - self._low) / self._span * (self._columns - 1))
         return min(self._columns - 1, max(0, place))
 
-    def row(self, gain: Gain, color: str, muted: str) -> Text:
+    def row(self, gain: Whisker, color: str, muted: str) -> Text:
         """Return the interval as a line with a mark at the value, and the zero line behind it."""
         signs = [" "] * self._columns
         signs[self.zero] = "│"
@@ -106,17 +83,3 @@ class _Axis:
             if not line or start > len(line):
                 line = line.ljust(start) + label
         return line
-
-
-def gains_of(quality: QualityRecord) -> tuple[Gain, ...]:
-    """Return the defined relative gains over each baseline, for each metric that decides the verdict."""
-    return tuple(
-        Gain(
-            f"{baseline.name}, {display_name(difference.measure)}",
-            -share.high,
-            -share.value,
-            -share.low,
-            difference.beaten,
-        )
-        for baseline, difference, share in quality.relative_differences()
-    )

@@ -11,7 +11,7 @@ from typing import Any
 from rich.text import Text
 
 from kelly_core.errors import KellyError
-from kelly_core.export.provenance import PREVIOUS_ENDING
+from kelly_core.export.provenance import PREVIOUS_ENDING, Provenance, provenance_of
 from kelly_core.export.quality_record import QualityRecord, recorded_quality
 from kelly_core.formatting import format_loss, format_metric
 from kelly_core.io.atomic import open_regular
@@ -107,9 +107,8 @@ def metadata_rows(content: dict[str, Any], colors: ThemeColors) -> Iterator[Labe
     for number, layer in enumerate(content.get("layers", ())):
         yield "" if number else "layers", layer
     metadata = content["metadata"]
-    trained = metadata.get("trained_on")
-    if isinstance(trained, dict):
-        yield from _data_rows(trained)
+    if isinstance(metadata.get("trained_on"), dict):
+        yield from _data_rows(provenance_of(metadata))
     quality = recorded_quality(metadata)
     if quality is None:
         yield "quality", Text(_NO_QUALITY, colors.muted)
@@ -117,15 +116,12 @@ def metadata_rows(content: dict[str, Any], colors: ThemeColors) -> Iterator[Labe
         yield from _quality_rows(quality, colors)
 
 
-def _data_rows(trained: dict[str, Any]) -> Iterator[LabeledRow]:
-    kind = "synthetic " if trained.get("synthetic") else ""
-    yield "trained on", f"{kind}{trained.get('dataset')}"
-    counts = [trained.get(f"{split}_examples") for split in ("train", "validation")]
-    if all(isinstance(count, int) for count in counts):
-        yield "examples", f"{counts[0]:,} to train, {counts[1]:,} to validate"
-    licenses = trained.get("licences")
-    for name, text in licenses.items() if isinstance(licenses, dict) else ():
-        yield "licence", f"{name}: {text}"
+def _data_rows(data: Provenance) -> Iterator[LabeledRow]:
+    yield "trained on", f"{'synthetic ' if data.synthetic else ''}{data.corpus}"
+    if data.train_examples is not None and data.validation_examples is not None:
+        yield "examples", f"{data.train_examples:,} to train, {data.validation_examples:,} to validate"
+    for corpus, text in data.licenses.items():
+        yield "licence", f"{corpus}: {text}"
 
 
 def _quality_rows(quality: QualityRecord, colors: ThemeColors) -> Iterator[LabeledRow]:

@@ -20,7 +20,7 @@ from kelly_core.formatting import MISSING, format_bytes, format_change, format_l
 from kelly_core.runs.overview import Curves
 from kelly_tui.charts.chart_data import curve_series
 from kelly_tui.charts.curve_chart import CurveChart
-from kelly_tui.charts.forest_plot import ForestPlot, gains_of
+from kelly_tui.charts.forest_plot import ForestPlot
 from kelly_tui.formatting import LabeledRow, model_color
 from kelly_tui.jobs import KELLY_CORE, JobQueue, call_from_worker, worker
 from kelly_tui.screens.chart_screen import ChartScreen
@@ -328,7 +328,7 @@ class Validate(ChartScreen):
     def _draw_quality(self, file: str | None) -> None:
         """Draw the gains over the baselines; without any, the details take all of the room."""
         quality = recorded_quality(self._contents.get(file or "", {}).get("metadata"))
-        gains = () if quality is None else gains_of(quality)
+        gains = () if quality is None else tuple(each.as_gain for each in quality.whiskers())
         self.set_class(bool(gains), "-gains")
         if quality is not None and gains:
             title = f"gain over baselines, {quality.split}, {quality.groups:,} groups"

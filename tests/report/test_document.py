@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from kelly_core.export.quality_record import Whisker
 from kelly_core.report import markdown, terminal
 from kelly_core.report.document import (
     DetailsTable,
@@ -20,7 +21,6 @@ from kelly_core.report.document import (
     Section,
     Table,
     TextCell,
-    Whisker,
     printable_excerpt,
 )
 from kelly_core.report.html import draw_forest
@@ -31,7 +31,7 @@ SHARES = st.floats(-50, 50).filter(lambda share: share == 0 or abs(share) > 1e-6
 
 @given(st.lists(st.lists(SHARES, min_size=3, max_size=3).map(sorted), min_size=1, max_size=8))
 def test_whiskers_keep_their_order_and_stay_on_the_axis(ends: list[list[float]]) -> None:
-    drawn = draw_forest(Forest(tuple(Whisker("x", *three, beaten=False) for three in ends)))
+    drawn = draw_forest(Forest(tuple(Whisker(value, low, high, "x", beaten=False) for low, value, high in ends)))
     places = sorted(
         (share, place)
         for three, w in zip(ends, drawn.whiskers, strict=True)
@@ -48,7 +48,7 @@ def test_whiskers_keep_their_order_and_stay_on_the_axis(ends: list[list[float]])
 
 
 def test_ticks_are_round_shares_of_the_baseline() -> None:
-    drawn = draw_forest(Forest((Whisker("x", -0.42, -0.2, 0.11, beaten=False),)))
+    drawn = draw_forest(Forest((Whisker(-0.2, -0.42, 0.11, "x", beaten=False),)))
     assert [label for _, label in drawn.ticks] == ["-40 %", "-30 %", "-20 %", "-10 %", "0", "+10 %"]
     steps = [round(right - left, 1) for (left, _), (right, _) in zip(drawn.ticks, drawn.ticks[1:], strict=False)]
     assert max(steps) - min(steps) < 0.25

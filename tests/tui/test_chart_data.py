@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from rich.style import Style
 from textual.geometry import Size
 
+from kelly_core.export.quality_record import Whisker
 from kelly_tui.charts.canvas import Canvas
 from kelly_tui.charts.chart_data import Series, log_ticks, nice_ticks, segments, with_gaps_over, without_far_guides
-from kelly_tui.charts.forest_plot import ForestPlot, Gain
+from kelly_tui.charts.forest_plot import ForestPlot
 from kelly_tui.charts.plotting import axis_labels
 from kelly_tui.themes import THEMES, ThemeColors
 
@@ -155,7 +156,7 @@ def test_curves_are_drawn_as_lines_of_dots_between_their_points() -> None:
 @pytest.mark.parametrize("low", [-0.03, 0.01, -20.0])
 def test_a_forest_plot_fits_any_room_and_shows_gain_and_zero(low: float) -> None:
     plot = ForestPlot(
-        (Gain("mean, rmse", low, 0.1, 0.2, low > 0), Gain("best constant, median error", 0.05, 0.1, 0.2, True))
+        (Whisker(0.1, low, 0.2, "mean, rmse", low > 0), Whisker(0.1, 0.05, 0.2, "best constant, median error", True))
     )
     drawn = 0
     for width in range(0, 140, 9):
