@@ -29,36 +29,17 @@ from kelly_core.spec import MODELS, ModelSpec, find_model
 MKDIR = "--mkdir"
 """Option that allows a command to create missing folders."""
 
-_SETTINGS: dict[str, tuple[str, ...]] = {
-    "epochs": ("training.epochs", "--epochs", "-e"),
-    "batch_size": ("training.batch_size", "--batch-size", "-b"),
-    "device": ("training.device", "--device", "-d"),
-    "learning_rate": ("training.learning_rate", "--learning-rate", "-lr"),
-    "validation_split": ("training.validation_split", "--validation-split", "-v"),
-    "patience": ("training.early_stopping.patience", "--early-stopping-patience"),
-    "min_delta": ("training.early_stopping.min_delta", "--early-stopping-min-delta"),
-    "seed": ("training.seed", "--seed"),
-    "jobs": ("training.jobs", "--jobs"),
-    "tried": ("sweep.set", "--set"),
-    "seeds": ("sweep.seeds", "--seeds"),
-    "random": ("sweep.random", "--random"),
-    "trial_jobs": ("sweep.jobs", "--jobs"),
-    "backend": ("parallel.backend", "--backend"),
-    "scheduler": ("parallel.scheduler", "--scheduler"),
-    "datasets_dir": ("datasets.dir", "--datasets-dir"),
-    "max_files": ("datasets.max_files", "--max-files"),
-    "use_synthetic": ("datasets.use_synthetic", "--use-synthetic"),
-    "output": ("output.dir", "--output", "-o"),
-    "tensorboard": ("output.tensorboard", "--tensorboard"),
-    "keep_best": ("output.keep_best", "--keep-best"),
+_SETTINGS = {
     "no_history": ("output.history", "--no-history"),
     "no_plots": ("output.plots", "--no-plots"),
 }
-"""Setting and names of the option, by parameter of a command; ``no_`` turns a setting off."""
+"""Setting and option by parameter of a command; ``no_`` turns a setting off. ``_option`` adds the other ones."""
 
 
-def _option(parameter: str, *, panel: str, **attributes: Any) -> Any:
-    return setting_option(*_SETTINGS[parameter], panel=panel, **attributes)
+def _option(parameter: str, key: str, *names: str, panel: str, **attributes: Any) -> Any:
+    """Return the option that sets a setting by a parameter of this name, for ``Annotated``."""
+    _SETTINGS[parameter] = (key, names[0])
+    return setting_option(key, *names, panel=panel, **attributes)
 
 
 # The shell starts a process per completion, so these functions import what they need themselves.
@@ -131,9 +112,13 @@ ModelsOption = Annotated[
         autocompletion=complete_models,
     ),
 ]
-UseSyntheticOption = Annotated[bool, _option("use_synthetic", panel=MODELS_PANEL)]
-DatasetsDirOption = Annotated[Path | None, _option("datasets_dir", panel=MODELS_PANEL)]
-MaxFilesOption = Annotated[int | None, _option("max_files", panel=MODELS_PANEL)]
+UseSyntheticOption = Annotated[
+    bool, _option("use_synthetic", "datasets.use_synthetic", "--use-synthetic", panel=MODELS_PANEL)
+]
+DatasetsDirOption = Annotated[
+    Path | None, _option("datasets_dir", "datasets.dir", "--datasets-dir", panel=MODELS_PANEL)
+]
+MaxFilesOption = Annotated[int | None, _option("max_files", "datasets.max_files", "--max-files", panel=MODELS_PANEL)]
 EngineOption = Annotated[
     str | None,
     option(
@@ -144,27 +129,46 @@ EngineOption = Annotated[
         metavar="COMMAND",
     ),
 ]
-BackendOption = Annotated[Literal["local", "dask"] | None, _option("backend", panel=EXECUTION_PANEL)]
-SchedulerOption = Annotated[str | None, _option("scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")]
-OutputDirOption = Annotated[Path | None, _option("output", panel=OUTPUT_PANEL)]
-EpochsOption = Annotated[int | None, _option("epochs", panel=TRAINING_PANEL)]
-BatchSizeOption = Annotated[int | None, _option("batch_size", panel=TRAINING_PANEL)]
-LearningRateOption = Annotated[float | None, _option("learning_rate", panel=TRAINING_PANEL)]
-ValidationSplitOption = Annotated[float | None, _option("validation_split", panel=TRAINING_PANEL)]
-PatienceOption = Annotated[int | None, _option("patience", panel=TRAINING_PANEL)]
-MinDeltaOption = Annotated[float | None, _option("min_delta", panel=TRAINING_PANEL)]
-SeedOption = Annotated[int | None, _option("seed", panel=TRAINING_PANEL)]
+BackendOption = Annotated[
+    Literal["local", "dask"] | None, _option("backend", "parallel.backend", "--backend", panel=EXECUTION_PANEL)
+]
+SchedulerOption = Annotated[
+    str | None, _option("scheduler", "parallel.scheduler", "--scheduler", panel=EXECUTION_PANEL, metavar="ADDRESS")
+]
+OutputDirOption = Annotated[Path | None, _option("output", "output.dir", "--output", "-o", panel=OUTPUT_PANEL)]
+EpochsOption = Annotated[int | None, _option("epochs", "training.epochs", "--epochs", "-e", panel=TRAINING_PANEL)]
+BatchSizeOption = Annotated[
+    int | None, _option("batch_size", "training.batch_size", "--batch-size", "-b", panel=TRAINING_PANEL)
+]
+LearningRateOption = Annotated[
+    float | None, _option("learning_rate", "training.learning_rate", "--learning-rate", "-lr", panel=TRAINING_PANEL)
+]
+ValidationSplitOption = Annotated[
+    float | None,
+    _option("validation_split", "training.validation_split", "--validation-split", "-v", panel=TRAINING_PANEL),
+]
+PatienceOption = Annotated[
+    int | None,
+    _option("patience", "training.early_stopping.patience", "--early-stopping-patience", panel=TRAINING_PANEL),
+]
+MinDeltaOption = Annotated[
+    float | None,
+    _option("min_delta", "training.early_stopping.min_delta", "--early-stopping-min-delta", panel=TRAINING_PANEL),
+]
+SeedOption = Annotated[int | None, _option("seed", "training.seed", "--seed", panel=TRAINING_PANEL)]
 SetOption = Annotated[
     list[str] | None,
-    _option("tried", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings),
+    _option(
+        "tried", "sweep.set", "--set", panel=TRAINING_PANEL, metavar="KEY=VALUES", autocompletion=complete_settings
+    ),
 ]
-SeedsOption = Annotated[int | None, _option("seeds", panel=TRAINING_PANEL)]
-RandomOption = Annotated[int | None, _option("random", panel=TRAINING_PANEL)]
-DeviceOption = Annotated[str | None, _option("device", panel=EXECUTION_PANEL)]
-JobsOption = Annotated[int | None, _option("jobs", panel=EXECUTION_PANEL)]
-TrialJobsOption = Annotated[int | None, _option("trial_jobs", panel=EXECUTION_PANEL)]
-KeepBestOption = Annotated[bool, _option("keep_best", panel=OUTPUT_PANEL)]
-TensorboardOption = Annotated[bool, _option("tensorboard", panel=OUTPUT_PANEL)]
+SeedsOption = Annotated[int | None, _option("seeds", "sweep.seeds", "--seeds", panel=TRAINING_PANEL)]
+RandomOption = Annotated[int | None, _option("random", "sweep.random", "--random", panel=TRAINING_PANEL)]
+DeviceOption = Annotated[str | None, _option("device", "training.device", "--device", "-d", panel=EXECUTION_PANEL)]
+JobsOption = Annotated[int | None, _option("jobs", "training.jobs", "--jobs", panel=EXECUTION_PANEL)]
+TrialJobsOption = Annotated[int | None, _option("trial_jobs", "sweep.jobs", "--jobs", panel=EXECUTION_PANEL)]
+KeepBestOption = Annotated[bool, _option("keep_best", "output.keep_best", "--keep-best", panel=OUTPUT_PANEL)]
+TensorboardOption = Annotated[bool, _option("tensorboard", "output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)]
 ExportFolderOption = Annotated[Path, option(MODELS_PANEL, "Folder of the five exports (default models).", "--models")]
 AllowSyntheticOption = Annotated[
     bool, option(CHECKS_PANEL, "Also accept exports that were trained on generated data.", "--allow-synthetic")
@@ -198,7 +202,7 @@ def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, obj
     """
     notify = parameters.get("notify")
     typed = _notify_settings(notify) if isinstance(notify, list) else {}
-    for name, (key, typed_as, *_) in _SETTINGS.items():
+    for name, (key, typed_as) in _SETTINGS.items():
         value = parameters.get(name)
         # Not by truth value: a typed 0 counts.
         if value is not None and value is not False and value != []:
