@@ -18,8 +18,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.data.corpus_dataset import CorpusDataset
 from kelly_tui.charts.corpus_pictures import ExampleGallery, LabelPlane, ShownExample, picture
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.screens.corpora import folder_stamp
-from kelly_tui.screens.datasets import Datasets
+from kelly_tui.screens.datasets import Datasets, folder_stamp
 from kelly_tui.state_store import save_state
 from kelly_tui.themes import THEMES, ThemeColors
 from kelly_tui.workers.corpora import LABEL_BINS, inspect, label_pairs

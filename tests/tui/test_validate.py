@@ -9,8 +9,7 @@ from pathlib import Path
 
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
-from kelly_tui.screens.exports import exports_in
-from kelly_tui.screens.validate import Validate
+from kelly_tui.screens.validate import Validate, exports_in
 from kelly_tui.widgets.bars import CommandLine
 from tests.tui.conftest import (
     BEGAN,
