@@ -48,7 +48,6 @@ ThemeOption = Annotated[
         _DISPLAY_PANEL,
         "Color theme: kelly-dark, kelly-light, kelly-contrast, kelly-colourblind or one of Textual's "
         "(default the one chosen last, or one that suits the terminal).",
-        "--theme",
         metavar="NAME",
         autocompletion=_complete_theme,
     ),

@@ -38,7 +38,6 @@ CallsOption = Annotated[
     option(
         CHECKS_PANEL,
         f"Timed calls per model and engine, after a warm-up (calls; default {_MIN_CALLS:,}).",
-        "--calls",
         min=_MIN_CALLS,
         max=_MAX_CALLS,
         metavar="N",
@@ -49,7 +48,6 @@ BudgetOption = Annotated[
     option(
         CHECKS_PANEL,
         f"Limit for the 99th percentile of a frame's time through the chain (ms; default {BUDGET_MS:g}).",
-        "--budget-ms",
         metavar="MS",
     ),
 ]

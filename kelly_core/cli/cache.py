@@ -31,11 +31,7 @@ PruneOption = Annotated[
 UnusedForOption = Annotated[
     float | None,
     option(
-        _DELETE_PANEL,
-        "Delete caches that were not read for this time (days; default none).",
-        "--unused-for",
-        metavar="DAYS",
-        min=0,
+        _DELETE_PANEL, "Delete caches that were not read for this time (days; default none).", metavar="DAYS", min=0
     ),
 ]
 ClearOption = Annotated[

@@ -42,15 +42,13 @@ NamesArgument = Annotated[
 
 
 EverythingOption = Annotated[
-    bool,
-    option(MODELS_PANEL, "Download every source that can be downloaded; of Lakh MIDI, the matched part.", "--all"),
+    bool, option(MODELS_PANEL, "Download every source that can be downloaded; of Lakh MIDI, the matched part.", "--all")
 ]
 MirrorOption = Annotated[
     list[str] | None,
     option(
         MODELS_PANEL,
         "Address of a folder with the archives, used in place of the publishers' (may be repeated; default none).",
-        "--mirror",
         metavar="URL",
     ),
 ]

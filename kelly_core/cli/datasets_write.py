@@ -26,7 +26,7 @@ _SHOWN = 5
 
 CorpusOption = Annotated[
     Literal["lakh_midi", "emotion_midi"],
-    option(OUTPUT_PANEL, "Corpus of the songs (lakh_midi, emotion_midi; default lakh_midi).", "--corpus"),
+    option(OUTPUT_PANEL, "Corpus of the songs (lakh_midi, emotion_midi; default lakh_midi)."),
 ]
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder for the recordings and MIDI files.")]
 SplitOption = Annotated[
@@ -35,15 +35,9 @@ SplitOption = Annotated[
 ]
 SongsOption = Annotated[
     int,
-    option(
-        OUTPUT_PANEL,
-        "Maximum number of songs, evenly spaced (songs; 0 = all; default 250).",
-        "--songs",
-        min=0,
-        metavar="N",
-    ),
+    option(OUTPUT_PANEL, "Maximum number of songs, evenly spaced (songs; 0 = all; default 250).", min=0, metavar="N"),
 ]
-SecondsOption = Annotated[float, option(OUTPUT_PANEL, "Maximum length (s; default 100).", "--seconds", min=5, max=600)]
+SecondsOption = Annotated[float, option(OUTPUT_PANEL, "Maximum length (s; default 100).", min=5, max=600)]
 SoundfontOption = Annotated[
     Path | None, option(OUTPUT_PANEL, "Instruments for fluidsynth (default the first installed).", metavar="FILE")
 ]
@@ -126,7 +120,6 @@ MaxSongsOption = Annotated[
     option(
         OUTPUT_PANEL,
         "Maximum number of songs, evenly spaced in the source (songs; 0 = all; default 0).",
-        "--max-songs",
         min=0,
         metavar="N",
     ),

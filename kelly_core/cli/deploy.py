@@ -22,7 +22,7 @@ _STYLES = {"new": "green", "changed": "yellow", "unchanged": "dim", "refused": "
 
 def deploy(
     source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the five exports.")],
-    to: Annotated[Path, option(OUTPUT_PANEL, "Folder from which the plugin loads its models.", "--to")],
+    to: Annotated[Path, option(OUTPUT_PANEL, "Folder from which the plugin loads its models.")],
     mkdir: MkdirOption = False,
     allow_synthetic: AllowSyntheticOption = False,
     as_json: JsonOption = False,

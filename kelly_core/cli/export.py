@@ -22,26 +22,20 @@ SourceArgument = Annotated[
     ),
 ]
 LayoutOption = Annotated[
-    Literal["rtneural", "legacy"],
-    option(OUTPUT_PANEL, "Layout of the JSON files (default rtneural).", "--layout"),
+    Literal["rtneural", "legacy"], option(OUTPUT_PANEL, "Layout of the JSON files (default rtneural).")
 ]
 WeightsOption = Annotated[
     Path | None,
     option(
         MODELS_PANEL,
         "State dict for FACTORY's module, .pt or .safetensors (default the weights that FACTORY gives it).",
-        "--weights",
         metavar="FILE",
     ),
 ]
 InputSizeOption = Annotated[
     int | None,
     option(
-        MODELS_PANEL,
-        "Values in an input frame of FACTORY's module (default as its layers say).",
-        "--input-size",
-        metavar="N",
-        min=1,
+        MODELS_PANEL, "Values in an input frame of FACTORY's module (default as its layers say).", metavar="N", min=1
     ),
 ]
 OutputOption = Annotated[
@@ -59,7 +53,6 @@ CppOption = Annotated[
     option(
         OUTPUT_PANEL,
         "Folder for C++ made from the five exports in SOURCE: frames, chain, weights, checks (default none).",
-        "--cpp",
         metavar="DIR",
     ),
 ]

@@ -32,20 +32,13 @@ AudioArgument = Annotated[
 DurationOption = Annotated[
     float,
     option(
-        MODELS_PANEL,
-        "Length of audio to read from the start (seconds; default 45).",
-        "--duration",
-        min=1,
-        max=600,
-        metavar="SECONDS",
+        MODELS_PANEL, "Length of audio to read from the start (seconds; default 45).", min=1, max=600, metavar="SECONDS"
     ),
 ]
 ModelsOption = Annotated[
     Path | None,
     option(
-        MODELS_PANEL,
-        "Folder of the five exports; adds the outputs of the chain to --json (default none).",
-        "--models",
+        MODELS_PANEL, "Folder of the five exports; adds the outputs of the chain to --json (default none).", "--models"
     ),
 ]
 

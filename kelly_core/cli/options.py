@@ -125,7 +125,6 @@ EngineOption = Annotated[
         CHECKS_PANEL,
         "Command of the plugin's own engine: COMMAND MODEL.json reads frames from standard input and writes "
         "frames to standard output (default none).",
-        "--engine",
         metavar="COMMAND",
     ),
 ]
@@ -169,7 +168,7 @@ JobsOption = Annotated[int | None, _option("jobs", "training.jobs", "--jobs", pa
 TrialJobsOption = Annotated[int | None, _option("trial_jobs", "sweep.jobs", "--jobs", panel=EXECUTION_PANEL)]
 KeepBestOption = Annotated[bool, _option("keep_best", "output.keep_best", "--keep-best", panel=OUTPUT_PANEL)]
 TensorboardOption = Annotated[bool, _option("tensorboard", "output.tensorboard", "--tensorboard", panel=OUTPUT_PANEL)]
-ExportFolderOption = Annotated[Path, option(MODELS_PANEL, "Folder of the five exports (default models).", "--models")]
+ExportFolderOption = Annotated[Path, option(MODELS_PANEL, "Folder of the five exports (default models).")]
 AllowSyntheticOption = Annotated[
     bool, option(CHECKS_PANEL, "Also accept exports that were trained on generated data.", "--allow-synthetic")
 ]

@@ -27,8 +27,7 @@ _FILES = ("report.html", "report.md")
 
 
 SourceArgument = Annotated[
-    Path,
-    typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export."),
+    Path, typer.Argument(metavar="SOURCE", help="Output folder of a training, a folder of exports, or one export.")
 ]
 OutputOption = Annotated[
     Path | None,

@@ -46,7 +46,6 @@ def stop(
         option(
             _STOP_PANEL,
             "Stop after N epochs, the current one included (epochs; default none).",
-            "--after",
             min=1,
             metavar="N",
         ),
@@ -160,7 +159,6 @@ def resume_run(
         option(
             TRAINING_PANEL,
             "Train N epochs more than are done (epochs; default the rest of those requested).",
-            "--epochs",
             metavar="+N",
         ),
     ] = None,

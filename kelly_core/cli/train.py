@@ -33,8 +33,7 @@ ResumeOption = Annotated[
 ]
 DetachOption = Annotated[bool, option(EXECUTION_PANEL, "Run in the background: print the run ID and exit.", "--detach")]
 EstimateOption = Annotated[
-    bool,
-    option(EXECUTION_PANEL, "Estimate time and memory from a few seconds of training, then exit.", "--estimate"),
+    bool, option(EXECUTION_PANEL, "Estimate time and memory from a few seconds of training, then exit.", "--estimate")
 ]
 QueueOption = Annotated[
     bool,
@@ -47,7 +46,6 @@ NotifyOption = Annotated[
         "Where to send a message when the run ends, diverges or is on a plateau: bell, osc9 or osc777 for "
         "this terminal, https://... for a webhook, other addresses (ntfy://...) for Apprise, or else a command; may be "
         "repeated (default as in [notify]).",
-        "--notify",
         metavar="WHERE",
     ),
 ]

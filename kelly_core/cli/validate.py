@@ -34,15 +34,13 @@ FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILES", help="Exports to check, or folders that contain them.")
 ]
 CheckSpecsOption = Annotated[
-    bool,
-    option(CHECKS_PANEL, "Also compare layers and sizes with the specification of the model.", "--check-specs"),
+    bool, option(CHECKS_PANEL, "Also compare layers and sizes with the specification of the model.", "--check-specs")
 ]
 SplitOption = Annotated[
     Literal["validation", "test"] | None,
     option(
         CHECKS_PANEL,
         "Measure quality again on this split of the corpora; test is the official one (default: do not measure).",
-        "--split",
     ),
 ]
 ChainOption = Annotated[
@@ -50,13 +48,11 @@ ChainOption = Annotated[
     option(
         CHECKS_PANEL,
         "Recordings with MIDI files of the same name: also measure the whole chain from audio (default none).",
-        "--chain",
         metavar="FOLDER",
     ),
 ]
 RequireTrainedOption = Annotated[
-    bool,
-    option(CHECKS_PANEL, "Fail exports that are not better than every trivial baseline.", "--require-trained"),
+    bool, option(CHECKS_PANEL, "Fail exports that are not better than every trivial baseline.", "--require-trained")
 ]
 VerboseOption = Annotated[bool, option(OUTPUT_PANEL, "Show passed checks and all metrics.", "--verbose")]
 
