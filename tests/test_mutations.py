@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from kelly_core.benchmark import results as benchmarks
+from kelly_core.benchmark import history as benchmarks
 from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table

@@ -70,7 +70,7 @@ def bench(
       kelly-core bench models --engine ./plugin_engine --json
       kelly-core bench models/groovepredictor.json --calls 20000
     """
-    from kelly_core.benchmark.results import FILE, append_run, compare_latencies, last_run
+    from kelly_core.benchmark.history import FILE, append_run, compare_latencies, last_run
     from kelly_core.benchmark.suite import benchmark, export_files, read_models
     from kelly_core.engines.external import ExternalEngine
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kelly_core.config import legacy_json
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, did_you_mean, expectation, nearest
 from kelly_core.formatting import short_repr
 from kelly_core.io.atomic import open_regular, read_error
-from kelly_core.spec import DATASETS, LOSS_OUTPUT, MODELS, ModelSpec, model_spec, package_problems
+from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
 
 DEFAULT_FILE = Path("config.toml")
 ENVIRONMENT_PREFIX = "KELLY_"
@@ -232,7 +233,7 @@ class SettingsFile:
         try:
             text = _text(path)
             if _is_json(path):
-                return cls(path, text, _translate_json(json.loads(text), path))
+                return cls(path, text, legacy_json.translate(json.loads(text), path))
             return cls(path, text, flatten(tomllib.loads(text)))
         except OSError as error:
             raise read_error(path, error, ConfigError) from error
@@ -302,117 +303,3 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
             node = node.setdefault(table, {})
         node[key] = value
     return tree
-
-
-# Names in settings files of the older JSON shape, and those of today.
-_OLD_KEYS = {
-    "default_epochs": "epochs",
-    "default_batch_size": "batch_size",
-    "default_learning_rate": "learning_rate",
-    "default_validation_split": "validation_split",
-}
-_OLD_LOSSES = {
-    "mse": "mse",
-    "mseloss": "mse",
-    "bce": "bce",
-    "bceloss": "bce",
-    "binary_cross_entropy": "bce",
-    "cross_entropy": "soft_cross_entropy",
-    "crossentropyloss": "soft_cross_entropy",
-    "soft_cross_entropy": "soft_cross_entropy",
-    "masked_mse": "masked_mse",
-    "masked_l1": "masked_l1",
-}
-_OLD_DATASETS = {"lakh": "lakh_midi", "groove": "groove_midi", "chord_progressions": "chords"}
-
-
-def _translate_json(document: object, path: Path) -> dict[str, Any]:
-    """Convert a JSON document of the older layout, or of the current one, to settings by dotted key.
-
-    ``input_size`` and ``output_size`` must agree with the model's specification. ``estimated_params`` was never exact
-    and is ignored.
-
-    Raises:
-        ConfigError: a table in place of a value or the reverse, a model or a loss that does not exist, a size
-            that differs from the spec, or an early stopping that maximizes.
-    """
-    if not isinstance(document, dict):
-        raise ConfigError("must hold a JSON object", where=path)
-    flat: dict[str, Any] = {}
-    for section, content in document.items():
-        table = _table(content, section, path)
-        if section == "training":
-            flat |= _translate_training(table, path)
-        elif section in {"early_stopping", "checkpointing"}:
-            flat |= _translate_training({section: table}, path)
-        elif section == "models":
-            for name, model in table.items():
-                flat |= _translate_model(_spec(name, path), _table(model, f"models.{name}", path), path)
-        elif section == "datasets":
-            flat |= _translate_datasets(table)
-        else:
-            flat |= {f"{section}.{key}": value for key, value in table.items()}
-    return flat
-
-
-def _table(content: object, key: str, path: Path) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{key!r} must be an object", where=path)
-    return content
-
-
-def _translate_training(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if key in {"early_stopping", "checkpointing"}:
-            inner = dict(_table(value, f"training.{key}", path))
-            if key == "early_stopping" and inner.pop("mode", "min") != "min":
-                raise ConfigError("training.early_stopping.mode: a loss is minimised; only 'min' exists", where=path)
-            flat |= {f"training.{key}.{name}": item for name, item in inner.items()}
-        else:
-            flat[f"training.{_OLD_KEYS.get(key, key)}"] = value
-    return flat
-
-
-def _translate_model(spec: ModelSpec, table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        where = f"models.{spec.name}.{key}"
-        if key in {"input_size", "output_size"}:
-            if value != getattr(spec, key):
-                raise ConfigError(f"{where} = {value!r}, but the model has {getattr(spec, key)}", where=path)
-        elif key == "estimated_params":
-            if not isinstance(value, int):
-                raise ConfigError(f"{where} = {value!r} must be a whole number", where=path)
-        elif key == "loss":
-            flat[where] = _translate_loss(value, where, path)
-        elif key == "dataset":
-            flat[where] = _OLD_DATASETS.get(str(value), value)
-        else:
-            flat[where] = value
-    return flat
-
-
-def _spec(name: str, path: Path) -> ModelSpec:
-    try:
-        return model_spec(name)
-    except ConfigError as error:
-        raise ConfigError(error.problem, where=path, hint=error.hint) from error
-
-
-def _translate_loss(value: object, where: str, path: Path) -> str:
-    known = _OLD_LOSSES.get(str(value).lower())
-    if known is None:
-        raise ConfigError(f"{where} = {value!r} is not a loss", where=path, hint=f"Losses are {', '.join(_OLD_LOSSES)}")
-    return known
-
-
-def _translate_datasets(table: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        name = _OLD_DATASETS.get(key, key)
-        if name in DATASETS and isinstance(value, Mapping):
-            flat |= {f"datasets.{name}.{item}": content for item, content in value.items()}
-        else:
-            flat[f"datasets.{name}"] = value
-    return flat

@@ -12,7 +12,8 @@ from typing import Any
 
 from kelly_core import __version__
 from kelly_core.benchmark import BUDGET_MS
-from kelly_core.benchmark.results import FILE, BenchmarkRun, EngineResult, last_run
+from kelly_core.benchmark.history import FILE, BenchmarkRun, last_run
+from kelly_core.benchmark.results import EngineResult
 from kelly_core.benchmark.suite import missing_models
 from kelly_core.data.readers.midi import parse_notes
 from kelly_core.data.readers.smf import MARKER, parse_smf

@@ -13,7 +13,8 @@ from textual import on, work
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from kelly_core.benchmark.results import CHAIN, BenchmarkReport, BenchmarkRun, Histogram, Latency, comparable, read_runs
+from kelly_core.benchmark.history import BenchmarkRun, comparable, read_runs
+from kelly_core.benchmark.results import CHAIN, BenchmarkReport, Histogram, Latency
 from kelly_core.errors import KellyError
 from kelly_core.formatting import MISSING, format_micros
 from kelly_tui.charts.chart_data import Series

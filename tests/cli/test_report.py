@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from kelly_core.benchmark.results import FILE, BenchmarkResult, EngineResult, Latency, MachineLoad, append_run
+from kelly_core.benchmark.history import FILE, append_run
+from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency, MachineLoad
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Score, midi_bytes
 from kelly_core.export.json_values import Layout

@@ -10,19 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from kelly_core.benchmark.results import (
-    FILE,
-    BenchmarkReport,
-    BenchmarkResult,
-    BenchmarkRun,
-    EngineResult,
-    Histogram,
-    Latency,
-    MachineLoad,
-    append_run,
-    compare_latencies,
-    last_run,
-)
+from kelly_core.benchmark.history import FILE, BenchmarkRun, append_run, compare_latencies, last_run
+from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, EngineResult, Histogram, Latency, MachineLoad
 from kelly_core.cli.bench import render
 from kelly_core.errors import KellyError
 from tests.helpers.json_files import edited
