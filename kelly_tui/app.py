@@ -36,7 +36,7 @@ from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.display import DisplayApp
 from kelly_tui.jobs import Job, call_from_worker
 from kelly_tui.keys import KeyQueue, name_bindings
-from kelly_tui.run_watcher import news_of, news_since, seen_states
+from kelly_tui.run_watcher import new_notices, notice_since, seen_states
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
 from kelly_tui.shutdown import exit_on_signals, limit_exit
@@ -282,14 +282,14 @@ class KellyApp(DisplayApp):
             self.attached = "" if latest is None else latest.id
         if not self._greeted:
             self._greeted = True
-            news_then = news_since(self.state.shared, self.run_list, self.runs_folder)
+            news_then = notice_since(self.state.shared, self.run_list, self.runs_folder)
             if news_then is not None:
                 self.notify(news_then.text, title=news_then.title, timeout=8)
             if any(run.live for run in runs) and not self._has_input:
                 self.switch_mode("train")
         if (self.run_list, self.waiting) == previous:
             return
-        for news in news_of(previous[0], self.run_list):
+        for news in new_notices(previous[0], self.run_list):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._ring(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))

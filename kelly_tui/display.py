@@ -233,7 +233,9 @@ class ShownFrame:
             line[x:end] = [None] * (len(line[x:end]))
             yield x, strip
             return
-        new = [(character, style) for text, style, _ in strip for style in [_look(style)] for character in text]
+        new = [
+            (character, style) for text, style, _ in strip for style in [_visible_style(style)] for character in text
+        ]
         for start, stop in _changed_runs(line[x:end], new):
             parts = groupby(new[start:stop], itemgetter(1))
             yield x + start, Strip(Segment("".join(sign for sign, _ in cells), style) for style, cells in parts)
@@ -256,7 +258,7 @@ class ChangesUpdate(CompositorUpdate):
         for y, x, strip in self.frame.changes(self.update, self.size):
             parts.append(Control.move_to(x, y).segment.text)
             for text, style, _ in strip:
-                look = _look(style)
+                look = _visible_style(style)
                 parts += (_transition(current, look, colors), text)
                 current = look
         return "".join([*parts, _transition(current, _PLAIN, colors)])
@@ -314,6 +316,6 @@ def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _look(style: Style | None) -> Style:
+def _visible_style(style: Style | None) -> Style:
     """Return the visible part of a style, without the table positions and actions that Textual stores in it."""
     return _PLAIN if style is None else style.clear_meta_and_links()

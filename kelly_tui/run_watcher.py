@@ -29,7 +29,7 @@ _RECORDS_AT_ONCE = 50
 _PAUSE = 2e-4
 """Seconds to sleep after this many records, so that the screens' thread gets the GIL: with equal shares of it, drawing
 a screen would take twice as long."""
-_MAX_NEWS = 5
+_MAX_NOTICES = 5
 _DIVERGED = ("rollback", "diverged")
 
 
@@ -101,7 +101,7 @@ class RunWatcher:
 
 
 @dataclass(frozen=True)
-class News:
+class Notice:
     """A notice: title, text and severity."""
 
     title: str
@@ -109,7 +109,7 @@ class News:
     severity: SeverityLevel
 
 
-def news_of(previous: RunList, current: RunList) -> Iterator[News]:
+def new_notices(previous: RunList, current: RunList) -> Iterator[Notice]:
     """Yield notices about runs that have ended, or have got a new warning, since the previous list."""
     known = {run.id: run for run in previous.runs if run.live}
     for run in current.runs:
@@ -129,7 +129,7 @@ def news_of(previous: RunList, current: RunList) -> Iterator[News]:
             severity: SeverityLevel = (
                 "error" if run.state in ("failed", "died") else "warning" if run.live else "information"
             )
-            yield News(short_id(run.id), "\n".join(news), severity)
+            yield Notice(short_id(run.id), "\n".join(news), severity)
 
 
 def _is_alarming(model: ModelSnapshot, previous: ModelSnapshot | None) -> bool:
@@ -142,12 +142,12 @@ def _is_alarming(model: ModelSnapshot, previous: ModelSnapshot | None) -> bool:
 
 
 def seen_states(run_list: RunList, runs_folder: Path) -> dict[str, Any]:
-    """Return the states of the runs, to be saved and passed to ``news_since`` at the next start."""
+    """Return the states of the runs, to be saved and passed to ``notice_since`` at the next start."""
     states = {run.id: run.state for run in run_list.runs}
     return {"folder": str(runs_folder.absolute()), "states": states, "time": time.time()}
 
 
-def news_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> News | None:
+def notice_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> Notice | None:
     """Return a notice of runs that are still live or have changed since the saved states; None if there are none."""
     memory = SEEN_RUNS.sound(state).get("runs", {})
     seen, folder = memory.get("states", {}), memory.get("folder")
@@ -155,5 +155,5 @@ def news_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> N
         return None
     news = [f"{short_id(run.id)} {run.state}" for run in run_list.runs if seen.get(run.id) != run.state]
     live = [f"{short_id(run.id)} is still {run.state}" for run in run_list.runs if run.live and run.id in seen]
-    lines = [*live, *news][:_MAX_NEWS]
-    return News(f"Since you left, {age_text(memory['time'])}", "\n".join(lines), "information") if lines else None
+    lines = [*live, *news][:_MAX_NOTICES]
+    return Notice(f"Since you left, {age_text(memory['time'])}", "\n".join(lines), "information") if lines else None

@@ -23,7 +23,7 @@ from kelly_core.training.exporting import export_network, run_checkpoint
 from kelly_core.validation.behavior import ReferenceEngine
 from kelly_core.validation.checks import validate_file
 from tests.helpers import tiny
-from tests.helpers.toy_training import Run
+from tests.helpers.toy_training import ToyRun
 from tests.portable import OTHER_PROCESSOR
 from tests.seeds import shifted
 
@@ -39,7 +39,7 @@ def make_exports(folder: Path) -> None:
     """Train models for an epoch and export them beside their checkpoints."""
     for name, state in TRAINED:
         spec = model_spec(name)
-        run = Run(spec, folder / f"{spec.file_stem}-{state}")
+        run = ToyRun(spec, folder / f"{spec.file_stem}-{state}")
         checkpoint = run(epochs=1, state=state).checkpoint
         assert checkpoint is not None
         export_network(checkpoint, run.output / f"{spec.file_stem}.json")
@@ -55,7 +55,7 @@ def failed_checks(folder: Path) -> dict[str, dict[str, str]]:
         report = validate_file(path, check_specs=True, references=[ReferenceEngine("checkpoint", run)])
         found[path.parent.name] = {check.name: check.detail for check in report.failed}
         spec = model_spec(export.metadata["model_name"])
-        quality = evaluate_export(export, spec, Run(spec, path.parent).dataset, "validation")
+        quality = evaluate_export(export, spec, ToyRun(spec, path.parent).dataset, "validation")
         for name, value in export.metadata["quality"]["metrics"].items():
             if quality.metrics[name] != pytest.approx(value, rel=1e-3, abs=1e-4):
                 found[path.parent.name][name] = f"{quality.metrics[name]}, not {value}"

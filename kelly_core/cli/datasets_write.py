@@ -84,18 +84,18 @@ def render(
     # A song has the same name whatever else is rendered.
     named = recording_stems([name for names in dataset.files.values() for name in names])
     stems = {name: named[name] for name in chosen}
-    left_out = write_pairs(root, stems, output, seconds, instruments)
-    if len(left_out) == len(chosen):
-        raise left_out[0] if left_out else DataError(f"has no songs in {split}", where=root)
+    skipped = write_pairs(root, stems, output, seconds, instruments)
+    if len(skipped) == len(chosen):
+        raise skipped[0] if skipped else DataError(f"has no songs in {split}", where=root)
     write_quadrants(root, stems, output)
-    written = len(chosen) - len(left_out)
+    written = len(chosen) - len(skipped)
     how = f"fluidsynth, {instruments.name}" if instruments else "sines"
     if as_json:
         content = {"folder": str(output), "songs": written, "rendered_by": how}
-        print_json(content | {"left_out": list(map(str, left_out))})
+        print_json(content | {"left_out": list(map(str, skipped))})
         return
     print_status(f"wrote {output}: {written:,} songs, rendered by {how}")
-    _print_skipped(left_out)
+    _print_skipped(skipped)
 
 
 def _instruments(soundfont: Path | None) -> Path | None:
@@ -160,27 +160,27 @@ def import_chords(
         raise DataError("no chords of a known layout", where=source, hint=hint)
     folder = source if source.is_dir() else source.parent
     check_not_inputs([Output(target, "--output")], [folder / name for file in files for name in file.paths])
-    left_out: list[DataError] = []
+    skipped: list[DataError] = []
     written = 0
 
     def write(stream: BinaryIO) -> None:
-        nonlocal written, left_out
-        written, left_out = write_progressions(files, stream, max_songs)
+        nonlocal written, skipped
+        written, skipped = write_progressions(files, stream, max_songs)
         if not written:
-            raise left_out[0] if left_out else DataError("holds no songs", where=source)
+            raise skipped[0] if skipped else DataError("holds no songs", where=source)
 
     atomic_write(target, write, error_type=DataError)
     kinds = [file.kind for file in files]
     if as_json:
-        reasons = [str(reason) for reason in left_out]
+        reasons = [str(reason) for reason in skipped]
         print_json({"file": str(target), "songs": written, "layouts": kinds, "left_out": reasons})
         return
     print_status(f"wrote {target}: {written:,} songs of {', '.join(kinds)}")
-    _print_skipped(left_out)
+    _print_skipped(skipped)
 
 
-def _print_skipped(left_out: Sequence[DataError]) -> None:
-    for reason in left_out[:_SHOWN]:
+def _print_skipped(skipped: Sequence[DataError]) -> None:
+    for reason in skipped[:_SHOWN]:
         print_status(f"skipped: {reason}")
-    if len(left_out) > _SHOWN:
-        print_status(f"skipped: {len(left_out) - _SHOWN:,} more")
+    if len(skipped) > _SHOWN:
+        print_status(f"skipped: {len(skipped) - _SHOWN:,} more")

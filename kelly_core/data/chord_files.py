@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from kelly_core.data.files import LeftOut, find_files
+from kelly_core.data.files import SkippedFiles, find_files
 from kelly_core.data.lead_sheets import (
     HEADER,
     NO_CHORDS,
@@ -76,12 +76,12 @@ class ChordFile:
     entries: Callable[[], Iterator[Entry | DataError]] = field(repr=False)
 
 
-def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordFile]:
+def find_chord_files(root: Path, skipped: SkippedFiles | None = None) -> list[ChordFile]:
     """Return the files of every known layout below a folder; ``root`` may also be a single file.
 
     Args:
         root: the folder or the file.
-        left_out: receives the broken links, and the folders and tables that cannot be read.
+        skipped: receives the broken links, and the folders and tables that cannot be read.
 
     Raises:
         DataError: the folder cannot be read.
@@ -89,10 +89,10 @@ def find_chord_files(root: Path, left_out: LeftOut | None = None) -> list[ChordF
     if root.is_file():
         root, names = root.parent, [root.name]
     else:
-        names = find_files(root, {*_TEXT_ENDINGS, ".lab", ".csv"}, _is_skipped, left_out)
+        names = find_files(root, {*_TEXT_ENDINGS, ".lab", ".csv"}, _is_skipped, skipped)
     found = [
         _by_folder("POP909", root, names, _POP909_NAMES, _read_pop909),
-        _billboard(root, names, left_out),
+        _billboard(root, names, skipped),
         _label_files(root, names),
         *_chordonomicon(root, names),
         _text_files(root, names),
@@ -179,8 +179,8 @@ def _read_lab(path: Path) -> Entry:
     return {"chords": chords, "durations": durations}
 
 
-def _billboard(root: Path, names: Sequence[str], left_out: LeftOut | None) -> ChordFile:
-    songs = _billboard_songs(root, names, left_out)
+def _billboard(root: Path, names: Sequence[str], skipped: SkippedFiles | None) -> ChordFile:
+    songs = _billboard_songs(root, names, skipped)
 
     def read(path: Path, name: str) -> Entry:
         folder = name.rpartition("/")[0].rpartition("/")[2]
@@ -208,7 +208,7 @@ def _read_label_file(path: Path, name: str) -> Entry:
     return {"source": name_of_file(name), **entry}
 
 
-def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None) -> dict[str, str]:
+def _billboard_songs(root: Path, names: Sequence[str], skipped: SkippedFiles | None) -> dict[str, str]:
     """Return artist and title by entry number: 150 of the 890 entries repeat the song of another entry."""
     songs: dict[str, str] = {}
     for name in names:
@@ -218,8 +218,8 @@ def _billboard_songs(root: Path, names: Sequence[str], left_out: LeftOut | None)
             rows = read_table(root / name)
         except DataError as error:
             _log.warning("%s: %s", _UNREADABLE_INDEX, printable(str(error)))
-            if left_out is not None:
-                left_out.setdefault(_UNREADABLE_INDEX, []).append(name)
+            if skipped is not None:
+                skipped.setdefault(_UNREADABLE_INDEX, []).append(name)
             continue
         for row in rows:
             if row.get("title"):
@@ -381,17 +381,17 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
         Number of songs, and the reasons why others are left out.
     """
     written = 0
-    left_out: list[DataError] = []
+    skipped: list[DataError] = []
     for _, entry in spread_entries(files, most):
         if isinstance(entry, DataError):
-            left_out.append(entry)
+            skipped.append(entry)
             continue
         if "durations" in entry:
             entry = {**entry, "durations": [round(duration, 6) for duration in entry["durations"]]}
         stream.write(((",\n" if written else "[\n") + json.dumps(entry)).encode())
         written += 1
     stream.write(b"\n]\n" if written else b"[]\n")
-    return written, left_out
+    return written, skipped
 
 
 def spread_entries(files: Sequence[ChordFile], most: int) -> Iterator[tuple[str, Entry | DataError]]:

@@ -27,7 +27,7 @@ from kelly_core.data.dataset import (
     ExampleMetadata,
     Normalizer,
 )
-from kelly_core.data.files import Selection, is_made_by_rules, merge_left_out, no_usable_example
+from kelly_core.data.files import Selection, is_made_by_rules, merge_skipped, no_usable_example
 from kelly_core.data.labels import KnownLabels
 from kelly_core.data.leakage import IndexPair, equal_keys
 from kelly_core.data.splits import TEST, TRAIN, VALIDATION, split_source
@@ -94,7 +94,7 @@ def extract_selection(
         DataError: no file gave an example.
     """
     table = load_features(root, selection.files, extraction, options)
-    skipped = merge_left_out(selection.skipped, table.skipped, known.left_out)
+    skipped = merge_skipped(selection.skipped, table.skipped, known.skipped)
     if not table.files:
         raise no_usable_example(skipped, root)
     official = selection.official(table.files)

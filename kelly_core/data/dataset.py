@@ -148,13 +148,13 @@ class ExampleMetadata:
 
     @classmethod
     def of_files(
-        cls, corpus: str, owner: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
+        cls, corpus: str, file_indices: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> ExampleMetadata:
-        """Spread per-file values over the examples; ``owner`` [n] is the file of each example."""
+        """Spread per-file values over the examples; ``file_indices`` [n] is the file of each example."""
         # tolist() creates one string per file, although only three different ones exist.
         shared = [sys.intern(split) for split in splits.tolist()]
-        columns = [np.array(column, object)[owner] for column in (groups, sources, shared)]
-        corpora = np.empty(len(owner), object)
+        columns = [np.array(column, object)[file_indices] for column in (groups, sources, shared)]
+        corpora = np.empty(len(file_indices), object)
         # np.full would create a separate string for each example.
         corpora.fill(corpus)
         return cls(corpora, *columns)

@@ -58,7 +58,7 @@ _MAX_SEARCHED = 512
 """Maximum files without a known name whose columns are read. Some corpora hold one small JSON file per song."""
 
 T = TypeVar("T")
-LeftOut = dict[str, list[str]]
+SkippedFiles = dict[str, list[str]]
 """Names of unused files, folders and entries, by reason."""
 
 
@@ -66,7 +66,7 @@ def find_files(
     root: Path,
     suffixes: Collection[str],
     is_skipped: Callable[[str], bool] = lambda _folder: False,
-    left_out: LeftOut | None = None,
+    skipped: SkippedFiles | None = None,
     also: Callable[[str], bool] = lambda _name: False,
 ) -> list[str]:
     """Return the files below ``root`` with one of the (lower-case) suffixes, sorted by the parts of their paths.
@@ -79,7 +79,7 @@ def find_files(
         root: the corpus folder.
         suffixes: endings with their dot; the case of the file names does not matter.
         is_skipped: returns True for a folder, by its path relative to ``root``, that must not be read.
-        left_out: receives the broken links and unreadable folders.
+        skipped: receives the broken links and unreadable folders.
         also: returns True for the name of a file that is to be found whatever its ending.
 
     Returns:
@@ -93,14 +93,14 @@ def find_files(
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
         raise DataError("the folder may not be read", where=root, hint="Change its permissions")
-    unusable: LeftOut = {}
+    unusable: SkippedFiles = {}
     found = list(_walk(root, tuple(suffixes), is_skipped, also, unusable))
     # Files of linked folders come last. With NUL in place of their slashes, paths sort by their parts.
     found.sort(key=lambda name: name.replace("/", "\0"))
     for reason, names in unusable.items():
-        warn_left_out(root, reason, names)
-        if left_out is not None:
-            left_out[reason] = list(dict.fromkeys([*left_out.get(reason, ()), *names]))
+        warn_skipped(root, reason, names)
+        if skipped is not None:
+            skipped[reason] = list(dict.fromkeys([*skipped.get(reason, ()), *names]))
     return found
 
 
@@ -114,7 +114,7 @@ def _walk(
     suffixes: tuple[str, ...],
     is_skipped: Callable[[str], bool],
     also: Callable[[str], bool],
-    unusable: LeftOut,
+    unusable: SkippedFiles,
 ) -> Iterator[str]:
     """Yield the files below ``root`` as ``find_files`` describes, those of linked folders last."""
     visited: set[tuple[int, int]] = set()
@@ -155,7 +155,7 @@ def _walk(
             unusable.setdefault(UNREADABLE_FOLDER, []).append(inner)
 
 
-def merge_left_out(*parts: Mapping[str, Sequence[str]]) -> LeftOut:
+def merge_skipped(*parts: Mapping[str, Sequence[str]]) -> SkippedFiles:
     """Return the names of all parts by reason, each name once per reason."""
     reasons = dict.fromkeys(reason for part in parts for reason in part)
     return {reason: list(dict.fromkeys(name for part in parts for name in part.get(reason, ()))) for reason in reasons}
@@ -189,7 +189,7 @@ def is_made_by_rules(path: Path) -> bool:
     return ((path if path.is_dir() else path.parent) / RULES_FILE).is_file()
 
 
-def warn_left_out(path: Path, what: str, names: Sequence[str]) -> None:
+def warn_skipped(path: Path, what: str, names: Sequence[str]) -> None:
     """Log how many entries of a file are left out, and the first of them; log nothing if ``names`` is empty."""
     if names:
         first = first_names(names, _LISTED)
@@ -212,7 +212,7 @@ class Selection:
 
     files: list[str]
     rows: dict[str, TableRow]
-    skipped: LeftOut
+    skipped: SkippedFiles
     found: int
     tables: list[str]
     other_tables: list[str]
@@ -251,8 +251,8 @@ def select_files(
     Raises:
         DataError: the folder cannot be read, or there are official tables and all of them are damaged.
     """
-    skipped: LeftOut = {}
-    everything = find_files(root, midi.SUFFIXES, left_out=skipped, also=_may_be_table)
+    skipped: SkippedFiles = {}
+    everything = find_files(root, midi.SUFFIXES, skipped=skipped, also=_may_be_table)
     endings = tuple(midi.SUFFIXES)
     found = [name for name in everything if name.lower().endswith(endings)]
     others = [name for name in everything if not name.lower().endswith(endings)]
@@ -369,8 +369,8 @@ def _read_official_tables(
     candidates += [name for name in others[:_MAX_SEARCHED] if is_split_table(root / name, names)]
     warnings: list[str] = []
     if len(others) > _MAX_SEARCHED and not candidates:
-        left_out = len(others) - _MAX_SEARCHED
-        warnings.append(f"{left_out:,} of {len(others):,} possible tables were not searched for official splits")
+        skipped = len(others) - _MAX_SEARCHED
+        warnings.append(f"{skipped:,} of {len(others):,} possible tables were not searched for official splits")
     found: list[OfficialTable] = []
     damaged: list[DataError] = []
     for name in sorted(candidates):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats
-from kelly_core.data.files import LeftOut, warn_left_out
+from kelly_core.data.files import SkippedFiles, warn_skipped
 from kelly_core.data.splits import TRAIN
 from kelly_core.data.tables import finite_number, finite_text, read_json, read_table
 from kelly_core.errors import DataError
@@ -53,7 +53,7 @@ def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
             labels[name] = parse_affect(entry, f"{path}: {name}")
         except DataError:
             damaged.append(name)
-    warn_left_out(path, "entries without valence and arousal, both in -1..1", damaged)
+    warn_skipped(path, "entries without valence and arousal, both in -1..1", damaged)
     return labels, damaged
 
 
@@ -92,7 +92,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
         # A clip that is listed twice must have the same quadrant in both rows.
         if affect is None or labels.setdefault(row[column], affect) != affect:
             damaged.append(f"{path.name} row {number}")
-    warn_left_out(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
+    warn_skipped(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
     return labels, damaged
 
 
@@ -105,12 +105,12 @@ class KnownLabels:
 
     Attributes:
         by_source: valence and arousal by file name, by label source; the first source with a label for a file is used.
-        left_out: entries, rows and files of labels that cannot be used, by reason.
+        skipped: entries, rows and files of labels that cannot be used, by reason.
         warnings: one sentence on each file of labels that cannot be read.
     """
 
     by_source: dict[str, dict[str, ValenceArousal]] = field(default_factory=dict)
-    left_out: LeftOut = field(default_factory=dict)
+    skipped: SkippedFiles = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _loose: dict[str, dict[str, ValenceArousal | None]] = field(default_factory=dict, repr=False)
 
@@ -184,12 +184,12 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
             if name == sidecar_file:
                 raise
             _log.warning("%s: %s", UNREADABLE_LABELS, printable(str(error)))
-            known.left_out.setdefault(UNREADABLE_LABELS, []).append(name)
+            known.skipped.setdefault(UNREADABLE_LABELS, []).append(name)
             known.warnings.append(f"{UNREADABLE_LABELS}, left out: {error}")
             continue
         known.put(source, labels)
         if damaged:
-            known.left_out.setdefault(damage, []).extend(damaged)
+            known.skipped.setdefault(damage, []).extend(damaged)
     return known
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.dataset import UNLABELED
-from kelly_core.data.files import LeftOut
+from kelly_core.data.files import SkippedFiles
 from kelly_core.data.label_tables import (
     LabelIndex,
     has_known_columns,
@@ -70,7 +70,7 @@ class RecordingLabels:
     warnings: list[str] = field(default_factory=list)
     errors: dict[str, DataError] = field(default_factory=dict)
 
-    def left_out(self) -> LeftOut:
+    def skipped(self) -> SkippedFiles:
         """Return rows, entries and tables that are left out, by reason."""
         parts = {DAMAGED_ROW: self.damaged, DAMAGED_ENTRY: self.damaged_entries, UNREADABLE_LABELS: [*self.errors]}
         return {reason: names for reason, names in parts.items() if names}

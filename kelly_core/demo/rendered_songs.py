@@ -47,18 +47,18 @@ def write_pairs(
     """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
     import soundfile
 
-    left_out: list[DataError] = []
+    skipped: list[DataError] = []
     for name, stem in stems.items():
         try:
             samples, sample_rate = render_recording(root / name, seconds, instruments)
         except DataError as error:
-            left_out.append(error)
+            skipped.append(error)
             continue
         stream = io.BytesIO()
         soundfile.write(stream, samples, sample_rate, format="FLAC", subtype="PCM_16")
         pair = {f"{stem}.flac": stream.getvalue(), f"{stem}{Path(name).suffix}": (root / name).read_bytes()}
         atomic_write_all({output / file: content for file, content in pair.items()}, error_type=DataError)
-    return left_out
+    return skipped
 
 
 def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:

@@ -73,10 +73,10 @@ def aggregate(
     truth: Sums = {}
     errors: dict[str, Sums] = {name: {} for name in predictors}
     for start in range(0, len(indices), CHUNK):
-        chosen, owner = indices[start : start + CHUNK], cell[start : start + CHUNK]
+        chosen, cell_index = indices[start : start + CHUNK], cell[start : start + CHUNK]
         batch = dataset.eval_batch(chosen)
         labels = Labels.of(batch, dataset, chosen)
-        _add(truth, measures.truth(labels), owner, len(kinds))
+        _add(truth, measures.truth(labels), cell_index, len(kinds))
         # A predictor that used its targets would return NaN.
         seen = Batch(
             batch.inputs, np.broadcast_to(np.float32(np.nan), batch.targets.shape), batch.weights, batch.pooled
@@ -87,7 +87,7 @@ def aggregate(
             _add(
                 errors[name],
                 measures.errors(outputs, labels) | {"loss": total, "loss_weight": weight},
-                owner,
+                cell_index,
                 len(kinds),
             )
     corpora, sources, groups = (np.array(column) for column in zip(*kinds, strict=True))
@@ -103,15 +103,15 @@ def _cells(rows: ExampleMetadata, indices: Indices) -> tuple[list[tuple[str, str
     return list(known), np.array(cell, np.intp)
 
 
-def _add(sums: Sums, values: Sums, owner: Indices, count: int) -> None:
+def _add(sums: Sums, values: Sums, cell_index: Indices, count: int) -> None:
     for name, value in values.items():
-        gathered = _gather(value, owner, count)
+        gathered = _gather(value, cell_index, count)
         sums[name] = sums[name] + gathered if name in sums else gathered
 
 
-def _gather(values: Doubles, owner: Indices, count: int) -> Doubles:
-    """Sum values [n, ...] by their owner, [count, ...]."""
+def _gather(values: Doubles, cell_index: Indices, count: int) -> Doubles:
+    """Sum values [n, ...] by their cell, [count, ...]."""
     total = np.zeros((count, *values.shape[1:]))
-    # Owners repeat: ``total[owner] += values`` would add only the last value of each.
-    np.add.at(total, owner, values)
+    # Cells repeat: ``total[cell_index] += values`` would add only the last value of each.
+    np.add.at(total, cell_index, values)
     return total

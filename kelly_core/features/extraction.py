@@ -93,13 +93,13 @@ class FeatureTable:
     counts: dict[str, NDArray[np.int64]]
     skipped: dict[str, list[str]]
 
-    def owner(self, name: str) -> NDArray[np.intp]:
+    def file_indices(self, name: str) -> NDArray[np.intp]:
         """Return the index into ``files`` of each row of the array ``name``."""
         return np.repeat(np.arange(len(self.files)), self.counts[name])
 
     def hashes_of(self, name: str, chosen: NDArray[np.bool_]) -> list[str]:
         """Return the content hashes of the files with at least one of the ``chosen`` rows of the array ``name``."""
-        return [self.hashes[file] for file in np.unique(self.owner(name)[chosen])]
+        return [self.hashes[file] for file in np.unique(self.file_indices(name)[chosen])]
 
 
 class ExtractionResult(NamedTuple):

@@ -121,7 +121,7 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
 
 def run_row(run: RunSnapshot, overview: RunOverview | None, mark: Text, in_group: bool, colors: ThemeColors) -> Row:
     """Return the row of a run."""
-    figures = [""] * (len(COLUMNS) - 5) if overview is None else _figures(overview)
+    figures = [""] * (len(COLUMNS) - 5) if overview is None else _number_cells(overview)
     name = f"  {short_id(run.id)}" if in_group else short_id(run.id)
     models = models_text([each.model for each in run.models])
     return Row(run.id, (mark, name, run_state_text(run, colors), models, *figures, _age(run.created)))
@@ -145,7 +145,7 @@ def _age(created: float) -> str:
     return age_text(created).removesuffix(" ago")
 
 
-def _figures(run: RunOverview) -> list[str]:
+def _number_cells(run: RunOverview) -> list[str]:
     """Return the cells between models and age."""
     epochs = f"{run.epoch}/{run.epochs}" if run.epochs else str(run.epoch) if run.epoch else MISSING
     at = "" if run.best_epoch is None else f" @{run.best_epoch}"

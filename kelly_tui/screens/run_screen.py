@@ -217,7 +217,7 @@ class RunScreen(ChartScreen):
     def _generate(self, run_id: str, text: str) -> None:
         name = short_id(run_id)
         self.notify(f"with the best weights of {name} so far …", title="Generating", timeout=4)
-        words = ("runs", *self.kelly.session.config_words, "generate", run_id, *_music_words(text))
+        words = ("runs", *self.kelly.session.config_words, "generate", run_id, *_music_options(text))
         command = ("env", *self.kelly.session.variables, *KELLY_CORE, *words, "--output", f"{name}.mid")
         job = self.kelly.start(command, with_errors=True)
         written = "".join(job.lines()).strip() or job.problem
@@ -238,7 +238,7 @@ class RunScreen(ChartScreen):
         self.kelly.ask(question, lambda _answer: self.kelly.steer(run_id, Run.remove))
 
 
-def _music_words(text: str) -> list[str]:
+def _music_options(text: str) -> list[str]:
     """Return the options of ``kelly-core runs generate``: for an emotion such as ``valence=0.4 arousal=0.2``, or else
     for the file that the text names.
     """

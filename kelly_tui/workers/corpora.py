@@ -39,17 +39,17 @@ def main(arguments: list[str]) -> None:
         settings = load_settings(Path(config) if config else None).settings
         match task:
             case "inspect":
-                _say(inspect(name, settings))
+                _print_record(inspect(name, settings))
             case "get":
-                _say(_get(name, settings))
+                _print_record(_get(name, settings))
             case _:
-                _say(_preview(name, settings, int(rest[0])))
+                _print_record(_preview(name, settings, int(rest[0])))
     except KellyError as error:
-        _say({"error": str(error)})
+        _print_record({"error": str(error)})
 
 
 def _progress(done: int, total: int, note: str = "") -> None:
-    _say({"done": done, "total": total, "note": note})
+    _print_record({"done": done, "total": total, "note": note})
 
 
 class _Progress:
@@ -63,11 +63,11 @@ class _Progress:
         now = time.monotonic()
         if now - self._printed >= _SECONDS_BETWEEN_LINES or done == total:
             self._printed = now
-            _say({"file": file, "stage": stage, "done": done, "total": total, "note": ""})
+            _print_record({"file": file, "stage": stage, "done": done, "total": total, "note": ""})
 
     def note(self, text: str) -> None:
         """Print a note for the user."""
-        _say({"file": "", "stage": "", "done": 0, "total": 0, "note": text})
+        _print_record({"file": "", "stage": "", "done": 0, "total": 0, "note": text})
 
 
 def _get(name: str, settings: Settings) -> dict[str, Any]:
@@ -166,7 +166,7 @@ def _rounded(frames: NDArray[np.float32]) -> list[list[float]]:
     return rounded
 
 
-def _say(line: dict[str, Any]) -> None:
+def _print_record(line: dict[str, Any]) -> None:
     sys.stdout.write(dumps(line) + "\n")
     sys.stdout.flush()
 

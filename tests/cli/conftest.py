@@ -19,7 +19,7 @@ from tests.helpers import tiny
 
 
 @dataclass(frozen=True)
-class Finished:
+class CommandResult:
     """The result of a command: exit code and both streams."""
 
     code: int
@@ -27,13 +27,13 @@ class Finished:
     err: str
 
 
-class Run:
+class CommandRunner:
     """The command line in this process, without ``kelly-core`` at the beginning of what is typed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, streams: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._streams = monkeypatch, streams
 
-    def __call__(self, *arguments: object) -> Finished:
+    def __call__(self, *arguments: object) -> CommandResult:
         self._monkeypatch.setattr(sys, "argv", ["kelly-core", *map(str, arguments)])
         self._streams.readouterr()
         try:
@@ -42,9 +42,9 @@ class Run:
         except SystemExit as ending:
             code = ending.code if isinstance(ending.code, int) else 0
         streams = self._streams.readouterr()
-        return Finished(code, streams.out, streams.err)
+        return CommandResult(code, streams.out, streams.err)
 
-    def ok(self, *arguments: object) -> Finished:
+    def ok(self, *arguments: object) -> CommandResult:
         """Run a command that must succeed."""
         done = self(*arguments)
         assert done.code == 0, done.err + done.out
@@ -67,7 +67,7 @@ class Run:
 @pytest.fixture
 def run(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> Run:
+) -> CommandRunner:
     """Run ``kelly-core`` with arguments, in an empty folder, with small synthetic sets and a wide terminal."""
     if sys.platform != "darwin":
         request.getfixturevalue("forked")
@@ -75,7 +75,7 @@ def run(
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("KELLY_DATASETS_SYNTHETIC_EXAMPLES", "64")
     monkeypatch.setenv("KELLY_DATASETS_CACHE_DIR", str(tmp_path / "cache"))
-    return Run(monkeypatch, capfd)
+    return CommandRunner(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="session")

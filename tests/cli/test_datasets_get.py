@@ -19,7 +19,7 @@ import pytest
 
 from kelly_core.data.download import sources
 from kelly_core.data.download.sources import Archive, Source
-from tests.cli.conftest import Run
+from tests.cli.conftest import CommandRunner
 from tests.data.test_archives import CONTENT, zip_of
 from tests.data.test_chord_layouts import billboard, chordonomicon, pop909
 from tests.data.test_download import NAME
@@ -41,7 +41,7 @@ def replaced(monkeypatch: pytest.MonkeyPatch, name: str, content: bytes) -> None
 
 
 def test_get_reports_archive_bytes_sum_and_files_and_downloads_once(
-    run: Run, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: CommandRunner, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     replaced(monkeypatch, "maestro", CONTENT)
     server.files[NAME] = CONTENT
@@ -61,7 +61,7 @@ def test_get_reports_archive_bytes_sum_and_files_and_downloads_once(
     assert run(*command).code == 1
 
 
-def test_get_refuses_a_published_name_with_other_content(run: Run, server: ArchiveServer) -> None:
+def test_get_refuses_a_published_name_with_other_content(run: CommandRunner, server: ArchiveServer) -> None:
     server.files["groove-v1.0.0-midionly.zip"] = content = zip_of({"groove/info.csv": b"x"})
     got = run("datasets", "get", "groove_midi", "--yes", "--mirror", server.address, "--json")
     assert (got.code, json.loads(got.out)["datasets"][0]["status"]) == (1, "failed")
@@ -70,7 +70,9 @@ def test_get_refuses_a_published_name_with_other_content(run: Run, server: Archi
     assert not Path("datasets/groove_midi").exists()
 
 
-def test_get_without_a_terminal_needs_agreement_to_the_license(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_get_without_a_terminal_needs_agreement_to_the_license(
+    run: CommandRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: PTH123, SIM115 - pytest replaces it
     got = run.refused("datasets", "get", "maestro", code=2)
     assert "CC BY-NC-SA 4.0" in got
@@ -78,15 +80,15 @@ def test_get_without_a_terminal_needs_agreement_to_the_license(run: Run, monkeyp
 
 
 @pytest.mark.parametrize("words", ["", "maestro --all", "maestor --yes", "maestro --yes --mirror ftp://host"])
-def test_get_refuses_what_it_cannot_understand(run: Run, words: str) -> None:
+def test_get_refuses_what_it_cannot_understand(run: CommandRunner, words: str) -> None:
     run.refused("datasets", "get", *words.split(), code=2)
 
 
-def test_get_says_what_to_do_for_a_source_behind_a_form(run: Run) -> None:
+def test_get_says_what_to_do_for_a_source_behind_a_form(run: CommandRunner) -> None:
     assert "cvml.unige.ch/databases/emoMusic" in run.refused("datasets", "get", "emomusic", "--yes", code=1)
 
 
-def test_options_before_a_subcommand_are_not_ignored(run: Run) -> None:
+def test_options_before_a_subcommand_are_not_ignored(run: CommandRunner) -> None:
     assert run("datasets", "--datasets-dir", "other", "verify").code == 2
 
 
@@ -184,7 +186,7 @@ def archives(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_all_corpora_are_there_after_one_command_and_nothing_is_downloaded_twice(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = archives(tmp_path / "published")
     for name in NAMES:

@@ -18,7 +18,7 @@ from kelly_core.demo.rendered_songs import recording_stems, render_recording, wr
 from kelly_core.errors import DataError
 from kelly_core.evaluation.from_audio import find_pairs
 from kelly_core.music.emotion import CONTEXT
-from tests.cli.conftest import Run
+from tests.cli.conftest import CommandRunner
 from tests.data.test_chord_layouts import billboard, chordonomicon, pop909, sheets, write
 from tests.helpers import tiny
 
@@ -44,7 +44,7 @@ def soundfont(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("sines")
-def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path: Path) -> None:
+def test_songs_of_each_split_are_rendered_beside_their_notes(run: CommandRunner, tmp_path: Path) -> None:
     tiny.lakh_midi(tmp_path / "datasets/lakh_midi", songs=5)
     corpus = create_dataset("lakh_midi", tmp_path / "datasets/lakh_midi")
     named = recording_stems([*corpus.files["train"], *corpus.files["validation"]])
@@ -68,7 +68,7 @@ def test_songs_of_each_split_are_rendered_beside_their_notes(run: Run, tmp_path:
 
 
 @pytest.mark.usefixtures("sines")
-def test_clips_with_a_quadrant_are_rendered_with_it(run: Run, tmp_path: Path) -> None:
+def test_clips_with_a_quadrant_are_rendered_with_it(run: CommandRunner, tmp_path: Path) -> None:
     folder = tmp_path / "datasets/emotion_midi/EMOPIA_1.0"
     clips = [f"Q{quadrant}_song{number}_0" for number, quadrant in enumerate((1, 2, 3, 4))]
     for number, clip in enumerate(clips):
@@ -114,7 +114,9 @@ def test_a_fluidsynth_without_sound_is_an_error(soundfont: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("layout", "songs"), [(pop909, 3), (billboard, 3), (chordonomicon, 4), (sheets, 2)])
-def test_every_layout_is_imported_as_it_is_read_directly(run: Run, tmp_path: Path, layout, songs: int) -> None:
+def test_every_layout_is_imported_as_it_is_read_directly(
+    run: CommandRunner, tmp_path: Path, layout, songs: int
+) -> None:
     layout(tmp_path / "source")
     done = run("datasets", "import-chords", "source", "-o", "chords", "--json")
     assert (done.code, json.loads(done.out)["songs"]) == (0, songs)
@@ -123,7 +125,7 @@ def test_every_layout_is_imported_as_it_is_read_directly(run: Run, tmp_path: Pat
     assert direct.eval_batch(direct.train).targets.tolist() == imported.eval_batch(imported.train).targets.tolist()
 
 
-def test_chords_of_midi_files_are_estimated_where_no_chords_are_annotated(run: Run, tmp_path: Path) -> None:
+def test_chords_of_midi_files_are_estimated_where_no_chords_are_annotated(run: CommandRunner, tmp_path: Path) -> None:
     triads = [(60, 64, 67), (65, 69, 72), (67, 71, 74), (57, 60, 64), (57, 60, 64)]
     for name, by in (("song", 0), ("tune", 3)):
         notes = [(2.0 * number, 2.0, pitch + by, 80) for number, triad in enumerate(triads) for pitch in triad]
@@ -147,7 +149,7 @@ def test_chords_of_midi_files_are_estimated_where_no_chords_are_annotated(run: R
     run.ok("datasets", "import-chords", "source/song.mid", "-o", "one")
 
 
-def test_one_file_is_imported_and_an_import_is_not_replaced(run: Run, tmp_path: Path) -> None:
+def test_one_file_is_imported_and_an_import_is_not_replaced(run: CommandRunner, tmp_path: Path) -> None:
     chordonomicon(tmp_path)
     command = ("datasets", "import-chords", "Chordonomicon/chordonomicon_v2.csv", "-o", "chords")
     run.ok(*command, "--max-songs", 2)
@@ -158,13 +160,15 @@ def test_one_file_is_imported_and_an_import_is_not_replaced(run: Run, tmp_path: 
 
 
 @pytest.mark.parametrize(("source", "code"), [("missing", 2), ("empty", 1)])
-def test_a_source_without_chords_is_an_error(run: Run, tmp_path: Path, source: str, code: int) -> None:
+def test_a_source_without_chords_is_an_error(run: CommandRunner, tmp_path: Path, source: str, code: int) -> None:
     write(tmp_path / "empty/README.txt", "nothing")
     assert run("datasets", "import-chords", source, "-o", "chords").code == code
     assert not Path("chords").exists()
 
 
-def test_a_large_import_is_read_as_a_stream(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_import_is_read_as_a_stream(
+    run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chordonomicon(tmp_path / "source")
     run.ok("datasets", "import-chords", "source", "-o", "chords")
     whole = create_dataset("chords", tmp_path / "chords")

@@ -17,7 +17,7 @@ from kelly_core.cli.help import use_help_classes
 from kelly_core.cli.options import selected_models
 from kelly_core.errors import ConfigError
 from kelly_core.spec import MODELS
-from tests.cli.conftest import Run
+from tests.cli.conftest import CommandRunner
 from tools import check_words
 
 SETTING_COMMANDS = ("train", "sweep")
@@ -63,7 +63,7 @@ def check_page(page: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_has_a_help_and_the_page_fits_80_columns(
-    name: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    name: str, run: CommandRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     for words, command in commands(name):
@@ -102,7 +102,7 @@ def test_every_option_is_in_a_panel_and_states_its_default(name: str) -> None:
 
 @pytest.mark.parametrize("words", WITH_EXAMPLES)
 def test_examples_are_lines_of_their_own_and_name_real_options(
-    words: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
+    words: tuple[str, ...], run: CommandRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = [line.strip() for line in run(*words, "--help").out.splitlines()]
@@ -122,14 +122,14 @@ def test_the_list_of_commands_shows_the_first_paragraph_of_each_help() -> None:
 
 
 @pytest.mark.parametrize("name", SETTING_COMMANDS)
-def test_options_are_grouped_and_state_unit_and_default(name: str, run: Run) -> None:
+def test_options_are_grouped_and_state_unit_and_default(name: str, run: CommandRunner) -> None:
     shown = run(name, "--help").out
     for panel in ("Models and data", "Training", "Execution", "Output", "General"):
         assert f"─ {panel} ─" in shown
     assert "Maximum files per corpus (files; 0 = all; default 0)." in shown
 
 
-def test_the_list_of_commands_shows_flags_without_a_type(run: Run) -> None:
+def test_the_list_of_commands_shows_flags_without_a_type(run: CommandRunner) -> None:
     assert get_command(app).name == "kelly-core"
     assert "<bool>" not in run("--help").out
 

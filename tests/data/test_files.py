@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.data.files import BROKEN_LINK, UNREADABLE_FOLDER, LeftOut, find_files, has_files
+from kelly_core.data.files import BROKEN_LINK, UNREADABLE_FOLDER, SkippedFiles, find_files, has_files
 from kelly_core.errors import DataError
 
 
@@ -79,9 +79,9 @@ class TestLinksAndOddEntries:
         (tmp_path / "3.mid").touch()
         (tmp_path / "audio").symlink_to(tmp_path / "gone")
         (tmp_path / "notes.txt").symlink_to(tmp_path / "gone")
-        left_out: LeftOut = {}
-        assert find_files(tmp_path, {".mid"}, left_out=left_out) == ["3.mid"]
-        assert left_out == {BROKEN_LINK: ["1.mid", "2.mid", "audio"]}
+        skipped: SkippedFiles = {}
+        assert find_files(tmp_path, {".mid"}, skipped=skipped) == ["3.mid"]
+        assert skipped == {BROKEN_LINK: ["1.mid", "2.mid", "audio"]}
         assert "3 left out: link to nothing: 1.mid, 2.mid, audio" in caplog.text
 
     def test_folders_that_may_not_be_read_are_named(
@@ -98,9 +98,9 @@ class TestLinksAndOddEntries:
 
         # The test may run as root, who may read every folder.
         monkeypatch.setattr(os, "scandir", refuse)
-        left_out: LeftOut = {}
-        assert find_files(tmp_path, {".mid"}, left_out=left_out) == ["1.mid"]
-        assert left_out == {UNREADABLE_FOLDER: ["closed/"]}
+        skipped: SkippedFiles = {}
+        assert find_files(tmp_path, {".mid"}, skipped=skipped) == ["1.mid"]
+        assert skipped == {UNREADABLE_FOLDER: ["closed/"]}
         assert "1 left out: folder that cannot be read: closed/" in caplog.text
 
     def test_what_systems_leave_in_archives_and_pipes_are_no_files_of_the_corpus(self, tmp_path: Path) -> None:

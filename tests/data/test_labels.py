@@ -229,7 +229,7 @@ class TestSidecarsAndQuadrants:
         known = read_known_labels(tmp_path, ["a/label.csv", "b/label.csv"])
         assert known.find("a.mid") is None
         assert known.find("x/b.mid") is not None
-        assert known.left_out == {UNREADABLE_LABELS: ["a/label.csv"]}
+        assert known.skipped == {UNREADABLE_LABELS: ["a/label.csv"]}
         assert len(known.warnings) == 1
         assert "a/label.csv" in caplog.text
 

@@ -155,9 +155,9 @@ class TestMixing:
         mixes = [open_dataset("maestro", settings(datasets__emotion_midi__weight=weight)) for weight in (0.5, 0.5, 1.0)]
         half, same, whole = (mix.fingerprint for mix in mixes)
         assert half == same != whole
-        left_out = open_dataset("maestro", settings(datasets__emotion_midi__weight=0.0))
-        assert left_out.fingerprint == alone.fingerprint
-        assert not isinstance(left_out, MixedDataset)
+        skipped = open_dataset("maestro", settings(datasets__emotion_midi__weight=0.0))
+        assert skipped.fingerprint == alone.fingerprint
+        assert not isinstance(skipped, MixedDataset)
 
     def test_an_additional_corpus_stands_in_for_a_missing_main_one(self, settings, tmp_path: Path) -> None:
         tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
@@ -167,8 +167,8 @@ class TestMixing:
         assert isinstance(dataset, EmotionDataset)
         assert not dataset.synthetic
         assert set(dataset.rows.corpora) == {"emotion_audio"}
-        left_out = settings(datasets__deam__duration=6.0, datasets__emotion_audio__weight=0.0)
-        assert open_dataset("deam", left_out).fingerprint == dataset.fingerprint
+        skipped = settings(datasets__deam__duration=6.0, datasets__emotion_audio__weight=0.0)
+        assert open_dataset("deam", skipped).fingerprint == dataset.fingerprint
         assert open_dataset("chords", options).metadata["audio_context"] == "nearest frames of emotion_audio, dB"
         assert open_dataset("maestro", options).synthetic
 

@@ -67,7 +67,7 @@ def test_a_table_holds_all_files_in_order(read) -> None:
     assert table.files == ["a.txt", "c.txt"]
     assert bytes(table.arrays["letters"].astype(np.uint8)) == b"onethree"
     assert table.counts["letters"].tolist() == [3, 5]
-    assert table.owner("letters").tolist() == [0] * 3 + [1] * 5
+    assert table.file_indices("letters").tolist() == [0] * 3 + [1] * 5
     assert table.skipped == {"bad text": ["b.txt"]}
 
 
@@ -263,10 +263,10 @@ def test_a_reader_keeps_what_it_has_mapped(read) -> None:
 
 
 def test_arrays_are_mapped_not_read(read) -> None:
-    letters = owner = read().arrays["letters"]
-    while isinstance(owner.base, np.ndarray):
-        owner = owner.base
-    assert isinstance(owner.base, mmap.mmap)
+    letters = base = read().arrays["letters"]
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    assert isinstance(base.base, mmap.mmap)
     assert not letters.flags.writeable
 
 

@@ -90,7 +90,7 @@ def watch_batches(monkeypatch: pytest.MonkeyPatch, look: Callable[[TensorBatch],
     monkeypatch.setattr(BackwardPass, "__call__", watched)
 
 
-class Run:
+class ToyRun:
     """Trainings of one model into one folder, with every event that they sent."""
 
     def __init__(self, spec: ModelSpec, output: Path, dataset: Dataset | None = None) -> None:

@@ -16,10 +16,10 @@ from kelly_core.cli.foreground import _note
 from kelly_core.runs.event_log import AttemptBegun, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
 from kelly_core.runs.registry import find_run
-from kelly_core.runs.run import Run
+from kelly_core.runs.run import CommandRunner
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.state import ModelSnapshot
-from tests.cli.conftest import Run as Command
+from tests.cli.conftest import CommandRunner as Command
 from tests.runs.conftest import MODEL, Start, epoch, make_run, until, until_epoch
 
 ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25), RunEnded("stopped")]
@@ -185,7 +185,7 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
-    run = Run(find_run(tmp_path / "runs", detached.out.strip()))
+    run = CommandRunner(find_run(tmp_path / "runs", detached.out.strip()))
     assert run.manifest.command[:4] == ("kelly-core", "train", "--model", "DynamicsEngine")
     until_epoch(run, 1)
     assert kelly_core("runs", "pause", "last").out == f"{run.id}: paused\n"
@@ -210,10 +210,10 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     assert f"to continue: kelly-core runs resume {run.id}\n" in attached.err
     again = kelly_core("runs", "resume", "last", "--epochs", "+5")
     assert again.out == f"{run.id}\n"
-    total = Run(run.folder).manifest.settings["models"]["DynamicsEngine"]["epochs"]
+    total = CommandRunner(run.folder).manifest.settings["models"]["DynamicsEngine"]["epochs"]
     assert 5 < total < 100_000
     assert f"DynamicsEngine: continues at epoch {total - 4}, trains 5 more, until {total} in total" in again.err
-    extended = Run(run.folder)
+    extended = CommandRunner(run.folder)
     until(extended, "finished")
     assert extended.snapshot.models[0].epoch == total
 
@@ -225,7 +225,7 @@ def test_a_run_that_is_stopping_is_waited_for(kelly_core: Command, start: Start)
     resumed = kelly_core("runs", "resume", "last")
     assert (resumed.code, resumed.out) == (0, f"{run.id}\n")
     assert f"waiting for {run.id} to stop; Ctrl-C stops waiting" in resumed.err
-    again = Run(run.folder)
+    again = CommandRunner(run.folder)
     assert again.manifest.attempts == 2
     again.request_stop()
     removed = kelly_core("runs", "rm", "last", "--yes")
@@ -255,17 +255,17 @@ def test_attach_reports_a_failure_by_its_exit_code(kelly_core: Command, ended: R
 
 def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(epochs=100_000)
-    follow = Run.follow
+    follow = CommandRunner.follow
 
-    def interrupted(self: Run):
+    def interrupted(self: CommandRunner):
         for record in follow(self):
             yield record
             if isinstance(record.event, events.EpochDone):
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "follow", interrupted)
+    monkeypatch.setattr(CommandRunner, "follow", interrupted)
     shown = kelly_core("runs", "attach", "last")
-    monkeypatch.setattr(Run, "follow", follow)
+    monkeypatch.setattr(CommandRunner, "follow", follow)
     assert shown.code == 0
     assert f"{run.id} continues" in shown.err
     until_epoch(run, 3)
@@ -310,7 +310,7 @@ def test_a_training_whose_process_dies_states_it(kelly_core: Command, tmp_path: 
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass
-        run = Run(find_run(tmp_path / "runs", "last"))
+        run = CommandRunner(find_run(tmp_path / "runs", "last"))
         until_epoch(run, 1)
         run.kill()
 

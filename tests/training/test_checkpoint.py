@@ -17,14 +17,14 @@ from kelly_core.spec import model_spec
 from kelly_core.training import checkpoint as module
 from kelly_core.training.checkpoint import load_checkpoint
 from tests.helpers.networks import write_tiny
-from tests.helpers.toy_training import Run
+from tests.helpers.toy_training import ToyRun
 
 DYNAMICS = model_spec("DynamicsEngine")
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = Run(DYNAMICS, tmp_path_factory.mktemp("training"))
+    run = ToyRun(DYNAMICS, tmp_path_factory.mktemp("training"))
     run(epochs=2)
     return run.checkpoint_path("latest")
 

@@ -18,14 +18,14 @@ from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.evaluation import evaluate_export
 from kelly_core.training.exporting import export_network
 from kelly_core.training.trainer import Trainer
-from tests.helpers.toy_training import Run, ToyDataset
+from tests.helpers.toy_training import ToyDataset, ToyRun
 
 EMOTION, GROOVE, HARMONY = (model_spec(name) for name in ("EmotionRecognizer", "GroovePredictor", "HarmonyPredictor"))
 
 
 @pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
 def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path) -> None:
-    run = Run(spec, tmp_path)
+    run = ToyRun(spec, tmp_path)
     result = run(epochs=5, learning_rate=0.05, save_history=True, save_interval=2)
     assert result.checkpoint is not None
     assert result.quality.metrics["loss"] == pytest.approx(result.metrics["val_loss"], rel=1e-4)
@@ -39,8 +39,8 @@ def test_it_is_of_the_best_weights_and_kept_with_them(spec: Any, tmp_path: Path)
 
 
 def test_a_resumed_training_measures_the_same(tmp_path: Path) -> None:
-    whole = Run(GROOVE, tmp_path / "whole")(epochs=4)
-    parts = Run(GROOVE, tmp_path / "parts")
+    whole = ToyRun(GROOVE, tmp_path / "whole")(epochs=4)
+    parts = ToyRun(GROOVE, tmp_path / "parts")
     assert parts(epochs=2).quality is not None
     assert parts(epochs=4, resume=True).quality == whole.quality
 
@@ -48,26 +48,26 @@ def test_a_resumed_training_measures_the_same(tmp_path: Path) -> None:
 def test_a_training_killed_before_it_was_measured_is_measured_at_the_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_evaluate", lambda *_arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(epochs=2)
     assert load_checkpoint(run.checkpoint_path("best")).quality == {}
     result = run(epochs=2, resume=True)
-    assert result.quality == Run(GROOVE, tmp_path / "whole")(epochs=2).quality is not None
+    assert result.quality == ToyRun(GROOVE, tmp_path / "whole")(epochs=2).quality is not None
     assert load_checkpoint(run.checkpoint_path("best")).quality == result.quality.to_json()
 
 
 def test_a_stopped_training_is_measured_and_resumes_unchanged(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     stopped = run(epochs=3, stop_after=5)
     assert load_checkpoint(run.checkpoint_path("latest")).quality == stopped.quality.to_json()
-    assert run(epochs=3, resume=True).quality == Run(GROOVE, tmp_path / "whole")().quality
+    assert run(epochs=3, resume=True).quality == ToyRun(GROOVE, tmp_path / "whole")().quality
 
 
 def test_a_checkpoint_from_before_quality_was_measured_is_read(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     path = run.checkpoint_path("latest")
     content = torch.load(path, weights_only=True)
@@ -83,7 +83,7 @@ def test_a_checkpoint_from_before_quality_was_measured_is_read(tmp_path: Path) -
 @pytest.mark.parametrize("state", ["stateful", "stateless"])
 def test_an_export_is_as_good_as_its_checkpoint(state: str, tmp_path: Path) -> None:
     """It gets raw inputs, so the standardization must be undone; a stateless one forgets every frame."""
-    run = Run(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
+    run = ToyRun(EMOTION, tmp_path, ToyDataset(EMOTION, frames=6))
     result = run(epochs=2, state=state)
     found = evaluate_export(run.export(), EMOTION, run.dataset, "validation")
     assert found.verdict == result.quality.verdict
@@ -97,14 +97,14 @@ def test_an_input_that_is_switched_off_does_not_matter(tmp_path: Path) -> None:
     dataset.normalizer.scale[64:] = 0.0
     dataset.inputs[..., 64:] = 0.0
     dataset.noise = 0.0
-    run = Run(HARMONY, tmp_path, dataset)
+    run = ToyRun(HARMONY, tmp_path, dataset)
     result = run(epochs=2)
     found = evaluate_export(run.export(), HARMONY, dataset, "validation")
     assert found.metrics["perplexity"] == pytest.approx(result.quality.metrics["perplexity"], rel=1e-4)
 
 
 def test_other_examples_than_it_was_trained_on_are_reported(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     export = run.export()
     run.dataset.fingerprint, run.dataset.test = "another", np.arange(8)
@@ -117,7 +117,7 @@ def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Pat
         def find_duplicates(self) -> list[tuple[int, int]]:
             return [(8, 0), (10, 2)]
 
-    run = Run(GROOVE, tmp_path, Leaky(GROOVE))
+    run = ToyRun(GROOVE, tmp_path, Leaky(GROOVE))
     run(epochs=1)
     export = run.export()
     leak = "same content in training and validation: 2 of 4 validation groups (song 0 = song 4, song 1 = song 5)"

@@ -20,13 +20,13 @@ from kelly_core.spec import MODELS, model_spec
 from kelly_core.training.checkpoint import Checkpoint, load_checkpoint
 from kelly_core.training.exporting import Replacement, export_network, exported_layers, replace_export, run_checkpoint
 from kelly_core.validation.checks import validate_file
-from tests.helpers.toy_training import Run, script_validation_losses
+from tests.helpers.toy_training import ToyRun, script_validation_losses
 from tests.seeds import seeded_rng, shifted
 
 EMOTION, GROOVE = model_spec("EmotionRecognizer"), model_spec("GroovePredictor")
 
 
-def trained(run: Run, **changes: Any) -> Checkpoint:
+def trained(run: ToyRun, **changes: Any) -> Checkpoint:
     return run(epochs=1, **changes).checkpoint
 
 
@@ -37,7 +37,7 @@ def raw_frames(checkpoint: Checkpoint, count: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
 def test_the_export_takes_raw_inputs_where_the_network_took_standardized_ones(spec: Any, tmp_path: Path) -> None:
-    run = Run(spec, tmp_path)
+    run = ToyRun(spec, tmp_path)
     checkpoint = trained(run)
     raw = raw_frames(checkpoint)
     with torch.inference_mode():
@@ -49,7 +49,7 @@ def test_the_export_takes_raw_inputs_where_the_network_took_standardized_ones(sp
 
 
 def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) -> None:
-    run = Run(EMOTION, tmp_path)
+    run = ToyRun(EMOTION, tmp_path)
     checkpoint = trained(run, state="stateless")
     raw = raw_frames(checkpoint)
     layers = exported_layers(checkpoint)
@@ -66,7 +66,7 @@ def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) ->
 
 
 def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run.dataset.normalizer.scale[5] = 0.0
     layers = exported_layers(trained(run))
     raw = np.zeros((2, GROOVE.input_size), np.float32)
@@ -77,7 +77,7 @@ def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
 
 def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=4)
     assert result.metrics["best_epoch"] == 2
     best_checkpoint = load_checkpoint(run.checkpoint_path("best"))
@@ -89,7 +89,7 @@ def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("state", ["stateful", "stateless"])
 def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tmp_path: Path) -> None:
-    run = Run(EMOTION, tmp_path)
+    run = ToyRun(EMOTION, tmp_path)
     checkpoint = trained(run, state=state)
     path = tmp_path / "emotionrecognizer.json"
     export_network(checkpoint, path)
@@ -112,7 +112,7 @@ def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tm
 @pytest.mark.parametrize("spec", MODELS[1:], ids=lambda spec: spec.name)
 def test_without_audio_the_networks_that_read_a_code_read_a_neutral_one(spec: Any, tmp_path: Path) -> None:
     """64 zeros would be read as neutral, too, but no emotion has that code."""
-    checkpoint = trained(Run(spec, tmp_path))
+    checkpoint = trained(ToyRun(spec, tmp_path))
     path = tmp_path / "file.json"
     export_network(checkpoint, path)
     neutral = json.loads(path.read_text())["metadata"]["features"]["neutral_input"]
@@ -121,7 +121,7 @@ def test_without_audio_the_networks_that_read_a_code_read_a_neutral_one(spec: An
 
 
 def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     previous = trained(run).weights_hash()
     trained(run, seed=shifted(1))
     with pytest.raises(CheckpointError, match="other weights"):
@@ -130,7 +130,7 @@ def test_a_checkpoint_of_other_weights_does_not_vouch_for_an_export(tmp_path: Pa
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Checkpoint:
-    return trained(Run(GROOVE, tmp_path))
+    return trained(ToyRun(GROOVE, tmp_path))
 
 
 def another(checkpoint: Checkpoint, loss: float, **data: Any) -> Checkpoint:

@@ -16,8 +16,8 @@ from tests.helpers.toy_training import (
     GROOVE,
     MELODY,
     STEPS,
-    Run,
     ToyDataset,
+    ToyRun,
     assert_same_training,
     script_validation_losses,
 )
@@ -28,8 +28,8 @@ from tests.seeds import shifted
 def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> None:
     toy = ToyDataset(spec, frames=6 if spec.recurrent else 1)
     toy.averages_weights = spec is EMOTION
-    whole = Run(spec, tmp_path / "whole", toy)(epochs=4)
-    parts = Run(spec, tmp_path / "parts", toy)
+    whole = ToyRun(spec, tmp_path / "whole", toy)(epochs=4)
+    parts = ToyRun(spec, tmp_path / "parts", toy)
     parts(epochs=2)
     resumed = parts(epochs=4, resume=True)
     assert [event.first_epoch for event in parts.events_of(ModelStarted)] == [1, 3]
@@ -39,7 +39,7 @@ def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> N
 
 def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     stopped = run(epochs=20, patience=2)
     assert (stopped.reason, stopped.epoch) == ("early_stopping", 3)
     assert run(epochs=20, patience=2, resume=True).epoch == 3
@@ -47,7 +47,7 @@ def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: 
 
 
 def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     done = run(epochs=2)
     again = run(epochs=2, resume=True)
     assert (again.reason, len(run.events_of(EpochDone))) == ("epochs_done", 2)
@@ -67,7 +67,7 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
     reported: list[list[tuple[str, str]]] = []
     results = []
     for name, stops in (("whole", []), ("parts", [5, 9, 16])):
-        run = Run(GROOVE, tmp_path / name)
+        run = ToyRun(GROOVE, tmp_path / name)
         for epoch in stops:
             run(epochs=len(losses), resume=True, stop_after=(epoch - len(run.events_of(EpochDone))) * STEPS + 2)
         results.append(run(epochs=len(losses), resume=True))
@@ -88,11 +88,11 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
 
 
 def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path / "fresh")
+    run = ToyRun(GROOVE, tmp_path / "fresh")
     result = run(resume=True)
     (alarm,) = run.events_of(TrainingWarning)
     assert alarm.kind == "nothing_to_resume"
-    assert_same_training(result, Run(GROOVE, tmp_path / "plain")())
+    assert_same_training(result, ToyRun(GROOVE, tmp_path / "plain")())
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
     [("batch_size", 8), ("learning_rate", 0.1), ("state", "stateless"), ("gradient_clip", 9.0), ("seed", shifted(7))],
 )
 def test_another_training_is_not_resumed(name: str, value: Any, tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     before = run.checkpoint_path("latest").read_bytes()
     with pytest.raises(CheckpointError, match=name):
@@ -109,7 +109,7 @@ def test_another_training_is_not_resumed(name: str, value: Any, tmp_path: Path) 
 
 
 def test_settings_beside_the_mathematics_may_change(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     assert run(epochs=2, resume=True, patience=9, threads=2, save_best=False, save_interval=1).epoch == 2
 
@@ -123,7 +123,7 @@ def test_settings_beside_the_mathematics_may_change(tmp_path: Path) -> None:
     ],
 )
 def test_other_examples_are_not_resumed(changes: dict[str, Any], reported: str, tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     before = run.checkpoint_path("latest").read_bytes()
     vars(run.dataset).update(changes)
@@ -136,7 +136,7 @@ def test_other_examples_are_not_resumed(changes: dict[str, Any], reported: str, 
 
 
 def test_a_checkpoint_of_another_model_is_not_resumed(tmp_path: Path) -> None:
-    groove, emotion = Run(GROOVE, tmp_path), Run(EMOTION, tmp_path)
+    groove, emotion = ToyRun(GROOVE, tmp_path), ToyRun(EMOTION, tmp_path)
     groove(epochs=1)
     groove.checkpoint_path("latest").rename(emotion.checkpoint_path("latest"))
     with pytest.raises(CheckpointError, match=r"GroovePredictor.*EmotionRecognizer"):

@@ -16,8 +16,8 @@ from kelly_core.training.trainer import MAX_ROLLBACKS, Trainer
 from tests.helpers.toy_training import (
     GROOVE,
     STEPS,
-    Run,
     ToyDataset,
+    ToyRun,
     assert_same,
     assert_same_training,
     script_validation_losses,
@@ -43,7 +43,7 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
+    run = ToyRun(GROOVE, tmp_path, PoisonedDataset({3}))
     result = run(epochs=4)
     assert (result.reason, result.epoch) == ("epochs_done", 4)
     (alarm,) = run.events_of(TrainingWarning)
@@ -59,18 +59,18 @@ def test_a_loss_that_is_not_a_number_rolls_back_to_the_best_and_learns_half_as_f
 
 def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
+    run = ToyRun(GROOVE, tmp_path, PoisonedDataset(set(range(3, 100))))
     result = run(epochs=9)
     assert (result.reason, result.epoch) == ("diverged", 1)
     assert [alarm.kind for alarm in run.events_of(TrainingWarning)] == ["rollback"] * 3 + ["diverged"]
-    assert_same(result.checkpoint.best_network, Run(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
+    assert_same(result.checkpoint.best_network, ToyRun(GROOVE, tmp_path / "sound")(epochs=2).checkpoint.best_network)
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
 
 
 def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([1.0, 0.5, 11.0, 0.4])
     monkeypatch.setattr(Trainer, "validate", lambda _self: next(losses))
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=3)
     assert [row["val_loss"] for row in result.checkpoint.history] == [1.0, 0.5, 0.4]
     (alarm,) = run.events_of(TrainingWarning)
@@ -80,7 +80,7 @@ def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_resumed_training_keeps_its_halved_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path, PoisonedDataset({3}))
+    run = ToyRun(GROOVE, tmp_path, PoisonedDataset({3}))
     run(epochs=3)
     result = run(epochs=5, resume=True)
     assert [row["learning_rate"] for row in result.checkpoint.history] == [0.003, 0.0015, 0.0015, 0.0015, 0.0015]
@@ -90,7 +90,7 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_validation_losses(monkeypatch, [0.5, 0.6])
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=4, roll_back_after=[2 * STEPS + 2])
     (alarm,) = run.events_of(TrainingWarning)
     assert (alarm.kind, alarm.message) == ("rollback", "as requested: back to epoch 1 with a learning rate of 0.0015")
@@ -100,7 +100,7 @@ def test_a_rollback_by_hand_drops_the_epoch_in_progress_and_halves_the_rate(
 
 
 def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=2, roll_back_after=range(STEPS + 1, STEPS + 16))
     times = len(run.events_of(TrainingWarning))
     assert (result.reason, result.epoch) == ("epochs_done", 2)
@@ -109,15 +109,15 @@ def test_any_number_of_rollbacks_may_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_rollback_in_the_first_epoch_starts_again(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=1, roll_back_after=[2])
     assert "back to the beginning" in run.events_of(TrainingWarning)[0].message
-    assert_same_training(result, Run(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
+    assert_same_training(result, ToyRun(GROOVE, tmp_path / "plain")(epochs=1, learning_rate=0.0015))
 
 
 def test_a_rollback_by_hand_outlives_a_stop_in_the_same_epoch(tmp_path: Path) -> None:
     asked = [2 * STEPS + 2]
-    whole = Run(GROOVE, tmp_path / "whole")(epochs=4, roll_back_after=asked)
-    run = Run(GROOVE, tmp_path / "parts")
+    whole = ToyRun(GROOVE, tmp_path / "whole")(epochs=4, roll_back_after=asked)
+    run = ToyRun(GROOVE, tmp_path / "parts")
     assert run(epochs=4, roll_back_after=asked, stop_after=2 * STEPS + 4).reason == "stopped"
     assert_same_training(run(epochs=4, resume=True), whole)

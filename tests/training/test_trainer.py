@@ -28,8 +28,8 @@ from tests.helpers.toy_training import (
     GROOVE,
     MELODY,
     STEPS,
-    Run,
     ToyDataset,
+    ToyRun,
     assert_same,
     assert_same_training,
     first_weight,
@@ -47,7 +47,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
     results = []
     for threads in (1, 3):
         threads_seen.append(set())
-        results.append(Run(MELODY, tmp_path / str(threads))(epochs=2, batch_size=8, threads=threads))
+        results.append(ToyRun(MELODY, tmp_path / str(threads))(epochs=2, batch_size=8, threads=threads))
     assert len(threads_seen[0]) == 1 < len(threads_seen[1])
     assert_same_training(*results)
 
@@ -84,7 +84,7 @@ def test_the_output_bias_starts_at_the_best_constant_of_the_training_targets(spe
 
 
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
-    one, same, other = (Run(GROOVE, tmp_path / str(i))(seed=shifted(seed)) for i, seed in enumerate([1, 1, 2]))
+    one, same, other = (ToyRun(GROOVE, tmp_path / str(i))(seed=shifted(seed)) for i, seed in enumerate([1, 1, 2]))
     assert_same_training(one, same)
     assert not torch.equal(first_weight(one.checkpoint), first_weight(other.checkpoint))
 
@@ -97,7 +97,7 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
         return dataset.eval_batch(indices)
 
     dataset.train_batch = draw
-    Run(GROOVE, tmp_path, dataset)(epochs=2)
+    ToyRun(GROOVE, tmp_path, dataset)(epochs=2)
     (first, noise), (second, other_noise) = drawn
     assert sorted(first) == sorted(second) == dataset.train.tolist()
     assert first != second
@@ -106,31 +106,31 @@ def test_examples_come_in_a_new_order_with_new_noise_in_every_epoch(tmp_path: Pa
 
 @pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
 def test_a_stop_within_an_epoch_leaves_the_last_complete_one(spec: Any, tmp_path: Path) -> None:
-    whole = Run(spec, tmp_path / "whole")(epochs=3)
-    parts = Run(spec, tmp_path / "parts")
+    whole = ToyRun(spec, tmp_path / "whole")(epochs=3)
+    parts = ToyRun(spec, tmp_path / "parts")
     stopped = parts(epochs=3, stop_after=STEPS + 2)
     assert stopped.reason == "stopped"
     assert stopped.epoch == 1
-    one_epoch = Run(spec, tmp_path / "one")(epochs=1)
+    one_epoch = ToyRun(spec, tmp_path / "one")(epochs=1)
     assert_same_training(stopped, one_epoch)
     assert_same_training(parts(epochs=3, resume=True), whole)
 
 
 def test_a_stop_saves_even_if_the_latest_is_not_kept(tmp_path: Path) -> None:
-    whole = Run(GROOVE, tmp_path / "whole")(epochs=3)
-    parts = Run(GROOVE, tmp_path / "parts")
+    whole = ToyRun(GROOVE, tmp_path / "whole")(epochs=3)
+    parts = ToyRun(GROOVE, tmp_path / "parts")
     parts(epochs=3, stop_after=2 * STEPS + 1, save_latest=False)
     assert load_checkpoint(parts.checkpoint_path("latest")).epoch == 2
     assert_same_training(parts(epochs=3, resume=True), whole)
 
 
 def test_a_stop_in_the_first_epoch_still_leaves_something_to_export(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     stopped = run(stop_after=2)
     assert (stopped.reason, stopped.epoch) == ("stopped", 0)
     assert stopped.checkpoint is not None
     assert math.isfinite(stopped.metrics["val_loss"])
-    assert_same_training(run(resume=True), Run(GROOVE, tmp_path / "whole")())
+    assert_same_training(run(resume=True), ToyRun(GROOVE, tmp_path / "whole")())
 
 
 @pytest.mark.parametrize("spec", [EMOTION, GROOVE], ids=lambda spec: spec.name)
@@ -138,7 +138,7 @@ def test_something_learnable_is_learned(spec: Any, tmp_path: Path) -> None:
     dataset = ToyDataset(spec, examples=48, frames=4 if spec.recurrent else 1)
     dataset.targets = 0.5 * np.tanh(dataset.inputs[..., : spec.output_size])
     dataset.validation, dataset.noise = dataset.train, 0.0
-    result = Run(spec, tmp_path, dataset)(epochs=15, loss="mse")
+    result = ToyRun(spec, tmp_path, dataset)(epochs=15, loss="mse")
     assert result.metrics["val_loss"] < 0.1 * result.metrics["baseline_loss"]
 
 
@@ -152,7 +152,7 @@ def test_a_sequence_teaches_what_single_frames_cannot(tmp_path: Path) -> None:
         dataset.targets = 0.8 * np.repeat(np.roll(signs, 1, axis=1), EMOTION.output_size, axis=2)
         dataset.weights = np.ones((96, 8, 1), np.float32)
         dataset.weights[:, 0] = 0.0
-        result = Run(EMOTION, tmp_path / state, dataset)(epochs=6, batch_size=16, state=state)
+        result = ToyRun(EMOTION, tmp_path / state, dataset)(epochs=6, batch_size=16, state=state)
         losses[state] = result.metrics["val_loss"] / result.metrics["baseline_loss"]
     assert losses["stateful"] < 0.2
     assert losses["stateless"] > 0.9
@@ -164,7 +164,7 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
     dataset.noise = 0.0
     steps: list[set[float]] = []
     watch_batches(monkeypatch, lambda batch: steps.append(set(batch.inputs.flatten().tolist())))
-    Run(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
+    ToyRun(EMOTION, tmp_path, dataset)(epochs=1, state="stateless")
     assert len(steps) == 16
     assert sum(len(sequences) > 1 for sequences in steps) > 12
 
@@ -172,19 +172,19 @@ def test_single_frames_of_a_step_come_from_many_sequences(tmp_path: Path, monkey
 def test_early_stopping_ends_and_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = [1.0, 0.5, 0.7, 0.4, 0.6, 0.5, 0.45, 0.3]
     script_validation_losses(monkeypatch, losses)
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=8, patience=3)
     assert (result.reason, result.epoch, result.metrics["best_epoch"]) == ("early_stopping", 7, 4)
     assert [event.val_loss for event in run.events_of(EpochDone)] == losses[:7]
     best = load_checkpoint(run.checkpoint_path("best"))
     assert best.epoch == 4
-    assert_same(best.network, Run(GROOVE, tmp_path / "four")(epochs=4).checkpoint.network)
+    assert_same(best.network, ToyRun(GROOVE, tmp_path / "four")(epochs=4).checkpoint.network)
     assert_same(best.network, result.checkpoint.best_network)
     assert not torch.equal(first_weight(best), first_weight(result.checkpoint))
 
 
 def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, validate = Run(GROOVE, tmp_path), Trainer.validate
+    run, validate = ToyRun(GROOVE, tmp_path), Trainer.validate
     run.dataset.averages_weights = True
     script_validation_losses(monkeypatch, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     last = run(epochs=6, save_interval=1).checkpoint
@@ -202,7 +202,7 @@ def test_the_moving_mean_of_the_weights_is_validated_and_kept(tmp_path: Path, mo
 
 
 def test_an_epoch_shows_its_steps_and_what_could_be_reached(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     assert [event.steps for event in run.events_of(EpochDone)] == [STEPS]
     assert [event.bayes_loss for event in run.events_of(ModelStarted)] == [None]
@@ -211,14 +211,14 @@ def test_an_epoch_shows_its_steps_and_what_could_be_reached(tmp_path: Path) -> N
 def test_out_of_memory_computes_batches_in_parts_and_learns_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Run(MELODY, tmp_path / "whole")(epochs=2)
+    whole = ToyRun(MELODY, tmp_path / "whole")(epochs=2)
 
     def small_memory(batch: TensorBatch) -> None:
         if len(batch) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     watch_batches(monkeypatch, small_memory)
-    run = Run(MELODY, tmp_path / "parts")
+    run = ToyRun(MELODY, tmp_path / "parts")
     parts = run(epochs=2)
     alarms = run.events_of(TrainingWarning)
     assert [alarm.kind for alarm in alarms] == ["out_of_memory"] * 2
@@ -237,11 +237,11 @@ def test_it_is_reported_when_no_example_fits(tmp_path: Path, monkeypatch: pytest
 
     watch_batches(monkeypatch, no_memory)
     with pytest.raises(TrainingError, match="not one example of GroovePredictor fits"):
-        Run(GROOVE, tmp_path)(epochs=1)
+        ToyRun(GROOVE, tmp_path)(epochs=1)
 
 
 def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=2)
     previous = run.checkpoint_path("best").read_bytes()
     result = run(epochs=2, stop_after=1)
@@ -251,16 +251,16 @@ def test_a_stop_in_the_first_epoch_leaves_a_former_best_alone(tmp_path: Path) ->
 
 def test_a_dataset_of_other_sizes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="toy"):
-        Run(GROOVE, tmp_path, ToyDataset(EMOTION))()
+        ToyRun(GROOVE, tmp_path, ToyDataset(EMOTION))()
 
 
 def test_a_loss_that_the_network_cannot_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sigmoid"):
-        Run(GROOVE, tmp_path)(loss="bce")
+        ToyRun(GROOVE, tmp_path)(loss="bce")
 
 
 def test_every_file_is_where_it_should_be(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     result = run(epochs=4, save_interval=2, save_history=True, save_plots=True)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert files == {
@@ -293,7 +293,7 @@ def test_without_the_best_checkpoint_the_best_weights_are_still_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_validation_losses(monkeypatch, [1.0, 0.5, 0.6])
-    kept, spared = (Run(GROOVE, tmp_path / name) for name in ("kept", "spared"))
+    kept, spared = (ToyRun(GROOVE, tmp_path / name) for name in ("kept", "spared"))
     with_file = kept(epochs=4)
     without = spared(epochs=4, save_best=False, save_latest=False)
     assert not any((tmp_path / "spared").rglob("*.pt"))
@@ -304,13 +304,13 @@ def test_without_the_best_checkpoint_the_best_weights_are_still_known(
 
 def test_steps_are_reported_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kelly_core.training.trainer._SECONDS_BETWEEN_BATCH_EVENTS", -1.0)
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     assert [(event.step, event.steps) for event in run.events_of(BatchDone)] == [(step, STEPS) for step in range(1, 5)]
 
 
 def test_what_a_killed_training_left_half_written_is_cleared(tmp_path: Path) -> None:
-    run = Run(GROOVE, tmp_path)
+    run = ToyRun(GROOVE, tmp_path)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     half, other = folder / ".groovepredictor_latest.pt.1a2b3c4d.tmp", folder / ".dynamicsengine_best.pt.1a2b3c4d.tmp"

@@ -21,7 +21,7 @@ from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog
-from kelly_tui.run_watcher import news_since
+from kelly_tui.run_watcher import notice_since
 from kelly_tui.screens.datasets import Datasets
 from kelly_tui.screens.train import Train
 from kelly_tui.screens.validate import Validate
@@ -236,7 +236,7 @@ async def test_saved_states_of_any_content_are_drawn(shown: Shown, make_app: Mak
             datasets.draw()
             assert list(datasets._details("deam"))
             validate.draw()
-            news_since(load_state("screens"), app.run_list, app.runs_folder)
+            notice_since(load_state("screens"), app.run_list, app.runs_folder)
             make_app()
         await pilot.pause()
 

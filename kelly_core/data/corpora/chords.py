@@ -23,7 +23,7 @@ from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_source, spread_entries
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, no_usable_example
+from kelly_core.data.files import SkippedFiles, find_files, no_usable_example
 from kelly_core.data.labels import ValenceArousal, parse_affect
 from kelly_core.data.leakage import content_keys
 from kelly_core.data.splits import TRAIN, assign_splits, song_of_clip
@@ -214,20 +214,20 @@ def is_present(root: Path) -> bool:
     return root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file() or is_chord_source(root))
 
 
-def _usual_file(root: Path, left_out: LeftOut | None = None) -> Path:
+def _usual_file(root: Path, skipped: SkippedFiles | None = None) -> Path:
     """Return the file of progressions nearest to the corpus folder, at any depth; its usual place if there is none."""
-    below = find_files(root, {FILE}, left_out=left_out) if root.is_dir() else []
+    below = find_files(root, {FILE}, skipped=skipped) if root.is_dir() else []
     names = [name for name in below if name.rpartition("/")[2].lower() == FILE]
     return root / min(names, key=lambda name: name.count("/"), default=FILE)
 
 
-def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[ChordFile]:
+def _find_songs(root: Path, annotations_file: str, skipped: SkippedFiles) -> list[ChordFile]:
     """Return the JSON file of progressions and the files of public corpora, or only the specified file.
 
     Args:
         root: the corpus folder or its only file.
         annotations_file: the only file to read, relative to ``root``; "" reads all.
-        left_out: receives the links, folders and files that cannot be read.
+        skipped: receives the links, folders and files that cannot be read.
 
     Raises:
         DataError: there are no songs, or the only file is an invalid JSON file.
@@ -235,8 +235,8 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
     path = root / annotations_file if annotations_file else root
     if root.is_file() or annotations_file:
         return (find_chord_files(path) if path.suffix.lower() != ".json" else []) or [_json_file(path)]
-    usual = _usual_file(root, left_out)
-    others = find_chord_files(root, left_out) if root.is_dir() else []
+    usual = _usual_file(root, skipped)
+    others = find_chord_files(root, skipped) if root.is_dir() else []
     if others and not usual.is_file():
         return others
     if names := [] if usual.is_file() else sorted(path.name for path in root.glob("*.json")):
@@ -248,7 +248,7 @@ def _find_songs(root: Path, annotations_file: str, left_out: LeftOut) -> list[Ch
         if not others:
             raise
         _log.warning("%s: %s", _UNREADABLE, printable(str(error)))
-        left_out.setdefault(_UNREADABLE, []).append(usual.name)
+        skipped.setdefault(_UNREADABLE, []).append(usual.name)
         return others
 
 
@@ -273,7 +273,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
     Raises:
         DataError: the file is missing or invalid, or no song is usable.
     """
-    skipped: LeftOut = {}
+    skipped: SkippedFiles = {}
     files = _find_songs(root, options.annotations_file, skipped)
     unreadable = sum(map(len, skipped.values()))
     rejected: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kelly_core.arrays import Doubles, Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
-from kelly_core.data.files import LeftOut, find_files, has_files, merge_left_out, no_usable_example, spread_evenly
+from kelly_core.data.files import SkippedFiles, find_files, has_files, merge_skipped, no_usable_example, spread_evenly
 from kelly_core.data.label_tables import read_artists, song_key
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
@@ -254,7 +254,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     Raises:
         DataError: no labels, an invalid table, or no usable file.
     """
-    skipped: LeftOut = {}
+    skipped: SkippedFiles = {}
     everything = find_files(root, {*SUFFIXES, *_TABLE_SUFFIXES, *midi.SUFFIXES}, _is_skipped, skipped)
     files = [file for file in everything if file.lower().endswith(tuple(SUFFIXES))]
     tables = [file for file in everything if file.lower().endswith(_TABLE_SUFFIXES)]
@@ -267,7 +267,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     )
     table = load_features(root, known, extraction, options)
     noted, skipped_notes = _read_notes(root, table, notes, extraction, options)
-    skipped = merge_left_out(skipped, table.skipped, skipped_notes, labels.left_out())
+    skipped = merge_skipped(skipped, table.skipped, skipped_notes, labels.skipped())
     if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
     if not table.files:
@@ -316,7 +316,7 @@ def _files_of_notes(files: Sequence[str], everything: Sequence[str]) -> dict[str
 
 def _read_notes(
     root: Path, table: FeatureTable, notes: Mapping[str, str], extraction: FeatureExtractor, options: LoadOptions
-) -> tuple[_Notes, LeftOut]:
+) -> tuple[_Notes, SkippedFiles]:
     """Return the features of the MIDI files next to recordings, and the files that are left out, by reason."""
     scores = [notes[file] for file in table.files if file in notes]
     own = replace(extraction, settings={"features": list(_NOTE_FEATURES)}, extract=_extract_notes)

@@ -60,7 +60,7 @@ class GrooveDataset(CorpusDataset):
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
         self._values = table.arrays["values"]
         self._mask = table.arrays["mask"]
-        self.bpm = table.arrays["pace"][table.owner("values"), 0]
+        self.bpm = table.arrays["pace"][table.file_indices("values"), 0]
         self.musical_context = encode_context({"tempo": self.bpm})
         hashes = table.hashes_of("values", rows.splits != TEST)
         super().__init__(report, rows, hashes, affect, table.arrays["content"])
@@ -105,9 +105,9 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     # Fitted to the training recordings alone, so that validation stays unseen.
     scale = AffectScale.fit(groove_features(*table.arrays["pace"][splits == TRAIN].T), AROUSAL_SPREAD)
     affect, sources = _label(table, scale, known)
-    owner = table.owner("values")
-    rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    dataset = GrooveDataset(report, rows, table, affect[owner])
+    file_indices = table.file_indices("values")
+    rows = ExampleMetadata.of_files(name, file_indices, groups, sources, splits)
+    dataset = GrooveDataset(report, rows, table, affect[file_indices])
     dataset.metadata = {
         "positions_per_bar": POSITIONS,
         "timing": "value x 60 ticks at 480 PPQ, positive is late",

@@ -55,7 +55,7 @@ class MelodyDataset(CorpusDataset):
     files: dict[str, list[str]]
 
     def __init__(self, report: CorpusReport, rows: ExampleMetadata, table: FeatureTable, affect: Floats) -> None:
-        measures = table.arrays["context"][table.owner("steps")]
+        measures = table.arrays["context"][table.file_indices("steps")]
         self.musical_context = encode_context(dict(zip(NAMES, measures.T, strict=True)))
         self._steps = table.arrays["steps"]
         self._lengths = table.arrays["length"]
@@ -127,9 +127,9 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     groups = group_by_artist(songs, artists)
     splits = assign_splits(groups, official, options.validation_split, options.seed)
     affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known)
-    owner = table.owner("steps")
-    rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    dataset = MelodyDataset(report, rows, table, affect[owner])
+    file_indices = table.file_indices("steps")
+    rows = ExampleMetadata.of_files(name, file_indices, groups, sources, splits)
+    dataset = MelodyDataset(report, rows, table, affect[file_indices])
     dataset.files = {split: np.array(table.files)[splits == split].tolist() for split in (TRAIN, VALIDATION)}
     melody_tracks = np.bincount(table.arrays["kind"], minlength=len(_KINDS))
     dataset.metadata = {

@@ -77,9 +77,9 @@ def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset
     groups = [_composition(selection.rows.get(file), file) for file in table.files]
     splits = assign_splits(groups, official, options.validation_split, options.seed)
     affect, sources, estimator = label_files(table.files, table.arrays["affect"], splits, known, use_velocity=False)
-    owner = table.owner("values")
-    rows = ExampleMetadata.of_files(name, owner, groups, sources, splits)
-    dataset = DynamicsDataset(report, rows, table, affect[owner])
+    file_indices = table.file_indices("values")
+    rows = ExampleMetadata.of_files(name, file_indices, groups, sources, splits)
+    dataset = DynamicsDataset(report, rows, table, affect[file_indices])
     dataset.metadata = {
         "window_seconds": WINDOW_SECONDS,
         "parameters": list(PARAMETER_NAMES),
