@@ -149,7 +149,7 @@ class KellyApp(DisplayApp):
         from kelly_tui.dialogs.new_training import TrainingRequest
 
         words = [word for option, value in _DEMO_OPTIONS.values() for word in (option, str(value))]
-        command = ("kelly-core", "train", "--detach", *words, *self.session.demo_words)
+        command = ("kelly-core", "train", "--detach", *words, *self.session.demo_options)
         self.start_training(TrainingRequest(tuple(spec.name for spec in CHAIN_MODELS), _DEMO_OPTIONS, command))
 
     @work(group="read ahead")
@@ -171,9 +171,9 @@ class KellyApp(DisplayApp):
         self.call_after_refresh(self._freeze_objects)
 
     @property
-    def keys_wait(self) -> bool:
+    def keys_pending(self) -> bool:
         """True while there are more keys to handle after the current one."""
-        return self._keys.some_wait
+        return self._keys.pending
 
     def _freeze_objects(self) -> None:
         """Move all current objects out of garbage collection (``gc.freeze``).
@@ -197,7 +197,7 @@ class KellyApp(DisplayApp):
         """Record the first key or click, after which only the user changes the screen. Handle keys one at a time."""
         self._has_input = self._has_input or isinstance(event, Key | MouseDown)
         if isinstance(event, Key | Paste) and not event.is_forwarded:
-            await self._keys.give(event)
+            await self._keys.put(event)
         else:
             await super().on_event(event)
 
@@ -207,7 +207,7 @@ class KellyApp(DisplayApp):
         self.state.remember("app", screen=mode)
         return super().switch_mode(mode)
 
-    def drill_into(self, mode: str) -> None:
+    def drill_down(self, mode: str) -> None:
         """Show a screen for the item selected on the current screen; escape returns to the current one."""
         origin = self.current_mode
         self.switch_mode(mode)
@@ -291,14 +291,14 @@ class KellyApp(DisplayApp):
             return
         for news in new_notices(previous[0], self.run_list):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
-            self._ring(f"kelly {news.title}: {news.text}")
+            self._notify_terminal(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))
         # A screen that is not mounted yet draws itself when it becomes active.
         if isinstance(self.screen, BaseScreen) and self.screen.is_mounted:
             self.screen.refresh_frame()
             self.screen.runs_changed()
 
-    def _ring(self, text: str) -> None:
+    def _notify_terminal(self, text: str) -> None:
         """Show a notice through the terminal, by the method that ``[notify] terminal`` sets."""
         if self._driver is not None and not self.is_headless:
             self._driver.write(terminal_sequence(self.session.settings.notify, text))
@@ -344,7 +344,7 @@ class KellyApp(DisplayApp):
         self.attached = run.id
         self._list_runs()
 
-    def steer(self, run_id: str, ask: Callable[[Run], object]) -> None:
+    def send_to_run(self, run_id: str, ask: Callable[[Run], object]) -> None:
         """Send a request to a run from a thread."""
         self.attempt(lambda: ask(self._run(run_id)))
 

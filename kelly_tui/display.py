@@ -73,12 +73,12 @@ class Ansi16Filter(LineFilter):
 @lru_cache(4096)
 def to_ansi16(style: Style) -> Style:
     """Convert a style to 16 colors; dim text gets a darker color instead of the attribute."""
-    ground = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
-    faint = ground == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _MAX_FAINT_VALUE
-    sign = _FAINT if faint else _nearest(style.color, LEGIBLE[ground], LEGIBLE[ground][-1])
+    background = _nearest(style.bgcolor, tuple(LEGIBLE), _BLACK)
+    faint = background == _BLACK and style.color is not None and max(style.color.get_truecolor()) <= _MAX_FAINT_VALUE
+    sign = _FAINT if faint else _nearest(style.color, LEGIBLE[background], LEGIBLE[background][-1])
     # Many terminals show bold text in the bright variant of its color: black would become gray.
     bold = False if sign == _BLACK else None
-    return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(ground), bold=bold, dim=False)
+    return style + Style(color=RichColor.from_ansi(sign), bgcolor=RichColor.from_ansi(background), bold=bold, dim=False)
 
 
 def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) -> int:
@@ -156,12 +156,12 @@ class DisplayApp(App[None]):
         return _KEY_NAMES.get(shown, shown) if self._ascii_only else shown
 
     @property
-    def look(self) -> tuple[object, ...]:
+    def style_key(self) -> tuple[object, ...]:
         """Return all values that a screen's style depends on, apart from the screen itself."""
         return self.theme, frozenset(self.pseudo_classes)
 
     def refresh_css(self, animate: bool = True) -> None:
-        """Reparse the style rules and restyle the screen only if its look has changed.
+        """Reparse the style rules and restyle the screen only if its ``style_key`` has changed.
 
         Textual calls this for every new screen as well, and would parse all rules each time.
         """
@@ -258,9 +258,9 @@ class ChangesUpdate(CompositorUpdate):
         for y, x, strip in self.frame.changes(self.update, self.size):
             parts.append(Control.move_to(x, y).segment.text)
             for text, style, _ in strip:
-                look = _visible_style(style)
-                parts += (_transition(current, look, colors), text)
-                current = look
+                visible = _visible_style(style)
+                parts += (_transition(current, visible, colors), text)
+                current = visible
         return "".join([*parts, _transition(current, _PLAIN, colors)])
 
 

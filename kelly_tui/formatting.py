@@ -134,10 +134,10 @@ def state_text(state: str, silent_seconds: float, colors: ThemeColors) -> Text:
     if silent_seconds:
         return Text(f"stopped responding {format_duration(silent_seconds)} ago", colors.warning)
     color = {
-        "running": colors.good,
-        "finished": colors.good,
-        "failed": colors.bad,
-        "died": colors.bad,
+        "running": colors.success,
+        "finished": colors.success,
+        "failed": colors.error,
+        "died": colors.error,
         "stopped": colors.muted,
         "queued": colors.muted,
     }.get(state, colors.warning)

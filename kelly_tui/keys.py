@@ -55,11 +55,11 @@ class KeyQueue:
         self._given = asyncio.Event()
 
     @property
-    def some_wait(self) -> bool:
+    def pending(self) -> bool:
         """True while there are events to handle after the current one."""
         return bool(self._waiting)
 
-    async def give(self, event: Event) -> None:
+    async def put(self, event: Event) -> None:
         """Handle an event now, or after the events that are already waiting."""
         if self._unsettled is not None:
             self._waiting.append(event)

@@ -149,7 +149,7 @@ def seen_states(run_list: RunList, runs_folder: Path) -> dict[str, Any]:
 
 def notice_since(state: dict[str, Any], run_list: RunList, runs_folder: Path) -> Notice | None:
     """Return a notice of runs that are still live or have changed since the saved states; None if there are none."""
-    memory = SEEN_RUNS.sound(state).get("runs", {})
+    memory = SEEN_RUNS.valid_entries(state).get("runs", {})
     seen, folder = memory.get("states", {}), memory.get("folder")
     if folder != str(runs_folder.absolute()):
         return None

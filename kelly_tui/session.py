@@ -53,7 +53,7 @@ class Session:
         return self.options.config or DEFAULT_FILE
 
     @property
-    def config_words(self) -> tuple[str, ...]:
+    def config_options(self) -> tuple[str, ...]:
         """Option that makes ``kelly-core`` read the same file."""
         return () if self.options.config is None else ("--config", str(self.options.config))
 
@@ -68,7 +68,7 @@ class Session:
         return (f"KELLY_RUNS_DIR={self.settings.runs.dir}",) if self.options.demo else ()
 
     @property
-    def demo_words(self) -> tuple[str, ...]:
+    def demo_options(self) -> tuple[str, ...]:
         """Options of ``kelly-core train`` that are equivalent to the demo; () without a demo."""
         return ("--use-synthetic", "--output", str(self.settings.output.dir)) if self.options.demo else ()
 

@@ -118,9 +118,9 @@ class StateSchema(Generic[T]):
 
     def load(self, name: str) -> dict[str, dict[str, Any]]:
         """Return the valid entries of the state saved under a name."""
-        return self.sound(load_state(name))
+        return self.valid_entries(load_state(name))
 
-    def sound(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def valid_entries(self, content: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the entries that match the schema."""
         found = {}
         for key, entry in content.items():

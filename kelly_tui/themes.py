@@ -105,23 +105,25 @@ ANSI16_THEME = Theme(
 class ThemeColors:
     """Colors of the active theme for Rich and the charts; ``series`` are the curves' colors."""
 
-    good: str
+    success: str
     warning: str
-    bad: str
+    error: str
     accent: str
     muted: str
     text: str
-    ground: str
+    background: str
     series: tuple[str, ...]
 
     @classmethod
     def of(cls, variables: dict[str, str]) -> ThemeColors:
         """Return the colors of a theme's variables."""
-        text, ground = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
-        muted = variables.get("muted") or Color.parse(text).blend(Color.parse(ground), _MUTED).hex
+        text, background = _hex(variables["foreground"], "#C8C8C8"), _hex(variables["surface"], "#101010")
+        muted = variables.get("muted") or Color.parse(text).blend(Color.parse(background), _MUTED).hex
         series = tuple(variables.get(f"series-{number}", color) for number, color in enumerate(_ON_DARK, 1))
-        good, warning, bad, accent = (_hex(variables[name], text) for name in ("success", "warning", "error", "accent"))
-        return cls(good, warning, bad, accent, muted, text, ground, series)
+        success, warning, error, accent = (
+            _hex(variables[name], text) for name in ("success", "warning", "error", "accent")
+        )
+        return cls(success, warning, error, accent, muted, text, background, series)
 
 
 def _hex(value: str, otherwise: str) -> str:

@@ -115,7 +115,7 @@ class Canvas:
         # The characters are code points of four bytes, which is UTF-32.
         return [line.tobytes().decode(_ENCODING) for line in self._signs]
 
-    def strips(self, ground: Style) -> list[Strip]:
+    def strips(self, background: Style) -> list[Strip]:
         """Return the lines for Textual, on a background.
 
         A blank takes the color of the character before it, because each change of color costs bytes on a slow link.
@@ -123,7 +123,7 @@ class Canvas:
         columns = np.arange(self._signs.shape[1])
         inked = np.maximum.accumulate(np.where(self._signs != _BLANK, columns, 0), axis=1)
         colors = np.take_along_axis(self._colors, inked, axis=1)
-        styles = {number: ground + Style(color=f"#{number:06x}") for number in np.unique(colors).tolist()}
+        styles = {number: background + Style(color=f"#{number:06x}") for number in np.unique(colors).tolist()}
         strips = []
         for text, line in zip(self.texts(), colors, strict=True):
             starts = [0, *(np.flatnonzero(np.diff(line)) + 1).tolist(), len(line)]

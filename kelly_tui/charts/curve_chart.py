@@ -98,7 +98,7 @@ class CurveChart(Widget, can_focus=True):
         setattr(self, name, not getattr(self, name))
         self._draw_soon()
 
-    def look_at(self, cursor: float | None, window: tuple[float, float] | None) -> None:
+    def set_view(self, cursor: float | None, window: tuple[float, float] | None) -> None:
         """Set the cursor and the window."""
         self.cursor, self.window = cursor, window
         self._draw_soon()
@@ -187,9 +187,9 @@ class CurveChart(Widget, can_focus=True):
 
     # Without a description, Textual would build one from the arguments, with all their numbers.
     @work(thread=True, group="draw", description="curves")
-    def _draw_aside(self, request: PlotRequest, previous: Canvas | None, ground: Style) -> None:
+    def _draw_aside(self, request: PlotRequest, previous: Canvas | None, background: Style) -> None:
         plot = draw(request)
-        strips = [] if plot.canvas is None else plot.canvas.strips(ground)
+        strips = [] if plot.canvas is None else plot.canvas.strips(background)
         changed = [] if plot.canvas is None or previous is None else plot.canvas.changes_since(previous)
         call_from_worker(self, self._show_drawn, request, plot, strips, changed)
 
@@ -220,8 +220,8 @@ class CurveChart(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         """Return a line of the last plot, or of the placeholder if there is none."""
         if self._strips:
-            ground = self.visual_style.rich_style
-            return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, ground)
+            background = self.visual_style.rich_style
+            return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, background)
         return super().render_line(y)
 
     def render(self) -> RenderResult:

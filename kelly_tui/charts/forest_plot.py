@@ -40,7 +40,7 @@ class ForestPlot:
         for gain, text in zip(self.gains, texts, strict=True):
             label = Text(gain.label)
             label.truncate(left, overflow="ellipsis", pad=True)
-            color = colors.good if gain.beaten else colors.warning
+            color = colors.success if gain.beaten else colors.warning
             lines.append(Text.assemble(label, " ", axis.row(gain, color, colors.muted), (f" {text:>{right}}", color)))
             lines += [Text(" " * (left + 1 + axis.zero) + "│", colors.muted)] if gap else []
         lines += [Text(" " * (left + 1) + axis.ticks(), colors.muted)]

@@ -131,7 +131,7 @@ def _layers(request: PlotRequest) -> Iterator[Series]:
         if not request.smooth or each.dashed or len(each.xs) < _MIN_POINTS_TO_SMOOTH:
             yield each
             continue
-        faint = Color.parse(each.color).blend(Color.parse(request.colors.ground), _FAINT).hex
+        faint = Color.parse(each.color).blend(Color.parse(request.colors.background), _FAINT).hex
         yield replace(each, color=faint, faint=True)
         yield smoothed(each)
 

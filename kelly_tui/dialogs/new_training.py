@@ -140,8 +140,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         words += [word for model in models for word in ("--model", model)] if len(models) < len(MODELS) else []
         for option, value in typed.values():
             words += [option] if value is True else [option, str(value)]
-        demo = () if "output.dir" in typed else self._session.demo_words
-        return TrainingRequest(models, typed, (*words, *demo, *self._session.config_words))
+        demo = () if "output.dir" in typed else self._session.demo_options
+        return TrainingRequest(models, typed, (*words, *demo, *self._session.config_options))
 
     def _problem(self, request: TrainingRequest) -> str:
         if not request.models:

@@ -64,7 +64,7 @@ class BaseScreen(Screen[None]):
         self.queues: Sequence[JobQueue] = ()
         self._in_front = self._offers_cancel = False
         self._waits_to_draw = False
-        self._styled_as, self._fitted = self.kelly.look, self.app.size
+        self._styled_as, self._fitted = self.kelly.style_key, self.app.size
         # Textual would set these classes only after mounting, and would then style all widgets again.
         widths = _fitting(self._fitted.width, self.HORIZONTAL_BREAKPOINTS)
         self.set_classes([*widths, *_fitting(self._fitted.height, self.VERTICAL_BREAKPOINTS)])
@@ -149,8 +149,8 @@ class BaseScreen(Screen[None]):
 
     @on(ScreenResume)
     def _come_back(self, event: ScreenResume) -> None:
-        """Show the current state; restyle only if the look has changed."""
-        event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.look
+        """Show the current state; restyle only if the style key has changed."""
+        event.refresh_styles, self._styled_as = self.is_out_of_date, self.kelly.style_key
         # A new screen is notified twice.
         if not self._in_front:
             self._in_front = True
@@ -175,7 +175,7 @@ class BaseScreen(Screen[None]):
 
     def _on_timer_update(self) -> None:
         """Lay out and draw changes after the last of several keys, since this takes longer than handling most keys."""
-        if not self.kelly.keys_wait:
+        if not self.kelly.keys_pending:
             super()._on_timer_update()
 
     async def _draw_layout(self) -> None:
@@ -197,7 +197,7 @@ class BaseScreen(Screen[None]):
     @property
     def is_out_of_date(self) -> bool:
         """True if the screen is styled for a theme other than the current one."""
-        return self._styled_as != self.kelly.look
+        return self._styled_as != self.kelly.style_key
 
     @on(Resize)
     def _fit(self, event: Resize) -> None:

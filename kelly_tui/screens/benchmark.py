@@ -184,7 +184,7 @@ class Benchmark(ChartScreen):
     def _row(self, engine: str, part: str, latency: Latency, since: Text, budget_ms: float) -> Row:
         colors = self.theme_colors
         share = latency.p99_us / (1000 * budget_ms)
-        color = colors.good if share <= 0.5 else colors.warning if share <= 1 else colors.bad
+        color = colors.success if share <= 0.5 else colors.warning if share <= 1 else colors.error
         length = _BAR if self.size.width >= 80 else _SHORT_BAR
         budget = Text.assemble(bar(share, length, (color, colors.muted)), f" {share:.1%}")
         figures = map(format_micros, (latency.p50_us, latency.p95_us, latency.p99_us, latency.max_us))
@@ -197,7 +197,7 @@ class Benchmark(ChartScreen):
             return Text(MISSING, self.theme_colors.muted)
         pairs = ((now.p50_us, before.p50_us), (now.p99_us, before.p99_us))
         changes = " ".join(f"{ours / theirs - 1:+5.0%}" for ours, theirs in pairs if theirs)
-        return Text(changes, self.theme_colors.bad if slower else "")
+        return Text(changes, self.theme_colors.error if slower else "")
 
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
@@ -261,10 +261,10 @@ class Benchmark(ChartScreen):
             yield Text(f"missing: {', '.join(result.missing)}; the chain needs all five", colors.warning)
         for name, engine in result.engines.items():
             if engine.error:
-                yield Text(f"{name} failed: {engine.error}", colors.bad)
+                yield Text(f"{name} failed: {engine.error}", colors.error)
         for change in report.slower:
             times = f"{change.before_us:,.0f} → {change.now_us:,.0f} µs"
-            yield Text(f"slower: {change.engine} {change.part}, {times}", colors.bad)
+            yield Text(f"slower: {change.engine} {change.part}, {times}", colors.error)
 
 
 def _verdict(report: BenchmarkReport | None) -> str:

@@ -61,7 +61,7 @@ class ChartScreen(BaseScreen):
 
     def action_whole(self) -> None:
         """Show all epochs, without a cursor."""
-        self._look_at(CurveChart.Changed(None, None))
+        self._sync_view(CurveChart.Changed(None, None))
 
     def action_scale(self, name: str) -> None:
         """Toggle logarithmic, smooth or the last epochs only."""
@@ -69,10 +69,10 @@ class ChartScreen(BaseScreen):
             self.main_chart.toggle(name)
 
     @on(CurveChart.Changed)
-    def _look_at(self, message: CurveChart.Changed) -> None:
+    def _sync_view(self, message: CurveChart.Changed) -> None:
         """Show the same epochs in all charts, with the cursor at the same one."""
         for chart in self.query(CurveChart):
-            chart.look_at(message.cursor, message.window)
+            chart.set_view(message.cursor, message.window)
         self.cursor_moved(message.cursor)
 
     def cursor_moved(self, epoch: float | None) -> None:

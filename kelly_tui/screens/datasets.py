@@ -105,14 +105,14 @@ class Datasets(BaseScreen):
 
     def command(self) -> tuple[str, ...]:
         """Return ``datasets``."""
-        return ("datasets", *self.kelly.session.config_words)
+        return ("datasets", *self.kelly.session.config_options)
 
     def on_activate(self) -> None:
         """Look for corpora that have been added meanwhile."""
-        self._look()
+        self._scan()
 
-    @work(thread=True, exclusive=True, group="look")
-    def _look(self) -> None:
+    @work(thread=True, exclusive=True, group="scan")
+    def _scan(self) -> None:
         from kelly_core.data.download.inventory import (
             find_unclaimed,
         )  # loads NumPy, which the first screen must not wait for
@@ -144,7 +144,7 @@ class Datasets(BaseScreen):
         """Look for corpora again."""
         self._found = {}
         self.draw()
-        self._look()
+        self._scan()
 
     def action_prepare(self) -> None:
         """Read the selected corpus."""
@@ -217,7 +217,7 @@ class Datasets(BaseScreen):
         """Report the problem, if any, look at the corpora again, and start the next download."""
         if problem:
             self.notify(problem, title=name, severity="error", timeout=15)
-        self._look()
+        self._scan()
         self._download_queue.advance()
         self.draw()
 
@@ -292,14 +292,14 @@ class Datasets(BaseScreen):
         if found is None:
             return Text("looking", colors.muted)
         if isinstance(found, str):
-            return Text("unreadable", colors.bad)
+            return Text("unreadable", colors.error)
         if not found:
             return Text("missing", colors.warning)
         if report is None:
-            return Text("found", colors.good)
+            return Text("found", colors.success)
         if self._is_outdated(name):
             return Text("changed", colors.warning)
-        return Text("unusable", colors.bad) if report["problem"] else Text("ready", colors.good)
+        return Text("unusable", colors.error) if report["problem"] else Text("ready", colors.success)
 
     @on(RecordTable.RowHighlighted)
     def _draw_details(self) -> None:
@@ -336,7 +336,7 @@ class Datasets(BaseScreen):
         elif name == self._read_queue.current:
             yield from self._progress_rows(self._read_queue.progress, _READING, "finding the files …")
         elif isinstance(found, str):
-            yield "problem", Text(found, colors.bad)
+            yield "problem", Text(found, colors.error)
         elif found is False:
             here = [each for each, state in self._found.items() if state is True]
             yield "missing", Text(describe_substitute(name, here), colors.warning)
@@ -411,7 +411,7 @@ def source_rows(name: str, colors: ThemeColors) -> Iterator[LabeledRow]:
 def report_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iterator[LabeledRow]:
     """Yield the content of a saved report (see ``CORPUS_REPORTS``), with a bar of at most ``width`` columns."""
     if report["problem"]:
-        yield "problem", Text(report["problem"], colors.bad)
+        yield "problem", Text(report["problem"], colors.error)
         return
     yield "files", f"{report['files']:,}"
     yield "examples", f"{report['examples']:,}"
@@ -429,7 +429,7 @@ def report_rows(report: dict[str, Any], width: int, colors: ThemeColors) -> Iter
     for warning in report.get("warnings", ()):
         yield "warning", Text(warning, colors.warning)
     if not report["skipped"]:
-        yield "skipped", Text("nothing", colors.good)
+        yield "skipped", Text("nothing", colors.success)
     for number, (reason, files) in enumerate(report["skipped"].items()):
         yield "skipped" if number == 0 else "", Text(f"{files['count']:,} × {reason}", colors.warning)
         names = ", ".join(Path(file).name for file in files["first"][:_MAX_NAMES])

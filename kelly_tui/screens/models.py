@@ -63,7 +63,7 @@ class Models(BaseScreen):
 
     def command(self) -> tuple[str, ...]:
         """Return ``config``."""
-        return ("config", *self.kelly.session.config_words)
+        return ("config", *self.kelly.session.config_options)
 
     def on_mount(self) -> None:
         """Show the form after the rest: laying out and drawing the whole screen at once would delay keys."""

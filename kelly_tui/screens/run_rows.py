@@ -108,7 +108,7 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
     cells: dict[str, str | Text] = {
         "": Text("▼" if unfolded else "▶", colors.accent),
         "run": f"{Path(group.folder).name}: {len(group.runs)} runs",
-        "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.good),
+        "state": Text(text, colors.warning if {"failed", "died"} & states.keys() else colors.success),
         "models": models_text(next(iter(models))) if len(models) == 1 else "several",
         "best": MISSING if best is None or best.best_loss is None else format_loss(best.best_loss),
         "gain": MISSING if best is None or best.gain is None else format_change(best.gain),
@@ -134,7 +134,7 @@ def waiting_row(waiting: WaitingRun, place: int, colors: ThemeColors) -> Row:
 
 def unreadable_rows(names: Iterable[str], colors: ThemeColors) -> list[Row]:
     """Return the rows of runs that cannot be read."""
-    return [_padded(name, Text("unreadable", colors.bad)) for name in names]
+    return [_padded(name, Text("unreadable", colors.error)) for name in names]
 
 
 def _padded(run_id: str, *cells: str | Text) -> Row:
@@ -168,7 +168,7 @@ def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors
     run = view.snapshot
     yield "state", run_state_text(run, colors)
     if run.error:
-        yield "error", Text(run.error, colors.bad)
+        yield "error", Text(run.error, colors.error)
     yield "made", age_text(run.created) + (f", attempt {run.attempt}" if run.attempt > 1 else "")
     if overview is not None and overview.tags:
         yield "tags", " ".join(overview.tags)
@@ -178,7 +178,7 @@ def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors
     for model in run.models:
         yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
         if model.error:
-            yield "", Text(model.error, colors.bad)
+            yield "", Text(model.error, colors.error)
     yield "command", " ".join(view.manifest.command) or MISSING
     if run.damaged_lines:
         yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)

@@ -174,17 +174,19 @@ class RunScreen(ChartScreen):
         run_id = self.run_id
 
         def stop(how: StopRequest) -> None:
-            self.kelly.steer(run_id, partial(Run.request_stop, at_once=how.at_once, after_epochs=how.after_epochs))
+            self.kelly.send_to_run(
+                run_id, partial(Run.request_stop, at_once=how.at_once, after_epochs=how.after_epochs)
+            )
 
         self.kelly.ask(StopDialog(short_id(run_id)), stop)
 
     def action_pause(self) -> None:
         """Pause the run after its current step."""
-        self.kelly.steer(self.run_id, Run.request_pause)
+        self.kelly.send_to_run(self.run_id, Run.request_pause)
 
     def action_unpause(self) -> None:
         """Continue the paused run."""
-        self.kelly.steer(self.run_id, Run.request_resume)
+        self.kelly.send_to_run(self.run_id, Run.request_resume)
 
     def action_resume(self) -> None:
         """Ask for the number of additional epochs, then resume the run."""
@@ -196,7 +198,9 @@ class RunScreen(ChartScreen):
 
         def request(text: str) -> None:
             if text:
-                self.kelly.steer(run_id, lambda run: run.request_change(parse_changes(text.split()), self.chosen_model))
+                self.kelly.send_to_run(
+                    run_id, lambda run: run.request_change(parse_changes(text.split()), self.chosen_model)
+                )
 
         about = "Such as learning_rate=0.0005 patience=20 epochs=80; in force from the next epoch on."
         self.kelly.ask(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), request)
@@ -205,7 +209,7 @@ class RunScreen(ChartScreen):
         """Show the exports of the run on Validate."""
         if self.view is not None:
             self.kelly.export_folder = Path(self.view.snapshot.output)
-            self.kelly.drill_into("validate")
+            self.kelly.drill_down("validate")
 
     def action_generate(self) -> None:
         """Ask for audio or an emotion, then generate music with the best weights so far."""
@@ -217,7 +221,7 @@ class RunScreen(ChartScreen):
     def _generate(self, run_id: str, text: str) -> None:
         name = short_id(run_id)
         self.notify(f"with the best weights of {name} so far …", title="Generating", timeout=4)
-        words = ("runs", *self.kelly.session.config_words, "generate", run_id, *_music_options(text))
+        words = ("runs", *self.kelly.session.config_options, "generate", run_id, *_music_options(text))
         command = ("env", *self.kelly.session.variables, *KELLY_CORE, *words, "--output", f"{name}.mid")
         job = self.kelly.start(command, with_errors=True)
         written = "".join(job.lines()).strip() or job.problem
@@ -235,7 +239,7 @@ class RunScreen(ChartScreen):
         run_id = self.run_id
         text = "Its log and settings are deleted permanently. Its exports and checkpoints stay."
         question = ConfirmDialog(f"Delete {run_id}?", text, [("", "Keep it"), ("delete", "Delete")], "delete")
-        self.kelly.ask(question, lambda _answer: self.kelly.steer(run_id, Run.remove))
+        self.kelly.ask(question, lambda _answer: self.kelly.send_to_run(run_id, Run.remove))
 
 
 def _music_options(text: str) -> list[str]:

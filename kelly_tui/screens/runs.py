@@ -149,7 +149,7 @@ class Runs(RunScreen):
 
     def command(self) -> tuple[str, ...]:
         """Return ``runs``, ``runs show``, ``runs diff`` or ``runs compare``."""
-        words = ("runs", *self.kelly.session.config_words)
+        words = ("runs", *self.kelly.session.config_options)
         if len(self.other_ids) == 2:
             return (*words, "diff", *self.other_ids)
         if self.other_ids:
@@ -369,7 +369,7 @@ class Runs(RunScreen):
         def change(text: str) -> None:
             wanted = text.split()
             gone = [tag for tag in known.tags if tag not in wanted]
-            self.kelly.steer(run_id, lambda run: change_tags(run.folder, wanted, gone))
+            self.kelly.send_to_run(run_id, lambda run: change_tags(run.folder, wanted, gone))
 
         about = "Words with blanks between them."
         self.kelly.ask(TextPrompt(f"Tags of {short_id(run_id)}", about, " ".join(known.tags)), change)
@@ -381,7 +381,7 @@ class Runs(RunScreen):
             return
 
         def change(text: str) -> None:
-            self.kelly.steer(run_id, lambda run: change_note(run.folder, text))
+            self.kelly.send_to_run(run_id, lambda run: change_note(run.folder, text))
 
         self.kelly.ask(TextPrompt(f"Note on {short_id(run_id)}", "Empty removes it.", known.note), change)
 
@@ -396,7 +396,7 @@ class Runs(RunScreen):
             self.action_fold()
         elif self.run_id:
             self.kelly.attached = self.run_id
-            self.kelly.drill_into("train")
+            self.kelly.drill_down("train")
 
     @property
     def _group_of_row(self) -> SweepGroup | None:

@@ -101,7 +101,7 @@ class Train(RunScreen):
 
     def command(self) -> tuple[str, ...]:
         """Return ``runs attach``, or ``train`` if no run is attached."""
-        words = self.kelly.session.config_words
+        words = self.kelly.session.config_options
         return ("runs", *words, "attach", self.run_id) if self.run_id else ("train", "--detach", *words)
 
     def on_resize(self) -> None:
@@ -310,8 +310,8 @@ class Train(RunScreen):
         model = self._chosen if self._chosen in models else next(iter(models), None)
         if model is None:
             return
-        steer = partial(self.kelly.steer, self.run_id, partial(Run.request_rollback, model=model.model))
-        self.kelly.ask(rollback_dialog(model.model, model.best_epoch or 0), lambda _answer: steer())
+        send = partial(self.kelly.send_to_run, self.run_id, partial(Run.request_rollback, model=model.model))
+        self.kelly.ask(rollback_dialog(model.model, model.best_epoch or 0), lambda _answer: send())
 
     def action_pane(self) -> None:
         """Toggle between log and curves."""

@@ -122,10 +122,10 @@ class Validate(ChartScreen):
 
     def on_activate(self) -> None:
         """Look for new exports."""
-        self._look()
+        self._scan()
 
-    @work(thread=True, exclusive=True, group="look")
-    def _look(self) -> None:
+    @work(thread=True, exclusive=True, group="scan")
+    def _scan(self) -> None:
         folder = self.kelly.exports
         files, problem = exports_in(folder)
         call_from_worker(self, self._show_found, folder, files, problem)
@@ -162,12 +162,12 @@ class Validate(ChartScreen):
     def action_rescan(self) -> None:
         """Look for new exports."""
         self._files, self._contents = {}, {}
-        self._look()
+        self._scan()
 
     def action_folder(self) -> None:
         """Show the exports of the next folder; if one is marked, of the next folder with an export of that model."""
         self.kelly.next_export_folder(*(Path(file).name for file in self._marked if len(self._marked) == 1))
-        self._look()
+        self._scan()
 
     def action_validate(self) -> None:
         """Validate the selected export."""
@@ -218,7 +218,7 @@ class Validate(ChartScreen):
             self.kelly.state.keep(_STATE_NAME, self._results)
         listed = self._files.get(file)
         if listed is not None and listed.stamp != stamp:
-            self._look()
+            self._scan()
         self._job_queue.advance()
         self.draw()
 
@@ -314,7 +314,7 @@ class Validate(ChartScreen):
         if not asked:
             return Text(MISSING, self.theme_colors.muted)
         same = all(check["passed"] for check in asked)
-        return Text("same" if same else "failed", self.theme_colors.good if same else self.theme_colors.bad)
+        return Text("same" if same else "failed", self.theme_colors.success if same else self.theme_colors.error)
 
     def _latency(self, path: Path) -> str:
         """Return the model's p99 in the first engine of the folder's last benchmark."""
@@ -330,13 +330,13 @@ class Validate(ChartScreen):
         if key in self._job_queue.waiting:
             return Text("waiting", colors.accent)
         if "error" in self._contents.get(key, {}):
-            return Text("unreadable", colors.bad)
+            return Text("unreadable", colors.error)
         if result is None:
             return Text("not checked", colors.muted)
         if result["stamp"] != self._files[key].stamp:
             return Text("changed since", colors.warning)
         failed = sum(not check["passed"] for check in result["checks"])
-        return Text(f"{failed} failed", colors.bad) if failed else Text("passed", colors.good)
+        return Text(f"{failed} failed", colors.error) if failed else Text("passed", colors.success)
 
     def _draw_details(self) -> None:
         details, current = self.query_one(DetailsPanel), self.table.current
@@ -361,12 +361,12 @@ class Validate(ChartScreen):
     def _checks(self, file: str) -> Text | list[LabeledRow]:
         colors, result, content = self.theme_colors, self._result(file), self._contents.get(file)
         if content is not None and "error" in content:
-            return [("problem", Text(content["error"], colors.bad))]
+            return [("problem", Text(content["error"], colors.error))]
         metadata = [("reading", "…")] if content is None else list(metadata_rows(content, colors))
         if result is None:
             return [("next", "press v to check it, a for all"), *metadata]
         checks = list(check_rows(result, colors, only_failed=self._only_failed))
-        return [*checks, ("", ""), *metadata] if checks else Text.assemble(("Every check passed.", colors.good))
+        return [*checks, ("", ""), *metadata] if checks else Text.assemble(("Every check passed.", colors.success))
 
 
 def _number(metrics: object, name: str) -> float | None:
@@ -427,7 +427,7 @@ def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool
     for check in result["checks"]:
         if check["passed"] and only_failed:
             continue
-        mark = ("✓", colors.good) if check["passed"] else ("✗", f"bold {colors.bad}")
+        mark = ("✓", colors.success) if check["passed"] else ("✗", f"bold {colors.error}")
         name = Text.assemble(mark, (f" {check['name']}", colors.muted if check["passed"] else colors.text))
         news = "" if previous.get(check["name"], check["passed"]) == check["passed"] else "  new since last time"
         yield name, Text.assemble(check["detail"], (news, colors.accent))
@@ -458,7 +458,7 @@ def _data_rows(data: Provenance) -> Iterator[LabeledRow]:
 
 
 def _quality_rows(quality: QualityRecord, colors: ThemeColors) -> Iterator[LabeledRow]:
-    yield "quality", Text(quality.summary(), colors.good if quality.trained else colors.warning)
+    yield "quality", Text(quality.summary(), colors.success if quality.trained else colors.warning)
     yield "judged by", f"{quality.examples:,} {quality.split} examples, {quality.groups:,} groups"
     if not quality.baselines:
         yield "baselines", Text("none to compare with", colors.muted)

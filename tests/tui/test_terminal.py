@@ -107,7 +107,7 @@ def test_a_training_outlives_its_terminal_and_is_found_again(tmp_path: Path, ope
     first.press("C-s")
     wait_for(lambda: first.shows("GroovePredictor") and first.shows("running"), "the running training")
     (run,) = list_runs(tmp_path / "runs").runs
-    # The screens look at the list of runs once a second, and save_state what they saw.
+    # The screens look at the list of runs once a second, and save which states they have shown.
     state = tmp_path / "state" / "kelly"
     wait_for(lambda: any(run.id in file.read_text() for file in state.glob("*.json")), "the memory of the run")
     first.tmux("kill-server")

@@ -53,38 +53,40 @@ def contrast(first: tuple[int, int, int], second: tuple[int, int, int]) -> float
 
 
 def too_faint(app: KellyApp, system: ColorSystem = ColorSystem.TRUECOLOR) -> Iterator[tuple[str, str, str, float]]:
-    """Words and signs in front that are too near their ground."""
+    """Words and signs in front that are too near their background."""
     for part in in_front(app):
         text, style = part.text.strip(), part.style
         if not any(sign.isalnum() or sign in SIGNS for sign in text) or not (style and style.color and style.bgcolor):
             continue
-        color, ground = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
-        found = contrast(color, ground)
+        color, background = (each.downgrade(system).get_truecolor() for each in (style.color, style.bgcolor))
+        found = contrast(color, background)
         if found < (MIN_SIGN_CONTRAST if all(sign in SIGNS for sign in text) else MIN_TEXT_CONTRAST):
-            yield text, color.hex, ground.hex, round(found, 1)
+            yield text, color.hex, background.hex, round(found, 1)
 
 
 def codes(style: Style) -> tuple[int, int, bool]:
-    """Numbers of the color and of its ground, and whether it is bold, as a terminal reads the style."""
-    sign, ground, bold = 15, 0, False
+    """Numbers of the color and of its background, and whether it is bold, as a terminal reads the style."""
+    sign, background, bold = 15, 0, False
     (reported,) = re.findall(r"^\x1b\[([\d;]*)m", style.render("x", color_system=ColorSystem.STANDARD)) or ["0"]
     for code in map(int, reported.split(";")):
         bold |= code == 1
         for first, shift in ((30, 0), (90, 8)):
             sign = code - first + shift if first <= code < first + 8 else sign
-            ground = code - first - 10 + shift if first + 10 <= code < first + 18 else ground
-    return sign, ground, bold
+            background = code - first - 10 + shift if first + 10 <= code < first + 18 else background
+    return sign, background, bold
 
 
 def too_faint_of_sixteen(app: KellyApp) -> Iterator[tuple[str, int, int]]:
-    """Words in front that are too near their ground in one of the palettes."""
+    """Words in front that are too near their background in one of the palettes."""
     for part in in_front(app):
         if not any(sign.isalnum() for sign in part.text) or part.style is None:
             continue
-        sign, ground, bold = codes(part.style)
+        sign, background, bold = codes(part.style)
         shown = {sign, sign + 8 if bold and sign < 8 else sign}
-        if any(contrast(colors[one], colors[ground]) < MIN_TEXT_CONTRAST for colors in (XTERM, LINUX) for one in shown):
-            yield part.text.strip(), sign, ground
+        if any(
+            contrast(colors[one], colors[background]) < MIN_TEXT_CONTRAST for colors in (XTERM, LINUX) for one in shown
+        ):
+            yield part.text.strip(), sign, background
 
 
 async def faint_anywhere(
@@ -108,11 +110,11 @@ def sixteen(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: 
 
 
 def test_all_pairs_are_legible() -> None:
-    for ground, signs in LEGIBLE.items():
+    for background, signs in LEGIBLE.items():
         # The console has no bright grounds.
-        assert ground < 8
+        assert background < 8
         for sign in signs:
-            assert min(contrast(colors[sign], colors[ground]) for colors in (XTERM, LINUX)) >= MIN_TEXT_CONTRAST
+            assert min(contrast(colors[sign], colors[background]) for colors in (XTERM, LINUX)) >= MIN_TEXT_CONTRAST
 
 
 def test_contrast_by_hand() -> None:
