@@ -17,7 +17,7 @@ from kelly_core.events import Event, Listener, ModelResult, TrainingWarning
 from kelly_core.music.chords import minor_share
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
-from kelly_core.training.session import train_model
+from kelly_core.training.pipeline import train_model
 from tests.seeds import shifted
 
 SONGS = 80

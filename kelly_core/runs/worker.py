@@ -174,7 +174,7 @@ class _Training:
     def _train_in_turn(self, settings: Settings) -> Iterator[events.ModelResult]:
         """Train the models one after the other, until a stop is requested."""
         # Imported late: importing PyTorch takes seconds, in which requests and the heartbeat are already handled.
-        from kelly_core.training.session import train_model
+        from kelly_core.training.pipeline import train_model
         from kelly_core.training.trainer import Requests
 
         controller = self._controller
@@ -261,7 +261,7 @@ class _Training:
     def _export_pending(self, settings: Settings) -> None:
         """Export the best weights on disk after an immediate stop."""
         from kelly_core.training.checkpoint import load_checkpoint
-        from kelly_core.training.session import export_checkpoint
+        from kelly_core.training.pipeline import export_checkpoint
 
         for model, path in list(self._unexported.items()):
             checkpoint = load_checkpoint(path)

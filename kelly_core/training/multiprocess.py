@@ -21,7 +21,7 @@ from kelly_core.errors import TrainingError
 from kelly_core.events import Event, Listener, ModelResult
 from kelly_core.io.atomic import IsOwned, add_folder_guards, folder_guards
 from kelly_core.spec import ModelSpec
-from kelly_core.training.session import train_model
+from kelly_core.training.pipeline import train_model
 from kelly_core.training.trainer import Requests
 
 _POLL_SECONDS = 0.05

@@ -14,7 +14,7 @@ import pytest
 from kelly_core.cli.app import main
 from kelly_core.config.loading import load_settings
 from kelly_core.spec import model_spec
-from kelly_core.training.session import train_model
+from kelly_core.training.pipeline import train_model
 from tests.helpers import tiny
 
 

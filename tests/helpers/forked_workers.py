@@ -74,7 +74,7 @@ def _umask() -> int:
 
 
 def _serve(connection: socket.socket) -> None:
-    for module in ("kelly_core.runs.worker", "kelly_core.training.session"):
+    for module in ("kelly_core.runs.worker", "kelly_core.training.pipeline"):
         importlib.import_module(module)
     # Children are not waited for, so that a killed one does not stay behind.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -17,7 +17,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event
 from kelly_core.spec import model_spec
 from kelly_core.training.multiprocess import train_in_parallel
-from kelly_core.training.session import train_model
+from kelly_core.training.pipeline import train_model
 from kelly_core.training.trainer import Requests
 from tests.seeds import shifted
 

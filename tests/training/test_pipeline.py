@@ -13,7 +13,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.events import EpochDone, Event, SettingsChanged, TrainingWarning
 from kelly_core.spec import MODELS, model_spec
-from kelly_core.training.session import train_model
+from kelly_core.training.pipeline import train_model
 from kelly_core.training.trainer import Requests, Trainer, TrainingResult
 from tests.helpers import tiny
 from tests.helpers.toy_training import ToyDataset, assert_same_training, script_validation_losses, settings
