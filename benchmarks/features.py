@@ -86,10 +86,10 @@ def speeds(roots: dict[str, Path], folder: Path) -> list[Measurement]:
             Measurement.at_least(f"{name}: features per core", files / seconds, "files/s", wanted, note)
         )
     files, seconds = alone(cold_start, "deam", roots["deam"], folder)
-    heard = audio_seconds(roots["deam"])
-    note = f"{heard:.0f} s of audio in {files} files of {kind(roots['deam'], folder)}, decoding included"
+    recorded = audio_seconds(roots["deam"])
+    note = f"{recorded:.0f} s of audio in {files} files of {kind(roots['deam'], folder)}, decoding included"
     measurements.append(
-        Measurement.at_least("audio: features per core", heard / seconds, "× real time", TIMES_REAL_TIME, note)
+        Measurement.at_least("audio: features per core", recorded / seconds, "× real time", TIMES_REAL_TIME, note)
     )
     return measurements
 

@@ -83,14 +83,15 @@ RegisterOption = Annotated[
     float | None,
     option(
         _CONTEXT_PANEL,
-        "Mean pitch of the melody (MIDI pitch, 60 is middle C; default as heard).",
+        "Mean pitch of the melody (MIDI pitch, 60 is middle C; default: estimated from the audio).",
         min=0,
         max=127,
         metavar="PITCH",
     ),
 ]
 DensityOption = Annotated[
-    float | None, option(_CONTEXT_PANEL, "Onsets (notes per second; default as heard).", min=0, metavar="N")
+    float | None,
+    option(_CONTEXT_PANEL, "Onsets (notes per second; default: estimated from the audio).", min=0, metavar="N"),
 ]
 LoudnessOption = Annotated[
     float | None,

@@ -240,8 +240,8 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metr
     parts: list[RenderableType] = [table]
     measured = [(report.model, report.quality) for report in reports if report.quality is not None]
     parts += [Text(), *starmap(_verdict, measured)] if measured else []
-    heard = [(report.model, report.chain) for report in reports if report.chain is not None]
-    parts += [Text(), *starmap(_chain_verdict, heard)] if heard else []
+    on_audio = [(report.model, report.chain) for report in reports if report.chain is not None]
+    parts += [Text(), *starmap(_chain_verdict, on_audio)] if on_audio else []
     noteworthy = [report for report in reports if not all(check.passed and check.applicable for check in report.checks)]
     parts += [_details(report, verbose) for report in (reports if verbose else noteworthy)]
     for model, quality in measured if metrics else ():
