@@ -164,7 +164,7 @@ def save_state(name: str, content: dict[str, Any]) -> str:
     """Save state under a name; return the error, "" if there is none."""
     try:
         text = dumps(content)
-        atomic_write(user_state_dir() / f"{name}.json", lambda file: file.write(text.encode()))
+        atomic_write(user_state_dir() / f"{name}.json", text.encode())
     except KellyError as error:
         return str(error)
     return ""

@@ -236,7 +236,7 @@ def _write(
     from kelly_core.io.atomic import atomic_write
 
     content = midi_bytes(score)
-    atomic_write(output, lambda stream: stream.write(content), error_type=KellyError)
+    atomic_write(output, content, error_type=KellyError)
     print_result(f"wrote {output}: {score.summary()}")
     if plot is not None:
         plot_score(plot, score, source.output, source.mel, source.title)

@@ -71,7 +71,7 @@ def plot_score(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.fl
     # Drawn in memory, so that an error while drawing leaves the previous file as it is.
     picture = BytesIO()
     figure.savefig(picture, format="png")
-    atomic_write(path, lambda file: file.write(picture.getvalue()))
+    atomic_write(path, picture.getvalue())
 
 
 def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:

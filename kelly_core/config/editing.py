@@ -65,7 +65,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # A symbolic link is kept, and its target is replaced.
     target = path.resolve()
-    atomic_write(target, lambda file: file.write(text), error_type=ConfigError)
+    atomic_write(target, text, error_type=ConfigError)
     if mode is not None:
         target.chmod(mode)
 

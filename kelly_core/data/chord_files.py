@@ -38,7 +38,7 @@ from kelly_core.data.readers import midi
 from kelly_core.data.tables import decode_text, finite_text, read_regular, read_table, table_columns
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_reading
 from kelly_core.music.chords import CHORD_BEATS, CHORD_NAMES, estimate_chords
 
 _log = logging.getLogger(__name__)
@@ -295,30 +295,25 @@ def _row_texts(path: Path) -> Iterator[str]:
 
     If a quote is not closed within ``_MAX_ROW_LINES`` lines, only its own line is damaged.
     """
-    try:
-        with open_regular(path) as binary:
-            # A longer line is not a row: it is read in pieces, each of which is rejected or has no chords.
-            file = io.TextIOWrapper(binary, "utf-8", "replace")
-            lines = iter(lambda: file.readline(_MAX_LINE), "")
-            plain = (line.replace("\0", "") for line in lines)
-            pending: deque[str] = deque()
-            while first := pending.popleft() if pending else next(plain, ""):
+    with open_for_reading(path, DataError) as binary:
+        # A longer line is not a row: it is read in pieces, each of which is rejected or has no chords.
+        file = io.TextIOWrapper(binary, "utf-8", "replace")
+        lines = iter(lambda: file.readline(_MAX_LINE), "")
+        plain = (line.replace("\0", "") for line in lines)
+        pending: deque[str] = deque()
+        while first := pending.popleft() if pending else next(plain, ""):
+            row = [first]
+            quotes = first.count('"')
+            while (
+                quotes % 2 and len(row) < _MAX_ROW_LINES and (more := pending.popleft() if pending else next(plain, ""))
+            ):
+                row.append(more)
+                quotes += more.count('"')
+            if quotes % 2:
+                pending.extendleft(reversed(row[1:]))
                 row = [first]
-                quotes = first.count('"')
-                while (
-                    quotes % 2
-                    and len(row) < _MAX_ROW_LINES
-                    and (more := pending.popleft() if pending else next(plain, ""))
-                ):
-                    row.append(more)
-                    quotes += more.count('"')
-                if quotes % 2:
-                    pending.extendleft(reversed(row[1:]))
-                    row = [first]
-                if text := "".join(row).strip("\r\n"):
-                    yield text
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+            if text := "".join(row).strip("\r\n"):
+                yield text
 
 
 def _read_rows(path: Path) -> Iterator[Entry | DataError]:

@@ -1,4 +1,4 @@
-"""Tables of valence and arousal, by song, by frame or as a curve over time, and tables of the artist of each song."""
+"""Files of valence and arousal: a sidecar, tables by song, by quadrant, by frame or as a curve; tables of artists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.arrays import Doubles
-from kelly_core.data.labels import ValenceArousal
-from kelly_core.data.tables import EXTRA_CELLS, MUSIC_ENDING, finite_text, plain_column, read_table, table_columns
+from kelly_core.data.files import warn_skipped
+from kelly_core.data.tables import (
+    EXTRA_CELLS,
+    MUSIC_ENDING,
+    finite_number,
+    finite_text,
+    plain_column,
+    read_json,
+    read_table,
+    table_columns,
+)
 from kelly_core.errors import DataError
+from kelly_core.music.emotion import QUADRANT_AFFECT
 from kelly_core.music.mel import FRAME_SECONDS
 from kelly_core.spec import LabelScale
+
+ValenceArousal = tuple[float, float]
+"""Valence and arousal, both -1..1."""
+SIDECAR = "emotion_labels.json"
+"""Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
+LABEL_FILE = "label.csv"
+"""Quadrants of EMOPIA's clips, or of any files."""
 
 _RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
 ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
@@ -33,6 +50,8 @@ _KNOWN_COLUMNS: tuple[tuple[frozenset[str], LabelScale], ...] = (
     (frozenset(("number", "valence", "energy")), "1..9"),  # Soundtracks
 )
 """Columns by which the tables of published corpora are recognized, and their scale."""
+_QUADRANT_COLUMN = "4q"
+_CLIP_COLUMNS = ("id", "filename")
 _PMEMO_VALUES = ("valence(mean)", "arousal(mean)")
 _PMEMO_FRAMES = frozenset(("musicid", "frametime", *_PMEMO_VALUES))
 _ARTIST_COLUMNS = ("artist", "artist_name", "artist name", "performer")
@@ -45,6 +64,8 @@ _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metada
 _MAX_OUTLIER_SHARE = 0.05
 """Maximum share of values outside a scale for it to be the table's; the rows with these values are damaged."""
 _MAX_REPEATED_SHARE = 0.5
+_EXTRA = plain_column(EXTRA_CELLS)
+"""With cells beyond the header, any cell of the row may be in the wrong column, so the row is damaged."""
 MAX_CURVE_SECONDS = 3600.0
 _CURVE_COLUMNS = ("time", "valence", "arousal")
 _WHOLE = re.compile(r"0*(\d{1,15})(?:\.0*)?")
@@ -83,9 +104,6 @@ class LabelIndex:
             for tail in list(_tails(key))[1:]:
                 _enter(self._elsewhere, tail, value)
 
-    def __bool__(self) -> bool:
-        return bool(self._exact)
-
     def find(self, file: str) -> ValenceArousal | None:
         """Return the label of a file, given by its path in the corpus, or None."""
         for tail in _tails(file):
@@ -114,6 +132,82 @@ def _tails(path: str) -> Iterator[str]:
     """Yield the path, then the path without its first folder, without its first two, and so on."""
     parts = path.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
+
+
+def labeled_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield a description and the cells, by plain column name, of each row of a table.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    for number, row in enumerate(read_table(path), start=2):
+        yield f"{path.name} row {number}", {plain_column(name): value for name, value in row.items()}
+
+
+def song_id(row: Mapping[str, str], columns: Sequence[str] = ID_COLUMNS) -> str:
+    """Return the first filled cell of some columns, "" if there is none or any cell may be in the wrong column."""
+    return "" if _EXTRA in row else next((row[column] for column in columns if row.get(column)), "")
+
+
+def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
+    """Return valence and arousal by file name from a corpus's sidecar, and the names of its damaged entries.
+
+    An entry without numbers in -1..1 is damaged; a logged warning names it.
+
+    Raises:
+        DataError: the sidecar is missing, or damaged as a whole.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
+    labels: dict[str, ValenceArousal] = {}
+    damaged: list[str] = []
+    for name, entry in document.items():
+        try:
+            labels[name] = parse_affect(entry, f"{path}: {name}")
+        except DataError:
+            damaged.append(name)
+    warn_skipped(path, "entries without valence and arousal, both in -1..1", damaged)
+    return labels, damaged
+
+
+def parse_affect(entry: object, where: str) -> ValenceArousal:
+    """Return valence and arousal from {"valence": v, "arousal": a}.
+
+    Raises:
+        DataError: one is missing, is not a number, or is outside -1..1.
+    """
+    values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
+    numbers = [number for number in map(finite_number, values) if number is not None]
+    if len(numbers) != 2 or max(map(abs, numbers)) > 1:
+        raise DataError("must hold valence and arousal, both in -1..1", where=where)
+    return numbers[0], numbers[1]
+
+
+def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
+    """Return valence and arousal by clip from one table, and a description of each row without a quadrant.
+
+    Both are empty if the table has no column ``4Q``. A logged warning names the damaged rows. The table of EMOPIA 1.0
+    has human quadrant labels of 1,078 piano clips of 387 songs (CC BY-NC-SA 4.0, non-commercial); Hung et al., "EMOPIA:
+    A Multi-Modal Pop Piano Dataset For Emotion Recognition and Emotion-based Music Generation", ISMIR 2021.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    rows = list(labeled_rows(path))
+    column = next((name for name in _CLIP_COLUMNS if rows and name in rows[0][1]), None)
+    if column is None or _QUADRANT_COLUMN not in rows[0][1]:
+        return {}, []
+    labels: dict[str, ValenceArousal] = {}
+    damaged: list[str] = []
+    for name, row in rows:
+        quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))
+        affect = QUADRANT_AFFECT[int(quadrant)] if row.get(column) and quadrant in QUADRANT_AFFECT else None
+        # A clip that is listed twice must have the same quadrant in both rows.
+        if affect is None or labels.setdefault(row[column], affect) != affect:
+            damaged.append(name)
+    warn_skipped(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
+    return labels, damaged
 
 
 def is_affect_table(path: Path) -> bool:
@@ -165,19 +259,16 @@ def read_frame_table(path: Path) -> tuple[dict[str, dict[float, ValenceArousal]]
     """
     labels: dict[str, dict[float, ValenceArousal]] = {}
     damaged: list[str] = []
-    for number, cells in enumerate(read_table(path), start=2):
-        row = {plain_column(name): value for name, value in cells.items()}
-        time, valence, arousal = (finite_text(row.get(name, "")) for name in ("frametime", *_PMEMO_VALUES))
-        song = row.get("musicid", "") if _EXTRA not in row else ""
-        in_range = valence is not None and arousal is not None and 0 <= valence <= 1 and 0 <= arousal <= 1
-        if not song or time is None or not in_range:
-            damaged.append(f"{path.name} row {number}")
+    for name, row in labeled_rows(path):
+        song = song_id(row, ["musicid"])
+        time, *pair = (finite_text(row.get(column, "")) for column in ("frametime", *_PMEMO_VALUES))
+        known = [value for value in pair if value is not None and 0 <= value <= 1]
+        if not song or time is None or len(known) < 2:
+            damaged.append(name)
             continue
-        assert valence is not None
-        assert arousal is not None
-        affect = (2 * valence - 1, 2 * arousal - 1)
+        affect = (2 * known[0] - 1, 2 * known[1] - 1)
         if labels.setdefault(song_key(song), {}).setdefault(time, affect) != affect:
-            damaged.append(f"{path.name} row {number}")
+            damaged.append(name)
     return labels, damaged
 
 
@@ -191,36 +282,36 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
     Raises:
         DataError: the table cannot be read, or its scale is neither known nor given.
     """
-    rows = [{plain_column(name): value for name, value in row.items()} for row in read_table(path)]
-    header = rows[0].keys() if rows else ()
+    rows = list(labeled_rows(path))
+    header = rows[0][1].keys() if rows else ()
     song, *columns = (
         next((name for name in names if name in header), "")
         for names in (ID_COLUMNS, _VALENCE_COLUMNS, _AROUSAL_COLUMNS)
     )
     damaged: list[str] = []
-    numbers: list[tuple[int, str, float, float]] = []
-    for number, row in enumerate(rows, start=2):
-        values = [finite_text(row.get(column, "")) for column in columns]
-        name = row.get(song, "") if _EXTRA not in row else ""
-        if name and values[0] is not None and values[1] is not None:
-            numbers.append((number, name, values[0], values[1]))
+    numbers: list[tuple[str, str, float, float]] = []
+    for name, row in rows:
+        valence, arousal = (finite_text(row.get(column, "")) for column in columns)
+        found = song_id(row, [song])
+        if found and valence is not None and arousal is not None:
+            numbers.append((name, found, valence, arousal))
         else:
-            damaged.append(f"{path.name} row {number}")
+            damaged.append(name)
     if not numbers:
         return AffectTable({}, damaged)
     chosen = _choose_scale([value for row in numbers for value in row[2:]], _known_scale(set(header)), scale, path)
     low, high = _RANGES[chosen]
     labels: dict[str, ValenceArousal] = {}
     repeated = 0
-    for number, name, *pair in numbers:
+    for name, found, *pair in numbers:
         if not all(low <= value <= high for value in pair):
-            damaged.append(f"{path.name} row {number}")
+            damaged.append(name)
             continue
         # The first row of a song counts; another row of it with other values is damaged.
         affect = (_to_unit(pair[0], low, high), _to_unit(pair[1], low, high))
-        if labels.setdefault(name, affect) != affect:
+        if labels.setdefault(found, affect) != affect:
             repeated += 1
-            damaged.append(f"{path.name} row {number}")
+            damaged.append(name)
     if repeated > _MAX_REPEATED_SHARE * len(numbers):
         hint = "Average them to one row a song"
         raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
@@ -234,10 +325,6 @@ def _to_unit(value: float, low: float, high: float) -> float:
     """Map low..high to -1..1."""
     middle = (low + high) / 2
     return (value - middle) / (high - middle)
-
-
-_EXTRA = plain_column(EXTRA_CELLS)
-"""With cells beyond the header, any cell of the row may be in the wrong column, so the row is damaged."""
 
 
 def _known_scale(columns: Collection[str]) -> LabelScale:

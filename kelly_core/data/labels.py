@@ -1,102 +1,54 @@
-"""Emotion label of each file of a corpus: from a sidecar file, EMOPIA's quadrants or the notes."""
+"""Emotion labels of the files of a corpus: from a sidecar, tables or the notes, and of recordings also over time."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from kelly_core.arrays import Floats
-from kelly_core.data.files import SkippedFiles, warn_skipped
+from kelly_core.arrays import Floats, Indices
+from kelly_core.data.dataset import UNLABELED
+from kelly_core.data.files import SkippedFiles
+from kelly_core.data.label_tables import (
+    LABEL_FILE,
+    SIDECAR,
+    LabelIndex,
+    ValenceArousal,
+    has_known_columns,
+    is_affect_table,
+    is_frame_table,
+    is_other_table,
+    labeled_rows,
+    read_affect_table,
+    read_frame_table,
+    read_quadrants,
+    read_sidecar,
+    song_id,
+    song_key,
+)
 from kelly_core.data.splits import TRAIN
-from kelly_core.data.tables import finite_number, finite_text, read_json, read_table
+from kelly_core.data.tables import finite_text
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
-from kelly_core.music.emotion import QUADRANT_AFFECT, AffectEstimator
+from kelly_core.music.emotion import AffectEstimator
+from kelly_core.music.mel import FRAME_SECONDS
+from kelly_core.spec import LabelScale
 
 _log = logging.getLogger(__name__)
-
-ValenceArousal = tuple[float, float]
-"""Valence and arousal, both -1..1."""
-SIDECAR = "emotion_labels.json"
-"""Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
-LABEL_FILE = "label.csv"
-"""Quadrants of EMOPIA's clips, or of any files."""
 
 DAMAGED_ENTRY = f"damaged entry of {SIDECAR}"
 DAMAGED_ROW = "damaged row of a table of labels"
 UNREADABLE_LABELS = "file of emotion labels that cannot be read"
-_ID_COLUMNS = ("id", "filename")
-_QUADRANT_COLUMN = "4q"
-
-
-def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
-    """Return valence and arousal by file name from a corpus's sidecar, and the names of its damaged entries.
-
-    An entry without numbers in -1..1 is damaged; a logged warning names it.
-
-    Raises:
-        DataError: the sidecar is missing, or damaged as a whole.
-    """
-    document = read_json(path)
-    if not isinstance(document, dict):
-        raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
-    labels: dict[str, ValenceArousal] = {}
-    damaged: list[str] = []
-    for name, entry in document.items():
-        try:
-            labels[name] = parse_affect(entry, f"{path}: {name}")
-        except DataError:
-            damaged.append(name)
-    warn_skipped(path, "entries without valence and arousal, both in -1..1", damaged)
-    return labels, damaged
-
-
-def parse_affect(entry: object, where: str) -> ValenceArousal:
-    """Return valence and arousal from {"valence": v, "arousal": a}.
-
-    Raises:
-        DataError: one is missing, is not a number, or is outside -1..1.
-    """
-    values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
-    numbers = [number for number in map(finite_number, values) if number is not None]
-    if len(numbers) != 2 or max(map(abs, numbers)) > 1:
-        raise DataError("must hold valence and arousal, both in -1..1", where=where)
-    return numbers[0], numbers[1]
-
-
-def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
-    """Return valence and arousal by clip from one table, and a description of each row without a quadrant.
-
-    Both are empty if the table has no column ``4Q``. A logged warning names the damaged rows. The table of EMOPIA 1.0
-    has human quadrant labels of 1,078 piano clips of 387 songs (CC BY-NC-SA 4.0, non-commercial); Hung et al., "EMOPIA:
-    A Multi-Modal Pop Piano Dataset For Emotion Recognition and Emotion-based Music Generation", ISMIR 2021.
-
-    Raises:
-        DataError: the table cannot be read.
-    """
-    rows = [{name.casefold(): value for name, value in row.items()} for row in read_table(path)]
-    column = next((name for name in _ID_COLUMNS if rows and name in rows[0]), None)
-    if column is None or _QUADRANT_COLUMN not in rows[0]:
-        return {}, []
-    labels: dict[str, ValenceArousal] = {}
-    damaged: list[str] = []
-    for number, row in enumerate(rows, start=2):
-        quadrant = finite_text(row.get(_QUADRANT_COLUMN, ""))
-        affect = QUADRANT_AFFECT[int(quadrant)] if row.get(column) and quadrant in QUADRANT_AFFECT else None
-        # A clip that is listed twice must have the same quadrant in both rows.
-        if affect is None or labels.setdefault(row[column], affect) != affect:
-            damaged.append(f"{path.name} row {number}")
-    warn_skipped(path, "rows of a clip with another quadrant, and rows whose 4Q is not 1, 2, 3 or 4", damaged)
-    return labels, damaged
-
-
-_MIDI_ENDING = re.compile(r"\.midi?$")
+_WARM_UP_FRAMES = round(15 / FRAME_SECONDS)
+"""DEAM's raters had 15 s to adjust; there are no labels before that."""
+_SHOWN_ROWS = 3
+_DYNAMIC_FILE = re.compile(r"(valence|arousal)(?:_cont_average)?\.csv")
+_DYNAMIC_COLUMN = re.compile(r"sample_(\d{1,9})_?ms")
 
 
 @dataclass
@@ -104,45 +56,21 @@ class KnownLabels:
     """Labels from the files of a corpus.
 
     Attributes:
-        by_source: valence and arousal by file name, by label source; the first source with a label for a file is used.
+        by_source: valence and arousal by file, by label source; the first source with a label for a file is used.
         skipped: entries, rows and files of labels that cannot be used, by reason.
-        warnings: one sentence on each file of labels that cannot be read.
+        warnings: about the files of labels, one sentence each.
     """
 
-    by_source: dict[str, dict[str, ValenceArousal]] = field(default_factory=dict)
+    by_source: dict[str, LabelIndex] = field(default_factory=dict)
     skipped: SkippedFiles = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    _loose: dict[str, dict[str, ValenceArousal | None]] = field(default_factory=dict, repr=False)
 
     def find(self, file: str) -> tuple[ValenceArousal, str] | None:
-        """Return label and label source of a file, or None.
-
-        Args:
-            file: its path in the corpus. A label matches this path, the name, or the name without ending; else any end
-                of the path, apart from case and ending.
-        """
-        name = file.rpartition("/")[2]
+        """Return label and label source of a file, given by its path in the corpus, or None."""
         for source, labels in self.by_source.items():
-            for key in (file, name, name.rsplit(".", 1)[0]):
-                if key in labels:
-                    return labels[key], source
-            # Ends of the path, longest first, so that folders distinguish songs of the same name.
-            loose = self._loose.get(source, {})
-            key = _loose_key(file) if loose else ""
-            while key:
-                if (found := loose.get(key)) is not None:
-                    return found, source
-                key = key.partition("/")[2]
+            if (label := labels.find(file)) is not None:
+                return label, source
         return None
-
-    def put(self, source: str, labels: Mapping[str, ValenceArousal]) -> None:
-        """Add labels of a source by file name."""
-        self.by_source.setdefault(source, {}).update(labels)
-        loose = self._loose.setdefault(source, {})
-        for name, value in labels.items():
-            key = _loose_key(name)
-            # Two names that differ only in case or ending are two files: neither may get the other's label.
-            loose[key] = None if loose.get(key, value) != value else value
 
     def replace(self, files: Sequence[str], affect: Floats, sources: list[str]) -> None:
         """Replace affect [F, 2] and label source of the files that have a label."""
@@ -150,9 +78,10 @@ class KnownLabels:
             if (found := self.find(file)) is not None:
                 affect[row], sources[row] = found
 
-
-def _loose_key(name: str) -> str:
-    return _MIDI_ENDING.sub("", name.strip().replace("\\", "/").casefold()).removeprefix("./")
+    def skip(self, reason: str, names: Sequence[str]) -> None:
+        """Record what cannot be used."""
+        if names:
+            self.skipped.setdefault(reason, []).extend(names)
 
 
 _Reading = tuple[str, str, str, Callable[[Path], tuple[dict[str, ValenceArousal], list[str]]]]
@@ -171,6 +100,7 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
         DataError: the sidecar that ``sidecar_file`` names cannot be read.
     """
     known = KnownLabels()
+    by_source: dict[str, dict[str, ValenceArousal]] = {}
     sidecar = sidecar_file or SIDECAR
     readings: list[_Reading] = []
     if sidecar_file or (root / SIDECAR).is_file():
@@ -184,12 +114,12 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
             if name == sidecar_file:
                 raise
             _log.warning("%s: %s", UNREADABLE_LABELS, printable(str(error)))
-            known.skipped.setdefault(UNREADABLE_LABELS, []).append(name)
+            known.skip(UNREADABLE_LABELS, [name])
             known.warnings.append(f"{UNREADABLE_LABELS}, left out: {error}")
             continue
-        known.put(source, labels)
-        if damaged:
-            known.skipped.setdefault(damage, []).extend(damaged)
+        by_source.setdefault(source, {}).update(labels)
+        known.skip(damage, damaged)
+    known.by_source = {source: LabelIndex(labels) for source, labels in by_source.items()}
     return known
 
 
@@ -220,3 +150,177 @@ def label_files(
     sources = ["estimated"] * len(files)
     known.replace(files, affect, sources)
     return affect, sources, estimator
+
+
+@dataclass
+class RecordingLabels(KnownLabels):
+    """Labels of recordings: one value per song, and one per frame if raters annotated the song over time.
+
+    Attributes:
+        dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
+        tables: the tables that gave labels, by path in the corpus.
+    """
+
+    dynamic: dict[str, dict[int, dict[int, float]]] = field(default_factory=dict)
+    tables: list[str] = field(default_factory=list)
+
+    def source(self, file: str) -> str | None:
+        """Return the label source of a file: a sidecar if there is one, else the most detailed other label."""
+        found = self.find(file)
+        source = None if found is None else found[1]
+        is_dynamic = any(len(pair) == 2 for pair in self._dynamic(file).values())
+        return "dynamic" if is_dynamic and source != "sidecar" else source
+
+    def frames(self, file: str, length: int, audio_frames: int, source: str) -> Floats:
+        """Return valence and arousal of a file's ``audio_frames``, [length, 2]; NaN where there is no label."""
+        values = np.full((length, 2), np.nan, np.float32)
+        if source == "dynamic":
+            for frame, pair in self._dynamic(file).items():
+                if 0 <= frame < length and len(pair) == 2:
+                    values[frame] = pair[0], pair[1]
+        elif source != UNLABELED:
+            values[int(warm_up_length(audio_frames)) :] = self.by_source[source].find(file)
+        return values
+
+    def _dynamic(self, file: str) -> dict[int, dict[int, float]]:
+        return self.dynamic.get(_file_key(file), {})
+
+
+def _file_key(name: str) -> str:
+    """Return the song's key of a file or an ID, without its folders."""
+    return song_key(name).rpartition("/")[2]
+
+
+def warm_up_length(audio_frames: ArrayLike) -> Indices:
+    """Return how many of a recording's first frames its label does not apply to, if it has only one."""
+    first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(audio_frames, np.intp) // 2)
+    return first
+
+
+def read_recording_labels(
+    root: Path, tables: Sequence[str], annotations_file: str, scale: LabelScale
+) -> RecordingLabels:
+    """Read labels from all tables, or from one; if there are several, a damaged one is skipped with a warning.
+
+    Args:
+        root: folder of the corpus.
+        tables: its tables, by path in it.
+        annotations_file: the only table to read, in the folder or in ``annotations``; "" reads all.
+        scale: scale of tables that do not have the columns of a published corpus.
+
+    Raises:
+        DataError: there is no label, or the annotations file does not exist.
+    """
+    # Tables nearest to the corpus folder come first.
+    own = sorted((name for name in tables if not is_other_table(name)), key=lambda name: name.count("/"))
+    names = [_annotations(root, annotations_file)] if annotations_file else own
+    labels = RecordingLabels()
+    sidecar: dict[str, ValenceArousal] = {}
+    # If a song has several labels, that of a published table has priority, then that of the first table.
+    published: dict[str, ValenceArousal] = {}
+    others: dict[str, ValenceArousal] = {}
+    quadrants: dict[str, ValenceArousal] = {}
+    errors: dict[str, DataError] = {}
+    dynamic_tables = _dynamic_tables(names)
+    for name in [*([SIDECAR] if (root / SIDECAR).is_file() else []), *names]:
+        path, is_used = root / name, True
+        try:
+            if name == SIDECAR:
+                sidecar, damaged = read_sidecar(path)
+                labels.skip(DAMAGED_ENTRY, damaged)
+                continue
+            if name in dynamic_tables:
+                damaged = _read_dynamic(path, labels)
+            elif is_frame_table(path):
+                damaged = _read_frame_rows(path, labels)
+            elif is_affect_table(path):
+                table = read_affect_table(path, scale)
+                damaged = table.damaged
+                known = published if has_known_columns(path) else others
+                known.update(table.labels | known)
+                labels.warnings += [table.warning] if table.warning else []
+            else:
+                found, damaged = read_quadrants(path)
+                quadrants, is_used = found | quadrants, bool(found)
+            labels.skip(DAMAGED_ROW, damaged)
+            if is_used:
+                labels.tables.append(name)
+        except DataError as error:
+            errors[name] = error
+    labels.skip(UNREADABLE_LABELS, list(errors))
+    by_source = {"sidecar": sidecar, "static": others | published, "human_quadrant": quadrants}
+    labels.by_source = {source: LabelIndex(values) for source, values in by_source.items() if values}
+    if labels.by_source or labels.dynamic:
+        labels.warnings += [f"table of labels left out: {error}" for error in errors.values()]
+        return labels
+    if errors:
+        raise next(iter(errors.values()))
+    raise _no_labels(labels.skipped.get(DAMAGED_ROW, []), root)
+
+
+def _no_labels(damaged: Sequence[str], root: Path) -> DataError:
+    """Return the reason why there is no label."""
+    if damaged:
+        shown = ", ".join(damaged[:_SHOWN_ROWS])
+        hint = "Valence and arousal must be numbers, 4Q a number from 1 to 4"
+        return DataError(f"none of {len(damaged)} rows of labels is usable ({shown}, ...)", where=root, hint=hint)
+    hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
+    return DataError("no table of valence and arousal", where=root, hint=hint)
+
+
+def _read_frame_rows(path: Path, labels: RecordingLabels) -> list[str]:
+    """Add values of a table with one row per half second, which ends at the row's time; return the damaged rows."""
+    table, damaged = read_frame_table(path)
+    for song, times in table.items():
+        frames = labels.dynamic.setdefault(_file_key(song), {})
+        for time, pair in times.items():
+            frames[round(time / FRAME_SECONDS) - 1] = dict(enumerate(pair))
+    return damaged
+
+
+def _annotations(root: Path, name: str) -> str:
+    for folder in ("", "annotations/"):
+        if (root / folder / name).is_file():
+            return folder + name
+    raise DataError("the annotations file does not exist", where=root / name)
+
+
+def _dynamic_tables(names: Sequence[str]) -> set[str]:
+    """Return the tables of values over time; DEAM has one for valence and one for arousal in the same folder."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        folder, _, file = name.lower().rpartition("/")
+        if match := _DYNAMIC_FILE.fullmatch(file):
+            found.setdefault(folder, {})[match[1]] = name
+    return {name for pair in found.values() if len(pair) == 2 for name in pair.values()}
+
+
+def _read_dynamic(path: Path, labels: RecordingLabels) -> list[str]:
+    """Add one dimension's values by frame: the column ``sample_<T>ms`` is the half second that ends at T ms.
+
+    Return the damaged rows.
+    """
+    dimension = 0 if path.name.lower().startswith("valence") else 1
+    damaged_rows: list[str] = []
+    for name, row in labeled_rows(path):
+        song = song_id(row)
+        damaged = not song
+        values: dict[int, float] = {}
+        for column, text in row.items():
+            match = _DYNAMIC_COLUMN.fullmatch(column)
+            if not match or not text or not song:
+                continue
+            value = finite_text(text)
+            if value is None or abs(value) > 1:
+                damaged = damaged or text.casefold() != "nan"  # the tables' notation for a missing value
+                continue
+            values[round(int(match[1]) / 1000 / FRAME_SECONDS) - 1] = value
+        frames = labels.dynamic.setdefault(_file_key(song), {}) if values else {}
+        if any(frames.get(frame, {}).get(dimension, value) != value for frame, value in values.items()):
+            # A second row of the song with other values: the first row counts.
+            damaged, values = True, {}
+        for frame, value in values.items():
+            frames.setdefault(frame, {})[dimension] = value
+        if damaged:
+            damaged_rows.append(name)
+    return damaged_rows

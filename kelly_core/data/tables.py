@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes, printable
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_reading
 
 MAX_TABLE_BYTES = 256_000_000
 HEADER_BYTES = 64 * 2**10
@@ -192,13 +192,10 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
     Raises:
         DataError: it cannot be read, is not a regular file, or is too large.
     """
-    try:
-        with open_regular(path) as file:
-            if count < 0 and os.fstat(file.fileno()).st_size > most:
-                raise DataError(f"is larger than {format_bytes(most)}", where=path)
-            return file.read(count)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    with open_for_reading(path, DataError) as file:
+        if count < 0 and os.fstat(file.fileno()).st_size > most:
+            raise DataError(f"is larger than {format_bytes(most)}", where=path)
+        return file.read(count)
 
 
 def read_json(path: Path) -> object:
@@ -250,14 +247,9 @@ def read_document(path: Path) -> object:
 
 def is_large_list(path: Path) -> bool:
     """Return True if a file of more than 16 MB begins as a JSON list, for ``stream_json_list`` to read."""
-    try:
-        with open_regular(path) as file:
-            return (
-                os.fstat(file.fileno()).st_size > _MAX_ELEMENT
-                and decode_text(file.read(HEADER_BYTES)).lstrip()[:1] == "["
-            )
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    with open_for_reading(path, DataError) as file:
+        is_large = os.fstat(file.fileno()).st_size > _MAX_ELEMENT
+        return is_large and decode_text(file.read(HEADER_BYTES)).lstrip()[:1] == "["
 
 
 def stream_json_list(path: Path) -> Iterator[object]:
@@ -269,10 +261,8 @@ def stream_json_list(path: Path) -> Iterator[object]:
         DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
     """
     try:
-        with open_regular(path) as binary, io.TextIOWrapper(binary, "utf-8-sig", "replace") as file:
+        with open_for_reading(path, DataError) as binary, io.TextIOWrapper(binary, "utf-8-sig", "replace") as file:
             yield from _TextWindow(file, path).elements()
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
     except RecursionError as error:
         raise DataError(f"is not JSON text ({error})", where=path) from error
 

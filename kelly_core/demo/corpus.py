@@ -23,7 +23,7 @@ from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, midi_bytes
 from kelly_core.corpora import RULES_FILE
-from kelly_core.data.labels import SIDECAR
+from kelly_core.data.label_tables import SIDECAR
 from kelly_core.data.splits import TRAIN, VALIDATION
 from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.demo.synth import wav_bytes

@@ -11,7 +11,8 @@ from pathlib import Path
 from kelly_core.arrays import Floats
 from kelly_core.composition.synthesizer import render_samples
 from kelly_core.data.files import find_files
-from kelly_core.data.labels import LABEL_FILE, read_known_labels
+from kelly_core.data.label_tables import LABEL_FILE
+from kelly_core.data.labels import read_known_labels
 from kelly_core.data.readers import midi
 from kelly_core.demo.synth import notes_wav_bytes
 from kelly_core.errors import DataError
@@ -70,7 +71,7 @@ def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
     table = io.StringIO()
     csv.writer(table).writerows([("ID", "4Q"), *rows])
     if rows:
-        atomic_write(output / LABEL_FILE, lambda file: file.write(table.getvalue().encode()), error_type=DataError)
+        atomic_write(output / LABEL_FILE, table.getvalue().encode(), error_type=DataError)
 
 
 def render_recording(path: Path, seconds: float, soundfont: Path | None) -> tuple[Floats, int]:

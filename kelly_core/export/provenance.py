@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kelly_core.errors import ExportError
-from kelly_core.io.atomic import atomic_write_all, open_regular
+from kelly_core.io.atomic import atomic_write, open_for_reading
 
 PREVIOUS_ENDING = ".previous.json"
 """End of the name of the export that a training replaced."""
@@ -118,12 +118,9 @@ def keep_previous(path: Path) -> None:
     Raises:
         ExportError: it cannot be read or written.
     """
-    try:
-        with open_regular(path) as file:
-            content = file.read()
-    except OSError as error:
-        raise ExportError(f"cannot be read ({error.strerror})", where=path) from error
-    atomic_write_all({previous_of(path): content}, error_type=ExportError)
+    with open_for_reading(path, ExportError) as file:
+        content = file.read()
+    atomic_write(previous_of(path), content, error_type=ExportError)
 
 
 def keep_if_different(path: Path, previous: Provenance | None, weights_hash: str) -> bool:

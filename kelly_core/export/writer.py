@@ -80,7 +80,7 @@ def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any
         content = text.encode("utf-8")
     except ValueError as error:
         raise ExportError(f"was not written: its metadata is not valid JSON: {error}", where=path) from error
-    atomic_write(path, lambda stream: stream.write(content), error_type=ExportError)
+    atomic_write(path, content, error_type=ExportError)
 
 
 def build_metadata(
@@ -235,4 +235,4 @@ def write_onnx(export: Export, path: Path) -> None:
             f"was not written: ONNX Runtime's outputs differ by up to {apart:.3g}, expected at most {TOLERANCE:g}",
             where=path,
         )
-    atomic_write(path, lambda stream: stream.write(content), error_type=ExportError)
+    atomic_write(path, content, error_type=ExportError)

@@ -17,7 +17,7 @@ from typing import Any
 from kelly_core.corpora import CORPORA
 from kelly_core.errors import DataError
 from kelly_core.features.store import ArrayStore, StoreContent, open_store, verify_store, write_store
-from kelly_core.io.atomic import atomic_write_all, make_folder, open_regular, sync_folder, write_error
+from kelly_core.io.atomic import atomic_write, make_folder, open_regular, sync_folder, write_error
 from kelly_core.io.locks import FileLock
 
 KEY_FILE = "recipe.json"
@@ -87,7 +87,7 @@ class CacheKey:
         Raises:
             DataError: it cannot be written.
         """
-        atomic_write_all({folder / KEY_FILE: json.dumps(asdict(self), indent=2).encode()}, error_type=DataError)
+        atomic_write(folder / KEY_FILE, json.dumps(asdict(self), indent=2).encode(), error_type=DataError)
 
 
 class FeatureCache:

@@ -34,8 +34,8 @@ _WORDS: dict[int | None, tuple[str, str]] = {
     errno.EISDIR: ("it is a folder", "Name a file, or remove the folder"),
 }
 
-Writer = Callable[[BinaryIO], object]
-"""Writes content to the given binary stream."""
+Content = bytes | memoryview | Callable[[BinaryIO], object]
+"""Content of a file, or a function that writes it to the given stream."""
 
 IsOwned = Callable[[], bool]
 """Returns True while this process, or its parent, owns a folder."""
@@ -67,7 +67,7 @@ def _near(path: Path) -> str:
     return f"Did you mean {path.with_name(near)}?" if (near := closest(path.name, names)) else ""
 
 
-def atomic_write(path: Path, write: Writer, *, error_type: type[KellyError] = KellyError) -> None:
+def atomic_write(path: Path, content: Content, *, error_type: type[KellyError] = KellyError) -> None:
     """Write a temporary file next to the target, make it durable, and rename it to the target in one step.
 
     Missing parent folders are created. If writing is interrupted, also by a signal, the previous file stays unchanged
@@ -75,16 +75,16 @@ def atomic_write(path: Path, write: Writer, *, error_type: type[KellyError] = Ke
 
     Args:
         path: the file to create or to replace.
-        write: writes the content to a stream.
+        content: what to write.
         error_type: class of the error to raise.
 
     Raises:
         KellyError: (or ``error_type``) no space, no permission, a folder in the way, or another file system error.
     """
-    _replace_all({path: write}, error_type)
+    atomic_write_all({path: content}, error_type=error_type)
 
 
-def atomic_write_all(contents: Mapping[Path, bytes], *, error_type: type[KellyError] = KellyError) -> None:
+def atomic_write_all(contents: Mapping[Path, Content], *, error_type: type[KellyError] = KellyError) -> None:
     """Write several files as ``atomic_write`` does; none is renamed to its target before all are written.
 
     Renaming takes no space and almost no time, but is one step per file: if the machine crashes in between, each file
@@ -97,24 +97,19 @@ def atomic_write_all(contents: Mapping[Path, bytes], *, error_type: type[KellyEr
     Raises:
         KellyError: as ``atomic_write``.
     """
-    _replace_all({path: _writer(content) for path, content in contents.items()}, error_type)
-
-
-def _writer(content: bytes) -> Writer:
-    return lambda stream: stream.write(content)
-
-
-def _replace_all(files: Mapping[Path, Writer], error_type: type[KellyError]) -> None:
     # In the folder of the target: renaming is atomic only within one file system.
-    temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in files}
-    path = next(iter(files))
+    temporaries = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp") for path in contents}
+    path = next(iter(contents))
     try:
         try:
-            for path, write in files.items():
+            for path, content in contents.items():
                 _check_guards(path)
                 make_folder(path.parent)
                 with os.fdopen(open_for_writing(temporaries[path], os.O_WRONLY | os.O_EXCL), "wb") as stream:
-                    write(stream)
+                    if callable(content):
+                        content(stream)
+                    else:
+                        stream.write(content)
                     stream.flush()
                     _sync_file(stream.fileno())
             for path, temporary in temporaries.items():
@@ -124,7 +119,7 @@ def _replace_all(files: Mapping[Path, Writer], error_type: type[KellyError]) -> 
         finally:
             for temporary in temporaries.values():
                 temporary.unlink(missing_ok=True)
-        for folder in {path.parent for path in files}:
+        for folder in {path.parent for path in contents}:
             sync_folder(folder)
     except OSError as error:
         raise write_error(path, error, error_type) from error
@@ -284,6 +279,20 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(handle)
         raise
     return os.fdopen(handle, "rb")
+
+
+@contextmanager
+def open_for_reading(path: Path, error_type: type[KellyError], otherwise: str = "") -> Iterator[BufferedReader]:
+    """Context manager for a file opened as by ``open_regular``; errors while it is read are those of ``read_error``.
+
+    Raises:
+        KellyError: (``error_type``) the file cannot be opened or read.
+    """
+    try:
+        with open_regular(path) as file:
+            yield file
+    except OSError as error:
+        raise read_error(path, error, error_type, otherwise) from error
 
 
 def _check_regular(handle: int, path: Path) -> None:

@@ -192,7 +192,7 @@ def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -
         RunError: the file cannot be written.
     """
     text = dumps({"attempt": attempt} | describe_environment(gpus), indent=2)
-    atomic_write(folder.environment, lambda file: file.write(text.encode()), error_type=RunError)
+    atomic_write(folder.environment, text.encode(), error_type=RunError)
 
 
 def describe_environment(gpus: Sequence[str]) -> dict[str, Any]:

@@ -192,7 +192,7 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
         yield waiting
         content = [{"id": each.id, "record": asdict(each.manifest)} for each in waiting]
         text = json.dumps(content, indent=1)
-        atomic_write(_queue_file(runs), lambda file: file.write(text.encode()), error_type=RunError)
+        atomic_write(_queue_file(runs), text.encode(), error_type=RunError)
     finally:
         lock.release()
 

@@ -149,7 +149,7 @@ def write_manifest(folder: RunDirectory, manifest: RunManifest) -> None:
         RunError: the file cannot be written.
     """
     text = dumps({"format": MANIFEST_FORMAT} | asdict(manifest), indent=2)
-    atomic_write(folder.manifest, lambda file: file.write(text.encode()), error_type=RunError)
+    atomic_write(folder.manifest, text.encode(), error_type=RunError)
 
 
 def settings_of(folder: RunDirectory, manifest: RunManifest) -> Settings:
@@ -219,7 +219,7 @@ def write_labels(folder: RunDirectory, labels: RunLabels) -> None:
     """
     # A note typed in another encoding than UTF-8 holds surrogates; its bytes are kept.
     text = json.dumps(asdict(labels), ensure_ascii=False, indent=1)
-    atomic_write(folder.labels, lambda file: file.write(text.encode(errors="surrogateescape")), error_type=RunError)
+    atomic_write(folder.labels, text.encode(errors="surrogateescape"), error_type=RunError)
 
 
 def change_tags(folder: RunDirectory, add: Iterable[str], remove: Iterable[str] = ()) -> RunLabels:

@@ -13,7 +13,7 @@ from kelly_core.config.schema import Settings
 from kelly_core.errors import RunError
 from kelly_core.export.provenance import keep_previous
 from kelly_core.features.extraction import Progress
-from kelly_core.io.atomic import atomic_write_all, guard_folder, make_folder, open_regular
+from kelly_core.io.atomic import atomic_write, atomic_write_all, guard_folder, make_folder, open_regular
 from kelly_core.io.json import dumps
 from kelly_core.parallel.executor import ALLOWED_FAILURES, Waiting, map_unordered
 from kelly_core.runs.launch import acquire_output_lock, release_output_lock, resume, start
@@ -108,7 +108,7 @@ class Sweep:
             RunError: it cannot be written.
         """
         text = dumps(as_json(results), indent=2)
-        atomic_write_all({self.table: text.encode()}, error_type=RunError)
+        atomic_write(self.table, text.encode(), error_type=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
         """Copy the best export of each model into the output folder; return the path by run id.
@@ -154,7 +154,7 @@ class Sweep:
             self._write_request()
 
     def _write_request(self) -> None:
-        atomic_write_all({self._request_file: self._request.encode()}, error_type=RunError)
+        atomic_write(self._request_file, self._request.encode(), error_type=RunError)
 
     def _as_completed(self, runs: Path, waiting: Waiting) -> Iterator[TrialResult]:
         """Yield results as they complete.

@@ -163,7 +163,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     # Serialized in memory first: if the disk is full, torch raises an error of its own without the system's reason.
     buffer = BytesIO()
     torch.save(content, buffer)
-    atomic_write(path, lambda file: file.write(buffer.getbuffer()), error_type=CheckpointError)
+    atomic_write(path, buffer.getbuffer(), error_type=CheckpointError)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

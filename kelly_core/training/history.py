@@ -112,12 +112,12 @@ def write_history(
         "epochs": list(rows),
     }
     text = dumps(document, indent=2) + "\n"
-    atomic_write(path, lambda file: file.write(text.encode()))
+    atomic_write(path, text.encode())
     table = io.StringIO()
     writer = csv.DictWriter(table, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    atomic_write(path.with_suffix(".csv"), lambda file: file.write(table.getvalue().encode()))
+    atomic_write(path.with_suffix(".csv"), table.getvalue().encode())
 
 
 class TensorBoardWriter:

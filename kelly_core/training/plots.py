@@ -28,7 +28,7 @@ def plot_losses(path: Path, title: str, rows: Sequence[EpochRow], metrics: Mappi
     """
     picture = io.BytesIO()
     draw_losses(title, rows, metrics).savefig(picture, format="png", dpi=120)
-    atomic_write(path, lambda file: file.write(picture.getvalue()))
+    atomic_write(path, picture.getvalue())
 
 
 def draw_losses(title: str, rows: Sequence[EpochRow], metrics: Mapping[str, Any], *, ink: str = _INK) -> Figure:

@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.data.label_tables import LabelIndex, is_affect_table, read_affect_table, read_curve, song_key
-from kelly_core.data.labels import SIDECAR, UNREADABLE_LABELS, read_known_labels, read_quadrants, read_sidecar
+from kelly_core.data.label_tables import (
+    SIDECAR,
+    LabelIndex,
+    is_affect_table,
+    read_affect_table,
+    read_curve,
+    read_quadrants,
+    read_sidecar,
+    song_key,
+)
+from kelly_core.data.labels import UNREADABLE_LABELS, read_known_labels
 from kelly_core.data.tables import read_table
 from kelly_core.errors import DataError
 from kelly_core.music.emotion import CONTEXT, QUADRANT_AFFECT, decode_affect, encode_affect

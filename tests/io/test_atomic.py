@@ -21,7 +21,7 @@ from kelly_core.io.atomic import atomic_write, atomic_write_all
 
 def test_makes_parent_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "file.bin"
-    atomic_write(target, lambda stream: stream.write(b"content"))
+    atomic_write(target, b"content")
     assert target.read_bytes() == b"content"
     assert list(target.parent.iterdir()) == [target]
 
@@ -29,7 +29,7 @@ def test_makes_parent_folders_and_leaves_nothing_else(tmp_path: Path) -> None:
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     previous = os.umask(0o027)
     try:
-        atomic_write(tmp_path / "file", lambda stream: stream.write(b""))
+        atomic_write(tmp_path / "file", b"")
     finally:
         os.umask(previous)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
@@ -76,7 +76,7 @@ def test_a_limit_of_the_system_is_reported_in_its_own_words(tmp_path: Path) -> N
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(KellyError, match="File too large"):
-            atomic_write(tmp_path / "file", lambda stream: stream.write(bytes(100_000)))
+            atomic_write(tmp_path / "file", bytes(100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +90,7 @@ def test_a_file_system_that_cannot_sync_folders_still_takes_files(
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(os, "fsync", sync)
-    atomic_write(tmp_path / "file", lambda stream: stream.write(b"new"))
+    atomic_write(tmp_path / "file", b"new")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
@@ -109,14 +109,14 @@ def test_a_file_is_forced_out_of_the_drives_cache_where_the_system_can(
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", control)
     monkeypatch.setattr(os, "fsync", lambda _handle: asked.append("fsync"))
-    atomic_write(tmp_path / "file", lambda stream: stream.write(b"new"))
+    atomic_write(tmp_path / "file", b"new")
     assert asked == ["fcntl 51", *(["fsync"] if refused else []), "fsync"], "the last one is of the folder"
 
 
 def test_a_folder_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(KellyError, match="it is a folder"):
-        atomic_write(tmp_path / "taken", lambda stream: stream.write(b""))
+        atomic_write(tmp_path / "taken", b"")
     assert [entry.name for entry in tmp_path.iterdir()] == ["taken"]
 
 
@@ -124,14 +124,14 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for target in (tmp_path / "file" / "x", tmp_path / "file" / "deeper" / "x"):
         with pytest.raises(KellyError, match="a part of its path is a file"):
-            atomic_write(target, lambda stream: stream.write(b""))
+            atomic_write(target, b"")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_forbidden_folder_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(KellyError, match="permission was denied"):
-        atomic_write(tmp_path / "file", lambda stream: stream.write(b""))
+        atomic_write(tmp_path / "file", b"")
 
 
 def test_several_files_wait_for_each_other(tmp_path: Path) -> None:

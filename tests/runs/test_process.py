@@ -179,7 +179,7 @@ def test_files_that_others_may_write_are_closed_to_them(tmp_path: Path) -> None:
 def test_reading_stays_as_the_umask_says(tmp_path: Path, umask: int) -> None:
     previous = os.umask(umask)
     try:
-        atomic_write(tmp_path / "folder" / "file", lambda stream: stream.write(b""))
+        atomic_write(tmp_path / "folder" / "file", b"")
     finally:
         os.umask(previous)
     assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755 & ~umask
@@ -236,10 +236,10 @@ def test_writing_below_a_lost_folder_is_refused(tmp_path: Path) -> None:
     lock = acquire_output_lock(tmp_path / "out")
     is_owned = pickle.loads(pickle.dumps(lock.identity.is_current))
     with guard_folder(tmp_path / "out", is_owned):
-        atomic_write(tmp_path / "out" / "a" / "file", lambda stream: stream.write(b"x"))
+        atomic_write(tmp_path / "out" / "a" / "file", b"x")
         shutil.rmtree(tmp_path / "out")
         with pytest.raises(KellyError, match=r"cannot be written: the folder .*out was removed or replaced"):
-            atomic_write(tmp_path / "out" / "a" / "file", lambda stream: stream.write(b"x"))
-        atomic_write(tmp_path / "other", lambda stream: stream.write(b"x"))
+            atomic_write(tmp_path / "out" / "a" / "file", b"x")
+        atomic_write(tmp_path / "other", b"x")
     assert not (tmp_path / "out").exists()
     lock.release()

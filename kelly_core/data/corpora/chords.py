@@ -24,7 +24,7 @@ from kelly_core.data.chord_files import ChordFile, find_chord_files, is_chord_so
 from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOptions
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.files import SkippedFiles, find_files, no_usable_example
-from kelly_core.data.labels import ValenceArousal, parse_affect
+from kelly_core.data.label_tables import ValenceArousal, parse_affect
 from kelly_core.data.leakage import content_keys
 from kelly_core.data.splits import TRAIN, assign_splits, song_of_clip
 from kelly_core.data.tables import finite_number, is_large_list, read_json, stream_json_list

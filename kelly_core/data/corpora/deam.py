@@ -22,10 +22,10 @@ from kelly_core.data.corpus_dataset import AudioContext, CorpusDataset, LoadOpti
 from kelly_core.data.dataset import LABEL_WEIGHTS, UNLABELED, Batch, CorpusReport, ExampleMetadata, Normalizer
 from kelly_core.data.files import SkippedFiles, find_files, has_files, merge_skipped, no_usable_example, spread_evenly
 from kelly_core.data.label_tables import read_artists, song_key
+from kelly_core.data.labels import read_recording_labels, warm_up_length
 from kelly_core.data.leakage import IndexPair, Signs, audio_fingerprints, similar_fingerprints
 from kelly_core.data.readers import midi
 from kelly_core.data.readers.audio import SUFFIXES, decode_audio
-from kelly_core.data.recording_labels import read_recording_labels, warm_up_length
 from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_of_clip
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable, load_features
@@ -267,7 +267,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     )
     table = load_features(root, known, extraction, options)
     noted, skipped_notes = _read_notes(root, table, notes, extraction, options)
-    skipped = merge_skipped(skipped, table.skipped, skipped_notes, labels.skipped())
+    skipped = merge_skipped(skipped, table.skipped, skipped_notes, labels.skipped)
     if unlabeled := [file for file in files if not labels.source(file) and file not in notes]:
         skipped["no valence and arousal for it"] = unlabeled
     if not table.files:

@@ -27,7 +27,7 @@ from kelly_core.data.download.transfer import Downloaded, UnavailableError, disc
 from kelly_core.data.files import is_folder
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import open_regular, write_error
+from kelly_core.io.atomic import open_for_reading, write_error
 from kelly_core.io.locks import FileLock
 
 DOWNLOADS = ".downloads"
@@ -302,16 +302,13 @@ def checksum_of(path: Path, like: str, listener: InstallListener | None = None, 
     algorithm = like.partition(":")[0] or "sha256"
     digest = hashlib.new(algorithm)
     done = 0
-    try:
+    with open_for_reading(path, DataError) as file:
         total = path.stat().st_size
-        with open_regular(path) as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                done += len(chunk)
-                if listener is not None:
-                    listener.progress(name, "check", done, total)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            done += len(chunk)
+            if listener is not None:
+                listener.progress(name, "check", done, total)
     return f"{algorithm}:{digest.hexdigest()}"
 
 

@@ -20,8 +20,7 @@ from kelly_core.data.download.archives import is_archive, read_member_list
 from kelly_core.data.download.install import DOWNLOADS, Receipt, installed
 from kelly_core.data.download.sources import SOURCES, Source
 from kelly_core.data.files import find_files, is_file, is_folder
-from kelly_core.data.label_tables import song_key
-from kelly_core.data.labels import SIDECAR
+from kelly_core.data.label_tables import SIDECAR, song_key
 from kelly_core.data.tables import read_table
 from kelly_core.formatting import printable
 

@@ -291,4 +291,4 @@ def _read_state(target: Path) -> dict[str, Any]:
 
 def _write_state(target: Path, state: dict[str, str]) -> None:
     content = json.dumps(state).encode()
-    atomic_write(_state_file(target), lambda stream: stream.write(content), error_type=DataError)
+    atomic_write(_state_file(target), content, error_type=DataError)

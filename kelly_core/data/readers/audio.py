@@ -21,7 +21,7 @@ from kelly_core.arrays import Floats
 from kelly_core.data.readers.containers import frame_header, has_frames, has_last_page, read_stream, skip_tags
 from kelly_core.errors import DataError
 from kelly_core.formatting import printable
-from kelly_core.io.atomic import open_regular, read_error
+from kelly_core.io.atomic import open_for_reading
 
 if TYPE_CHECKING:
     import av
@@ -142,11 +142,8 @@ def decode_audio(path: Path, seconds: float) -> DecodedAudio:
         DataError: the file cannot be read, no part of it can be decoded, it holds samples that are not finite, or no
             decoder for it is installed.
     """
-    try:
-        with open_regular(path) as file:
-            recording = _decoder(file, path)(file, path, seconds)
-    except OSError as error:
-        raise read_error(path, error, DataError) from error
+    with open_for_reading(path, DataError) as file:
+        recording = _decoder(file, path)(file, path, seconds)
     if not len(recording.samples):
         raise DataError("audio file holds no samples", where=path)
     if not np.isfinite(recording.samples).all():

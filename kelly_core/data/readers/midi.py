@@ -13,7 +13,7 @@ from kelly_core.data.readers.smf import TEMPO, TIME_SIGNATURE, TRACK_NAME, SmfEv
 from kelly_core.data.tables import decode_text
 from kelly_core.errors import DataError
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import open_regular
+from kelly_core.io.atomic import open_for_reading
 from kelly_core.music.notes import DEFAULT_BPM, Notes
 
 _NOTE_OFF, _NOTE_ON = 0x8, 0x9
@@ -104,14 +104,10 @@ def read_notes(path: Path) -> Notes:
     Raises:
         DataError: the file cannot be read, is too large or damaged, is of a kind without beats, or holds no note.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"MIDI file larger than {format_bytes(MAX_BYTES)}", where=path)
-        with open_regular(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", where=path) from error
+    with open_for_reading(path, DataError) as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise DataError(f"MIDI file larger than {format_bytes(MAX_BYTES)}", where=path)
     return parse_notes(content, path)
 
 
