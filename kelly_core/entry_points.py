@@ -1,9 +1,12 @@
-"""Objects that installed packages add by entry points."""
+"""Objects that installed packages add by entry points, and objects that are named by a reference ``"module:name"``."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from kelly_core.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -46,6 +49,19 @@ def load_entries(group: str, kind: type[T]) -> tuple[list[tuple[str, T]], list[s
     finally:
         _loading.remove(group)
     return found, problems
+
+
+def load_reference(reference: str) -> Any:
+    """Import what a reference ``"module:name"`` names.
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    module, name = reference.split(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot be imported: {error}", where=reference) from error
 
 
 def _source(entry: EntryPoint) -> str:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from kelly_core import corpora
@@ -463,19 +462,6 @@ def _registry() -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
 def package_problems() -> tuple[str, ...]:
     """Return why models and corpora of installed packages are left out, one sentence each."""
     return corpora.package_problems() + _registry()[1]
-
-
-def load_reference(reference: str) -> Any:
-    """Import what a reference ``"module:name"`` names.
-
-    Raises:
-        ConfigError: it cannot be imported.
-    """
-    module, name = reference.split(":")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot be imported: {error}", where=reference) from error
 
 
 def model_spec(name: str) -> ModelSpec:

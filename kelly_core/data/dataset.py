@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kelly_core.arrays import Floats, Indices
 from kelly_core.data.splits import BY_SEED, judging_part
-from kelly_core.spec import load_reference
+from kelly_core.entry_points import load_reference
 
 Names = NDArray[np.object_]
 """Array of shared strings: each example of a file takes only a reference, however long the file's name is."""

@@ -21,9 +21,10 @@ from kelly_core.data.dataset import (
     custom_loss_sums,
 )
 from kelly_core.data.splits import TRAIN, VALIDATION
+from kelly_core.entry_points import load_reference
 from kelly_core.errors import ConfigError, DataError, did_you_mean
 from kelly_core.music.emotion import AFFECT_CORRELATION, CODE_SIZE, decode_affect, encode_affect
-from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_custom_loss, load_reference
+from kelly_core.spec import DATASETS, MODELS, ModelSpec, is_custom_loss
 
 _EPOCH_FRAMES = 32768
 """Frames per epoch: about a second of training on one core for any of the networks."""

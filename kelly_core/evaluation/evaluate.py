@@ -10,6 +10,7 @@ import numpy as np
 from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.data.leakage import find_leakage
+from kelly_core.entry_points import load_reference
 from kelly_core.errors import NoSplitError
 from kelly_core.evaluation.aggregation import GroupSums, aggregate
 from kelly_core.evaluation.bootstrap import interval, resample
@@ -37,7 +38,7 @@ from kelly_core.export.quality_record import (
     Split,
     deciding_baseline,
 )
-from kelly_core.spec import ModelSpec, load_reference
+from kelly_core.spec import ModelSpec
 from kelly_core.validation.behavior import DEPENDENCE_LIMIT
 
 CONTROL = "this model, given the context of the scored notes (control, not quality)"

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kelly_core.entry_points import load_reference
 from kelly_core.errors import ConfigError
-from kelly_core.spec import LOSS_OUTPUT, ModelSpec, is_custom_loss, load_reference
+from kelly_core.spec import LOSS_OUTPUT, ModelSpec, is_custom_loss
 from kelly_core.training.batches import TensorBatch
 from kelly_core.training.networks import activate
 

@@ -17,9 +17,10 @@ from kelly_core.data.synthetic import (
     create_synthetic,
     walk,
 )
+from kelly_core.entry_points import load_reference
 from kelly_core.errors import ConfigError
 from kelly_core.music.emotion import encode_affect
-from kelly_core.spec import DATASETS, MODELS, load_reference
+from kelly_core.spec import DATASETS, MODELS
 from tests.seeds import seeded_rng, shifted
 
 SPECS = {spec.dataset: spec for spec in MODELS}

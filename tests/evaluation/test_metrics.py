@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from kelly_core.data.synthetic import Generator
+from kelly_core.entry_points import load_reference
 from kelly_core.evaluation.evaluate import metrics_of
 from kelly_core.evaluation.metrics.base import Labels, ModelMetrics, loss_sums
 from kelly_core.music.emotion import encode_affect
-from kelly_core.spec import MODELS, ModelSpec, load_reference, model_spec
+from kelly_core.spec import MODELS, ModelSpec, model_spec
 from tests.helpers.example_arrays import labels, total
 from tests.seeds import seeded_rng
 
