@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kelly_core.benchmark import results as benchmarks
+from kelly_core.benchmark import history as benchmarks
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.readers.midi import read_notes
