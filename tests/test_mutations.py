@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from kelly_core.benchmark.results import FILE, BenchmarkReport, last_run
+from kelly_core.benchmark import history as benchmarks
+from kelly_core.benchmark.results import BenchmarkReport
 from kelly_core.cli.console import console
 from kelly_core.cli.run_tables import model_table, run_header, run_table
 from kelly_core.data.catalog import create_dataset
@@ -139,10 +140,10 @@ def test_benchmark_histories(tmp_path: Path) -> None:
     engines = {"numpy": {"models": {"DynamicsEngine": latency}, "chain": latency, "error": ""}}
     run = {"time": "2026-11-22T14:31:00+00:00", "host": "a", "command": None, "engines": engines, "budget_ms": 1.0}
     for content in mutated_texts(run, seed=9):
-        (tmp_path / FILE).write_bytes(content.replace(b"\n", b" ") + b"\n")
+        (tmp_path / benchmarks.FILE).write_bytes(content.replace(b"\n", b" ") + b"\n")
         with contextlib.suppress(ValueError, RecursionError):
             assert np.isfinite(BenchmarkReport.from_json(json.loads(content)).result.budget_ms)
-        found = last_run(tmp_path, anywhere=True)
+        found = benchmarks.last_run(tmp_path, anywhere=True)
         for engine in found.engines.values() if found else []:
             figures = [value for each in engine.models.values() for value in (each.p50_us, each.p99_us, each.max_us)]
             assert np.isfinite(figures).all()
