@@ -192,9 +192,11 @@ class RunController:
                 self._enter(self._working_state())
             return hold
 
-    def epoch_done(self) -> None:
-        """Count down the epochs left if the training stops after a number of epochs."""
+    def epoch_done(self, log: Callable[[], None]) -> None:
+        """Log a complete epoch, and count down the epochs left if the training stops after a number of epochs."""
+        # Under one lock: a request that arrived between the two would count an epoch that was logged before it.
         with self._lock:
+            log()
             if self._epochs_left is not None:
                 self._epochs_left -= 1
                 self._stop = self._stop or self._epochs_left <= 0

@@ -230,14 +230,15 @@ class _Training:
         return known or (latest.exists() and latest.stat().st_mtime >= self._manifest.created)
 
     def _listen(self, event: events.Event) -> None:
-        self._logger.log(event)
+        if isinstance(event, events.EpochDone):
+            self._controller.epoch_done(lambda: self._logger.log(event))
+        else:
+            self._logger.log(event)
         if self._board is not None:
             self._board.listen(event)
         match event:
             case events.CheckpointSaved():
                 self._unexported[event.model] = Path(event.path)
-            case events.EpochDone():
-                self._controller.epoch_done()
             case events.TrainingWarning(kind="plateau" | "overfitting" | "diverged" | "rollback"):
                 notify_in_background(self._folder, self._notify, event.kind, event.model)
             case events.Exported() | events.TrainingWarning(kind="replaced"):
