@@ -172,7 +172,8 @@ def resume_run(
     """
     more = _more_epochs(epochs)
     run = open_run(context, run_id)
-    if run.live and run.requested() == "pause":
+    # A run that was told to stop later, while it was paused, is still paused.
+    if run.live and (run.requested() == "pause" or run.snapshot.state == "paused"):
         if more:
             raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
         run.request_resume()

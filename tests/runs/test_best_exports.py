@@ -15,7 +15,7 @@ from kelly_core.cli.generate import generate
 from kelly_core.composition import synthesizer
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.best_exports import add_missing_models, export_best
-from kelly_core.runs.run import CommandRunner
+from kelly_core.runs.run import Run
 from tests.cli.conftest import CommandRunner as Command
 from tests.helpers.chain import write_chain
 from tests.runs.conftest import Start
@@ -63,7 +63,7 @@ def test_music_and_checks_come_from_the_best_epoch_of_a_run(
     other_epoch = replace(run.snapshot.models[0], best_epoch=99)
     other = SimpleNamespace(id=run.id, snapshot=replace(run.snapshot, models=(other_epoch,)))
     with pytest.raises(RunError, match="another training has replaced it"):
-        export_best(cast(CommandRunner, other), tmp_path / "exports")
+        export_best(cast(Run, other), tmp_path / "exports")
     (output / "checkpoints" / "groovepredictor_best.pt").unlink()
     assert "has no checkpoint of a best epoch yet" in kelly_core("runs", "validate", "last").err
     fluidsynth.write_text(FLUIDSYNTH.format(folder=tmp_path, code=3))

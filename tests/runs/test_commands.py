@@ -6,21 +6,23 @@ import io
 import json
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kelly_core import events
+from kelly_core.cli import run_control
 from kelly_core.cli.foreground import _note
-from kelly_core.runs.event_log import AttemptBegun, RunEnded, StateChanged
+from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged
 from kelly_core.runs.launch import resume
 from kelly_core.runs.registry import find_run
-from kelly_core.runs.run import CommandRunner
+from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.state import ModelSnapshot
 from tests.cli.conftest import CommandRunner as Command
-from tests.runs.conftest import MODEL, Start, epoch, make_run, until, until_epoch
+from tests.runs.conftest import MODEL, Start, epoch, make_run, pause, until, until_epoch
 
 ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25), RunEnded("stopped")]
 
@@ -180,12 +182,18 @@ def test_mistakes_get_a_message(kelly_core: Command, ended: RunDirectory, argume
     assert not ended.control.exists()
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a run takes longer to answer than a person is kept waiting."""
+    monkeypatch.setattr(run_control, "_SECONDS_TO_ANSWER", 120.0)
+
+
 @pytest.mark.usefixtures("forked")
 def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
-    run = CommandRunner(find_run(tmp_path / "runs", detached.out.strip()))
+    run = Run(find_run(tmp_path / "runs", detached.out.strip()))
     assert run.manifest.command[:4] == ("kelly-core", "train", "--model", "DynamicsEngine")
     until_epoch(run, 1)
     assert kelly_core("runs", "pause", "last").out == f"{run.id}: paused\n"
@@ -210,27 +218,47 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
     assert f"to continue: kelly-core runs resume {run.id}\n" in attached.err
     again = kelly_core("runs", "resume", "last", "--epochs", "+5")
     assert again.out == f"{run.id}\n"
-    total = CommandRunner(run.folder).manifest.settings["models"]["DynamicsEngine"]["epochs"]
+    total = Run(run.folder).manifest.settings["models"]["DynamicsEngine"]["epochs"]
     assert 5 < total < 100_000
     assert f"DynamicsEngine: continues at epoch {total - 4}, trains 5 more, until {total} in total" in again.err
-    extended = CommandRunner(run.folder)
+    extended = Run(run.folder)
     until(extended, "finished")
     assert extended.snapshot.models[0].epoch == total
 
 
-def test_a_run_that_is_stopping_is_waited_for(kelly_core: Command, start: Start) -> None:
+def test_a_run_that_is_stopping_is_waited_for(
+    kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = start(epochs=100_000)
     until_epoch(run, 1)
-    assert kelly_core("runs", "stop", "last", "--after", 30).code == 0
-    resumed = kelly_core("runs", "resume", "last")
+    assert kelly_core("runs", "stop", "last", "--after", 100_000).code == 0
+    follow = Run.follow
+
+    def hasten(self: Run) -> Iterator[LogRecord]:
+        """Stop the run when it is waited for, and not before."""
+        self.request_stop()
+        return follow(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "follow", hasten)
+        resumed = kelly_core("runs", "resume", "last")
     assert (resumed.code, resumed.out) == (0, f"{run.id}\n")
     assert f"waiting for {run.id} to stop; Ctrl-C stops waiting" in resumed.err
-    again = CommandRunner(run.folder)
+    again = Run(run.folder)
     assert again.manifest.attempts == 2
     again.request_stop()
     removed = kelly_core("runs", "rm", "last", "--yes")
     assert (removed.code, removed.out) == (0, f"deleted {run.id}\n")
     assert not run.folder.path.exists()
+
+
+def test_a_paused_run_that_is_to_stop_after_some_epochs_continues_to_there(kelly_core: Command, start: Start) -> None:
+    run = start(epochs=100_000)
+    until_epoch(run, 1)
+    pause(run)
+    run.request_stop(after_epochs=2)
+    assert kelly_core("runs", "resume", "last").out == f"{run.id}: stopping\n"
+    until(run, "stopped")
 
 
 def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:
@@ -255,17 +283,17 @@ def test_attach_reports_a_failure_by_its_exit_code(kelly_core: Command, ended: R
 
 def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     run = start(epochs=100_000)
-    follow = CommandRunner.follow
+    follow = Run.follow
 
-    def interrupted(self: CommandRunner):
+    def interrupted(self: Run):
         for record in follow(self):
             yield record
             if isinstance(record.event, events.EpochDone):
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(CommandRunner, "follow", interrupted)
+    monkeypatch.setattr(Run, "follow", interrupted)
     shown = kelly_core("runs", "attach", "last")
-    monkeypatch.setattr(CommandRunner, "follow", follow)
+    monkeypatch.setattr(Run, "follow", follow)
     assert shown.code == 0
     assert f"{run.id} continues" in shown.err
     until_epoch(run, 3)
@@ -310,7 +338,7 @@ def test_a_training_whose_process_dies_states_it(kelly_core: Command, tmp_path: 
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass
-        run = CommandRunner(find_run(tmp_path / "runs", "last"))
+        run = Run(find_run(tmp_path / "runs", "last"))
         until_epoch(run, 1)
         run.kill()
 
