@@ -86,13 +86,6 @@ def _shared(name: str) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def no_user_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the user's own places for caches and states: tests say what they expect, or set a home folder."""
-    for name in ("XDG_CACHE_HOME", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Small real corpora in their real layouts."""

@@ -18,7 +18,8 @@ from tests.tui.conftest import program_environment
 
 PROGRAM = [sys.executable, "-m", "kelly_tui"]
 MORE_THAN_A_TERMINAL_HOLDS = 30
-MARGIN = 5.0
+MARGIN = 60.0
+"""Seconds that a busy machine may take longer; a program that hangs does not end at all."""
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def asked(workplace: Path, live_run: RunDirectory) -> Iterator[Terminal]:  # noq
     yield terminal
     if terminal.wait(0.0) is None:
         os.kill(terminal.pid, signal.SIGKILL)
-        terminal.wait(SHUTDOWN_SECONDS)
+        terminal.wait(MARGIN)
 
 
 def _hang_up_as_a_shell_does(terminal: Terminal) -> None:
@@ -85,5 +86,5 @@ def test_a_signal_gives_the_terminal_back(asked: Terminal, live_run: RunDirector
     os.kill(asked.pid, number)
     asked.read_until("\x1b[?25h")
     assert b"\x1b[?1049l" in asked.output
-    assert asked.wait(SHUTDOWN_SECONDS) == 0
+    assert asked.wait(SHUTDOWN_SECONDS + MARGIN) == 0
     assert not live_run.control.exists()
