@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -59,6 +60,10 @@ def test_another_error_is_not_taken_for_it(error: BaseException) -> None:
     assert as_memory_error(error) is None
 
 
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""On a machine of many cores NumPy's threads would take the memory that a program may use."""
+
+
 def test_a_command_that_used_the_last_byte_ends_with_words() -> None:
     program = """
 import resource
@@ -77,7 +82,7 @@ app.app = use
 app.main()
 """
     command = [sys.executable, "-c", program, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: memory ran out (this process may use 1.0 GiB)")
     assert done.stdout.startswith('{\n  "error": "memory ran out')
@@ -93,7 +98,8 @@ def use(**_options):
 app.app = use
 app.main()
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "memory ran out: 2.0 GiB more were needed (this process may use " in done.stderr

@@ -218,9 +218,9 @@ def test_another_process_is_noticed() -> None:
     spin = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         meter = LoadMeter()
-        time.sleep(0.5)
-        other = meter.read().other
+        # It may take a while to start.
+        while meter.read().other <= 0.1 / (psutil.cpu_count() or 1):
+            time.sleep(0.1)
     finally:
         spin.kill()
         spin.wait()
-    assert other > 0.1 / (psutil.cpu_count() or 1)

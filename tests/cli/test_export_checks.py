@@ -100,7 +100,7 @@ def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tm
 
 def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    report = run.json("bench", write_groove(tmp_path / "groovepredictor.json"))
+    report = run.json("bench", write_groove(tmp_path / "groovepredictor.json"), *NO_BUDGET)
     assert list(report["engines"]) == ["numpy", "torch"]
 
 

@@ -20,7 +20,7 @@ FRAMES = seeded_rng(0).standard_normal((30, 4)).astype(np.float32)
 READ_ALL = "import os, signal, sys, time\nlines = sys.stdin.readlines()\n"
 
 
-def words(command: str, *, time_limit: float = 20, bench: bool = False) -> str:
+def words(command: str, *, time_limit: float = 120, bench: bool = False) -> str:
     """Return the text of the error with which a run of the engine ends."""
 
     def use() -> None:
@@ -91,8 +91,13 @@ def test_a_hanging_engine_and_what_it_started_are_ended(tmp_path: Path, closes: 
         "os.write(pipe, b'.')\n"
         f"{closes}time.sleep(600)"
     )
-    assert "did not finish within 4 s" in words(engine(tmp_path, program), time_limit=4)
-    assert os.read(held, 1) == b"."
+    limit = 2
+    while True:
+        assert f"did not finish within {limit} s" in words(engine(tmp_path, program), time_limit=limit)
+        if os.read(held, 1) == b".":
+            break
+        # On a busy machine it was ended before it had started the other.
+        limit *= 2
     assert select.select([held], [], [], 60)[0]
     assert os.read(held, 1) == b""
     os.close(held)

@@ -29,6 +29,7 @@ class ArchiveServer:
         delay: seconds before each answer.
         stalls: bytes after which each of the next answers waits for ``release``, in order.
         asked: path and Range header of each request.
+        sent: bytes of all answers.
     """
 
     address: str = ""
@@ -94,6 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         most = script.breaks.pop(0) if script.breaks else None
         body = content[start:] if most is None else content[start : start + most]
+        # Before the last byte: a client that has it may look at this number at once.
+        script.sent += len(body)
         with contextlib.suppress(ConnectionError):
             if script.stalls:
                 stop = script.stalls.pop(0)
@@ -102,7 +105,6 @@ class _Handler(BaseHTTPRequestHandler):
                 script.release.wait()
                 body = body[stop:]
             self.wfile.write(body)
-        script.sent += len(body)
         self.close_connection = True
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,36 +30,33 @@ class Cluster:
 
     def add_worker(self) -> None:
         """Start one more worker, of one thread."""
-        # Without its nanny a killed worker stays dead.
-        arguments = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        # Without its nanny a killed worker stays dead. With a share of a small memory as its limit it might pause.
+        arguments = ["worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
         self.workers.append(self.stack.enter_context(_process(self.folder, arguments)))
 
 
 @contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
     """A cluster that writes its logs into a folder and is gone afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    serving = ["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    file = folder / "scheduler.json"
+    # It takes any free port; one that was chosen here another program might take first.
+    serving = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)]
     with ExitStack() as stack:
         scheduler = stack.enter_context(_process(folder, serving))
-        _wait_until_it_answers(port, scheduler)
-        one = Cluster(f"tcp://127.0.0.1:{port}", folder, stack, scheduler)
+        one = Cluster(_address(file, scheduler), folder, stack, scheduler)
         for _ in range(workers):
             one.add_worker()
         yield one
 
 
-def _wait_until_it_answers(port: int, scheduler: subprocess.Popen[bytes]) -> None:
-    """Wait for a scheduler, which on a busy machine starts later than a client gives up."""
+def _address(file: Path, scheduler: subprocess.Popen[bytes]) -> str:
+    """Wait for a scheduler to write its address, which on a busy machine takes longer than a client waits for it."""
     while scheduler.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
+        # The file may be missing, or be half written.
+        with suppress(FileNotFoundError, ValueError):
+            return str(json.loads(file.read_text())["address"])
+        time.sleep(0.05)
+    raise AssertionError(f"the scheduler has ended: {file.with_name('cluster.log').read_text()}")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tests.helpers.chain import write_chain
 from tests.runs.conftest import Start
 
 FLUIDSYNTH = """#!/bin/sh
-echo "$@" > {folder}/arguments
+echo "$@" > '{folder}/arguments'
 [ "$2" = -F ] && printf RIFF > "$3"
 exit {code}
 """

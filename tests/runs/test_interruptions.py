@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core import events
+from kelly_core.runs.event_log import AttemptBegun, RunEnded
 from kelly_core.runs.launch import resume
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
@@ -107,11 +108,13 @@ EPOCHS = 40
 def test_many_kills_change_nothing(start: Start, folder: Path) -> None:
     undisturbed = start(*MODELS, epochs=EPOCHS, examples=256, output="whole")
     until(undisturbed, "finished")
+    starting, training = _seconds(undisturbed)
     run = start(*MODELS, epochs=EPOCHS, examples=256)
     chance = random.Random()
     deaths, reached = 0, dict.fromkeys(MODELS, 0)
     for _ in range(KILLS):
-        _kill_after(run, chance.uniform(0.0, 0.5))
+        # Not so late that the training is over before the last of them, however fast it is.
+        _kill_after(run, chance.uniform(0.0, starting + training / KILLS))
         deaths += run.snapshot.state == "died"
         for name, epoch in _first_epochs(run).items():
             assert epoch == reached[name] + 1
@@ -123,6 +126,13 @@ def test_many_kills_change_nothing(start: Start, folder: Path) -> None:
         assert same_weights(folder / "out", folder / "whole", name.lower())
         exports = [(folder / place / f"{name.lower()}.json").read_text() for place in ("out", "whole")]
         assert exports[0] == exports[1]
+
+
+def _seconds(run: Run) -> tuple[float, float]:
+    """Seconds until a run has begun to train its first model, and from then on to its end."""
+    first = {type(record.event): record.time for record in reversed(list(run.records()))}
+    began = first[events.ModelStarted]
+    return began - first[AttemptBegun], first[RunEnded] - began
 
 
 def _kill_after(run: Run, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import threading
@@ -120,7 +121,9 @@ def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytes
     assert "kelly-trainer[notify]" in problem
 
 
-@pytest.mark.parametrize("command", ["/no/such/program", f"{sys.executable} -c 'raise SystemExit(3)'", "'open"])
+@pytest.mark.parametrize(
+    "command", ["/no/such/program", shlex.join([sys.executable, "-c", "raise SystemExit(3)"]), "'open"]
+)
 def test_a_command_that_fails_is_a_problem(command: str, tmp_path: Path) -> None:
     (problem,) = send_message(NotifySettings(command=command), message(Run(ended_run(tmp_path / "one")), ENDED))
     assert problem.startswith("notify.command")
@@ -130,7 +133,7 @@ def test_the_end_of_a_process_sends_a_message_however_it_ends(tmp_path: Path) ->
     folder = ended_run(tmp_path / "one", "disk \x1b[31mfull")
     saved = tmp_path / "saved"
     manifest = json.loads(folder.manifest.read_text())
-    manifest["settings"]["notify"]["command"] = f"{sys.executable} -c '{SAVES}' {saved}"
+    manifest["settings"]["notify"]["command"] = shlex.join([sys.executable, "-c", SAVES, str(saved)])
     folder.manifest.write_text(json.dumps(manifest))
     killed = [sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"]
     subprocess.run(supervised(killed, folder, 1, notifier(folder, ENDED)), stdout=subprocess.PIPE, check=False)

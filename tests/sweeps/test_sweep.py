@@ -46,32 +46,27 @@ def losses(results: list[TrialResult]) -> dict[object, float | None]:
 def meanwhile() -> Iterator[Callable[..., None]]:
     """Do something in a thread as soon as the first run of a sweep has completed an epoch."""
     threads: list[threading.Thread] = []
+    over = threading.Event()
 
     def begin(sweep: Sweep, action: Callable[[Run], None]) -> None:
         def work() -> None:
-            run = _first_run(sweep)
-            while not run.snapshot.models[0].epoch:
-                run.poll()
-                time.sleep(0.01)
-            action(run)
+            while not over.wait(0.01):
+                for trial in sweep.trials:
+                    # Its summary comes later, after a short training only with the end.
+                    if RunDirectory(trial.settings.runs.dir / trial.id).manifest.exists():
+                        run = run_of(trial)
+                        if run.snapshot.models[0].epoch:
+                            action(run)
+                            return
 
         threads.append(threading.Thread(target=work))
         threads[-1].start()
 
     yield begin
+    # A sweep that failed may have no run.
+    over.set()
     for thread in threads:
-        thread.join(20)
-        assert not thread.is_alive()
-
-
-def _first_run(sweep: Sweep) -> Run:
-    while True:
-        for trial in sweep.trials:
-            folder = RunDirectory(trial.settings.runs.dir / trial.id)
-            # Its summary comes later, after a short training only with the end.
-            if folder.manifest.exists():
-                return Run(folder)
-        time.sleep(0.01)
+        thread.join()
 
 
 @pytest.mark.usefixtures("forked")
@@ -113,16 +108,17 @@ def test_a_table_of_any_content_is_written_again(content: bytes | None) -> None:
 
 @pytest.mark.usefixtures("folder", "forked")
 def test_a_killed_trial_continues_and_a_stopped_sweep_too(meanwhile: Callable[..., None]) -> None:
-    long = {"epochs": 60, "examples": 1024, "sweep__set": GRID[:1], "sweep__seeds": 2}
+    # Long enough that the first is killed, and the second stopped, before it ends.
+    long = {"epochs": 80, "examples": 1024, "sweep__set": ["training.learning_rate=0.001,0.003,0.01"]}
     undisturbed = list(sweep_of(output="whole", **long).results())
     sweep = sweep_of(**long, sweep__jobs=1)
     meanwhile(sweep, Run.kill)
     first = sweep.results()
     killed = next(first)
-    assert killed.state == "finished"
-    assert run_of(sweep.trials[0]).manifest.attempts == 2
     sweep.request_stop()
     rest = list(first)
+    assert killed.state == "finished"
+    assert run_of(sweep.trials[0]).manifest.attempts == 2
     assert {result.state for result in rest} <= {"stopped", "queued"}
     assert "queued" in {one.state for one in rest}
     finished = list(sweep_of(**long).results())
@@ -141,7 +137,7 @@ def test_a_request_that_arrives_before_the_first_trial_is_received() -> None:
 
 @pytest.mark.usefixtures("forked")
 def test_ctrl_c_stops_all_and_shows_how_to_continue(folder: Path, kelly_core: Callable[..., object]) -> None:
-    endless = ("-e", 3000, "--set", "training.early_stopping.patience=0")
+    endless = ("-e", 100_000, "--set", "training.early_stopping.patience=0")
     command = ("sweep", "-m", MODEL, "--use-synthetic", "--set", "training.gradient_clip=1,2", "--json", "-o", "out")
     interrupt = threading.Thread(target=_interrupt_at_first_epoch, args=(folder,))
     interrupt.start()
@@ -292,11 +288,11 @@ def test_a_killed_worker_of_a_cluster_trains_nothing_twice(
     two_workers: Cluster, meanwhile: Callable[..., None]
 ) -> None:
     on_cluster = {"parallel__backend": "dask", "parallel__scheduler": two_workers.address}
-    sweep = sweep_of(epochs=40, sweep__set=GRID[:1], **on_cluster)
+    sweep = sweep_of(epochs=100, sweep__set=GRID[:1], **on_cluster)
     meanwhile(sweep, lambda _run: two_workers.workers[0].kill())
     results = list(sweep.results())
     assert [result.state for result in results] == ["finished"] * 2
     assert {run_of(trial).manifest.attempts for trial in sweep.trials} == {1}
-    here = sweep_of(epochs=40, sweep__set=GRID[:1], sweep__jobs=2)
+    here = sweep_of(epochs=100, sweep__set=GRID[:1], sweep__jobs=2)
     assert losses(list(here.results())) == losses(results)
     assert [trial.id for trial in here.trials] == [trial.id for trial in sweep.trials]
