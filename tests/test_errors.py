@@ -82,7 +82,7 @@ app.app = use
 app.main()
 """
     command = [sys.executable, "-c", program, "--json"]
-    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: memory ran out (this process may use 1.0 GiB)")
     assert done.stdout.startswith('{\n  "error": "memory ran out')
@@ -99,7 +99,7 @@ app.app = use
 app.main()
 """
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=ONE_THREAD, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "memory ran out: 2.0 GiB more were needed (this process may use " in done.stderr

@@ -130,7 +130,7 @@ def test_only_what_an_encoding_has_not_is_replaced() -> None:
 )
 def test_commands_speak_ascii_where_nothing_else_can_be_shown(tmp_path: Path, words: list[str], reported: str) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "PYTHONUTF8": "1"}
-    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=600)
     said = (done.stdout + done.stderr).decode("ascii")
     assert reported in said
     assert "Traceback" not in said

@@ -79,7 +79,7 @@ def test_exports_checkpoints_and_fingerprints_hold_on_another_processor(tmp_path
     command = [sys.executable, "-m", "tests.test_portability", *map(str, (ours, theirs, corpora))]
     root = str(Path(__file__).resolve().parents[1])
     environment = os.environ | {"PYTHONPATH": root} | OTHER_PROCESSOR
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=250)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     none_failed = {folder.name: {} for folder in ours.iterdir()}

@@ -125,7 +125,7 @@ def started(folder: Path, address: str) -> subprocess.Popen[str]:
 def test_two_processes_at_once_download_once(server: ArchiveServer, tmp_path: Path) -> None:
     server.files[NAME], server.delay = CONTENT, 0.3
     processes = [started(tmp_path, server.address) for _ in range(2)]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=600) for process in processes]
     statuses = sorted(json.loads(out)["datasets"][0]["status"] for out, _ in outputs)
     assert statuses == ["installed", "present"], [err for _, err in outputs]
     assert len(server.asked) == 1
@@ -136,14 +136,14 @@ def test_a_killed_download_is_continued(server: ArchiveServer, tmp_path: Path) -
     server.files[NAME], server.stalls = CONTENT, [1234]
     process = started(tmp_path, server.address)
     part = tmp_path / f"datasets/.downloads/{NAME}.part"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not (part.exists() and part.stat().st_size == 1234):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     server.release.set()
-    out, err = started(tmp_path, server.address).communicate(timeout=60)
+    out, err = started(tmp_path, server.address).communicate(timeout=600)
     assert json.loads(out)["datasets"][0]["archives"][0]["received"] == len(CONTENT) - 1234, err
 
 

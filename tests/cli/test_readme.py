@@ -70,7 +70,7 @@ def write_programs(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_line_works_as_typed(tmp_path: Path) -> None:
     programs = write_programs(tmp_path / "bin")
     environment = os.environ | {

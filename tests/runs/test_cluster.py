@@ -99,13 +99,13 @@ def test_datasets_waits_for_workers_aloud_and_leaves_when_asked(tmp_path: Path) 
         with running(arguments, environment) as left:
             _wait_for("features of groove_midi: tcp://", left.stderr)
             left.send_signal(signal.SIGINT)
-            out, rest = left.communicate(timeout=60)
+            out, rest = left.communicate(timeout=600)
         assert (left.returncode, out, rest) == (130, "", "")
         with running(arguments, environment) as patient:
             _wait_for("has no workers; waiting for one", patient.stderr)
             one.add_worker()
             _wait_for("1 worker of tcp://", patient.stderr)
-            out, rest = patient.communicate(timeout=60)
+            out, rest = patient.communicate(timeout=600)
         assert patient.returncode == 0, rest
         reports = {report["name"]: report for report in json.loads(out)["datasets"]}
         assert reports["groove_midi"]["files"] == 3

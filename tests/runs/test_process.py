@@ -32,7 +32,7 @@ from tests.runs.conftest import Start, first_epochs, hold, make_run, pause, smal
 def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:
     """Run Python code as the process of an attempt and return its process id."""
     command = supervised([sys.executable, "-S", "-c", f"import os; {code}"], folder, attempt)
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     return int(done.stdout)
 
 
@@ -120,7 +120,7 @@ class TestRealTrainings:
         one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment = os.environ | one_thread | {"KELLY_DATASETS_SYNTHETIC_EXAMPLES": str(2**31 - 1)}
         command = [sys.executable, "-c", program, *train]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 1
         assert "memory ran out: 16.0 GiB more were needed" in done.stderr
         assert "Traceback" not in done.stderr

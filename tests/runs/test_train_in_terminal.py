@@ -59,7 +59,7 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
         shown += os.read(terminal, 4096)
     os.close(terminal)
     # Either the signal ends it, or a write that the closed terminal refuses comes first.
-    assert command.wait(timeout=60) in (-signal.SIGHUP, 1)
+    assert command.wait(timeout=600) in (-signal.SIGHUP, 1)
     run = Run(find_run(folder / "runs", "last"))
     assert run.snapshot.state == "running"
     assert os.getsid(run.snapshot.pid) != os.getsid(0)
@@ -71,7 +71,7 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
 @pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
 def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str]) -> None:
-    kelly = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=60)
+    kelly = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=600)
     detached = kelly([*COMMAND, *LONG, "--detach"])
     assert detached.returncode == 0, detached.stderr
     run = Run(find_run(folder / "runs", detached.stdout.removesuffix("\n")))
@@ -106,7 +106,7 @@ def test_attached_it_ends_as_asked(
             break
     for number in sent:
         command.send_signal(number)
-    _, rest = command.communicate(timeout=60)
+    _, rest = command.communicate(timeout=600)
     assert command.returncode == code
     assert "Traceback" not in rest
     assert Run(find_run(folder / "runs", "last")).snapshot.state == "stopped"

@@ -83,7 +83,7 @@ def test_workers_compute_alone_and_without_denormals_for_a_while() -> None:
     assert before[1] > 0
     with cpu_workers(3) as pool:
         assert settings_of_a_thread() == (1, 0.0)
-        meet = Barrier(3, timeout=120)
+        meet = Barrier(3, timeout=600)
 
         def look(_: int) -> tuple[int, float]:
             meet.wait()

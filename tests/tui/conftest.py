@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.notifications import Notification
 from textual.pilot import Pilot
 
 from kelly_core import events
@@ -35,7 +36,7 @@ WIDE = (120, 40)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEGAN = 1_790_000_000.0
-TIMEOUT_SECONDS = 120.0
+TIMEOUT_SECONDS = 300.0
 FRAME_SECONDS = 0.02
 
 
@@ -59,9 +60,11 @@ async def _nothing_is_due(_least_seconds: float = 0.0, most_seconds: float = 1.0
 
 
 @pytest.fixture(autouse=True)
-def _pauses_at_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def _at_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses end when all is done, and notices stay, however long a test takes."""
     for module in ("textual.app", "textual.pilot"):
         monkeypatch.setattr(f"{module}.wait_for_idle", _nothing_is_due)
+    monkeypatch.setattr(Notification, "time_left", 3600.0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from kelly_core.runs.run import Run
 from tests.tui.conftest import program_environment
 
 PROGRAM = [sys.executable, "-c", "from kelly_tui.cli import main; main()"]
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 300.0
 BYTES_PER_SECOND = 20_000  # Measured 2.3 KB/s.
 
 pytestmark = pytest.mark.slow
