@@ -1,4 +1,4 @@
-"""Measure POP909 as ``kelly_core.music.measures`` does, and print the constant ``POP909`` of that module.
+"""Measure POP909 as ``kelly_core.music.piece_statistics`` does, and print the constant ``POP909`` of that module.
 
     python tools/measure_pop909.py POP909 --songs 200
 
@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from kelly_core.data.readers.midi import read_notes
-from kelly_core.music.measures import PieceMeasures, measure_piece
 from kelly_core.music.notes import BEATS_PER_BAR, Notes
+from kelly_core.music.piece_statistics import PieceStatistics, measure_piece
 
 _SHARE_OF_FULL_BARS = 0.9
 _BEYOND_BEATS = 64
@@ -35,7 +35,7 @@ def main() -> None:
         if notes is not None:
             rows.append(measure_piece(notes))
     print(f"# {len(rows)} of {arguments.songs} songs are in 4/4")
-    for name, values in zip(PieceMeasures._fields, np.array(rows).T, strict=True):
+    for name, values in zip(PieceStatistics._fields, np.array(rows).T, strict=True):
         low, median, high = np.nanquantile(values, [0.1, 0.5, 0.9])
         print(f'"{name}": Reference({low:.2f}, {median:.2f}, {high:.2f}),  # mean {np.nanmean(values):.2f}')
 

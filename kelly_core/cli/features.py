@@ -96,7 +96,7 @@ def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
 def _print_measures(midi: Path, as_json: bool) -> None:
     """Print the measures of a MIDI file and the middle 80 % of POP909."""
     from kelly_core.data.readers.midi import read_notes
-    from kelly_core.music.measures import POP909, measure_piece
+    from kelly_core.music.piece_statistics import POP909, measure_piece
 
     values = measure_piece(read_notes(midi))._asdict()
     if as_json:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kelly_core.composition.harmony import Mode
     from kelly_core.composition.score import Score
     from kelly_core.composition.synthesizer import Synthesizer
-    from kelly_core.music.recordings import Recording
+    from kelly_core.music.audio_analysis import Recording
 
 _AUDIO_SECONDS = 600.0
 _CONSTANT_BARS, _CONSTANT_FRAMES = 16, 64
@@ -253,7 +253,7 @@ def _from_audio(
 ) -> _Input:
     """Run the chain on audio with the known descriptors, and find its beats and key if the piece is to follow it."""
     from kelly_core.composition.harmony import mode_of
-    from kelly_core.music.recordings import analyze_recording
+    from kelly_core.music.audio_analysis import analyze_recording
 
     samples, sample_rate, mel = load_audio(audio, _AUDIO_SECONDS)
     recording = analyze_recording(samples, sample_rate, bpm) if follow else None

@@ -15,8 +15,8 @@ from kelly_core.composition.plan import Bar, Plan, limited
 from kelly_core.composition.score import EIGHTH, EIGHTHS, PHRASE_BARS, Note
 from kelly_core.music.chords import CHORD_TONES, NO_CHORD
 from kelly_core.music.key import MAJOR_SCALE
-from kelly_core.music.measures import LEAP, STEP
 from kelly_core.music.notes import BEATS_PER_BAR
+from kelly_core.music.piece_statistics import LEAP, STEP
 
 LINE_SPAN = 20
 """Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""
@@ -101,7 +101,7 @@ _MELODY_SHARE = 0.25
 _MIDDLE_DENSITY, _DENSITY_EXPONENT = 1.55, 0.35
 _NOTES_PER_BEAT = (1.2, 2.4)
 """Onsets per beat in a full bar: 1.55 if dynamics and arousal request one note, in proportion to their request to the
-power of .35, within limits. Rests and cadences reduce them to the range of POP909, see ``music.measures``.
+power of .35, within limits. Rests and cadences reduce them to the range of POP909, see ``music.piece_statistics``.
 """
 _FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
 """Factors on notes outside the chord."""

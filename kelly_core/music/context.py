@@ -172,7 +172,7 @@ def known_tempo(notes: Notes) -> float:
 
 
 def context_from_audio(measures: ArrayLike) -> Floats:
-    """Return the expected context [n, 8] of the notes of recordings, given ``recordings.audio_measures`` [n, 2];
+    """Return the expected context [n, 8] of the notes of recordings, given ``audio_analysis.audio_measures`` [n, 2];
     descriptors that cannot be measured in audio are 0.
 
     Each other descriptor is that of the audio times the agreement of the two measures, which is its expectation.

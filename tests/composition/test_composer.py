@@ -19,8 +19,8 @@ from kelly_core.demo.corpus import ideal_output
 from kelly_core.music.chords import CHORD_TONES, CLASSES, minor_share
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.key import AffectFeatures, Tonality, affect_features, semitones_to_c
-from kelly_core.music.measures import POP909, PieceMeasures, measure_piece
 from kelly_core.music.notes import PPQ, Notes
+from kelly_core.music.piece_statistics import POP909, PieceStatistics, measure_piece
 from tests.helpers.chain import AM, C_MAJOR_SCALE, NO_CHORD, C, F, G, composed, joined, output
 from tests.seeds import seeded_rng, shifted
 
@@ -307,7 +307,7 @@ def test_pieces_are_within_the_middle_of_pop909_by_every_measure(corner: tuple[f
     The last note is not measured here: the key that is estimated of a minor piece can be its relative major.
     """
     medians = np.nanmedian([measure_piece(notes_of(piece(*corner, seed))) for seed in range(8)], axis=0)
-    for name, value in zip(PieceMeasures._fields, medians, strict=True):
+    for name, value in zip(PieceStatistics._fields, medians, strict=True):
         low, _, high = POP909[name]
         assert low <= value <= high, f"{name} is {value:.2f}"
 

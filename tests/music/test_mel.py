@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from kelly_core.errors import DataError
 from kelly_core.music import mel
+from kelly_core.music.audio_analysis import librosa_cache_lock
 from kelly_core.music.mel import fft_size, hop_length, mel_filterbank, mel_frames, transpose_frames, window_length
-from kelly_core.music.recordings import librosa_cache_lock
 from tests.seeds import seeded_rng
 
 with librosa_cache_lock():

@@ -30,12 +30,12 @@ from kelly_core.data.splits import TRAIN, assign_splits, group_by_artist, song_o
 from kelly_core.errors import DataError
 from kelly_core.features.extraction import FeatureExtractor, Features, FeatureTable, load_features
 from kelly_core.formatting import first_names
+from kelly_core.music.audio_analysis import audio_measures
 from kelly_core.music.context import AUDIO_DESCRIPTORS, context_from_audio, encode_context, note_measures
 from kelly_core.music.emotion import CODE_SIZE, CONTEXT, LABEL_VERSION, AffectEstimator, encode_affect
 from kelly_core.music.key import AffectFeatures, affect_features, nearest_transposition, semitones_to_c, tonality_of
 from kelly_core.music.mel import BANDS, FRAME_SECONDS, POWER_FLOOR, features_metadata, mel_frames, transpose_frames
 from kelly_core.music.melody import find_melody
-from kelly_core.music.recordings import audio_measures
 
 _FLOOR_DB = 10 * np.log10(POWER_FLOOR)
 _GAIN_DB = 6.0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
-from kelly_core.music.measures import POP909, PieceMeasures, estimate_triads, measure_piece
 from kelly_core.music.notes import Notes
+from kelly_core.music.piece_statistics import POP909, PieceStatistics, estimate_triads, measure_piece
 from tests.helpers.music import make_notes
 
 C, F, G, AM = 0, 5, 7, 21
@@ -84,5 +84,5 @@ def test_too_few_notes_of_melody_are_refused() -> None:
 
 
 def test_every_measure_has_a_reference() -> None:
-    assert tuple(POP909) == PieceMeasures._fields
+    assert tuple(POP909) == PieceStatistics._fields
     assert all(low <= median <= high for low, median, high in POP909.values())

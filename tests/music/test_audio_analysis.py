@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kelly_core.errors import DataError
+from kelly_core.music.audio_analysis import Pulse, analyze_recording, audio_measures, librosa_cache_lock
 from kelly_core.music.context import AUDIO_DESCRIPTORS, NAMES, context_from_audio
-from kelly_core.music.recordings import Pulse, analyze_recording, audio_measures, librosa_cache_lock
 from tests.helpers.music import RATE, chords_and_clicks
 from tests.seeds import seeded_rng
 
@@ -154,6 +154,6 @@ def test_without_locks_on_the_file_system_librosa_is_imported_nevertheless(monke
     def refuse(handle: int, operation: int) -> None:
         raise OSError(95, f"no locks: {operation} of {handle}")
 
-    monkeypatch.setattr("kelly_core.music.recordings.fcntl.flock", refuse)
+    monkeypatch.setattr("kelly_core.music.audio_analysis.fcntl.flock", refuse)
     with librosa_cache_lock():
         assert Path(str(librosa.__file__)).is_file()

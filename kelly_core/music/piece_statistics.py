@@ -1,4 +1,4 @@
-"""Measures of symbolic music: how a melody fits its chords and moves, and how much of a piece is repeated."""
+"""Statistics of a piece: how its melody fits its chords and moves, and how much of it is repeated."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _SCALES = {"major": MAJOR_SCALE, "minor": (0, 2, 3, 5, 7, 8, 9, 10, 11)}
 """Degrees of the keys; minor with both sixths and sevenths."""
 
 
-class PieceMeasures(NamedTuple):
-    """Measures of a piece; a share without cases is NaN.
+class PieceStatistics(NamedTuple):
+    """Statistics of a piece; a share without cases is NaN.
 
     Attributes:
         chord_tones_on_beat: share of the melody's notes on the first and third beat that belong to the chord.
@@ -65,7 +65,7 @@ class PieceMeasures(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """Distribution of a measure over a corpus: the limits of the middle 80 % and the median."""
+    """Distribution of a statistic over a corpus: the limits of the middle 80 % and the median."""
 
     low: float
     median: float
@@ -92,7 +92,7 @@ on the tonic.
 """
 
 
-def measure_piece(notes: Notes) -> PieceMeasures:
+def measure_piece(notes: Notes) -> PieceStatistics:
     """Measure a piece in 4/4 whose bars begin at beat 0.
 
     The melody is that of ``find_melody``, reduced to the highest of simultaneous notes; the other notes give the
@@ -114,7 +114,7 @@ def measure_piece(notes: Notes) -> PieceMeasures:
     moving = interval[interval != 0]
     chord = _chord_at(onset, chords)
     has_chord, in_chord = chord != NO_CHORD, CHORD_TONES[chord, pitch % 12] > 0
-    return PieceMeasures(
+    return PieceStatistics(
         chord_tones_on_beat=_share(in_chord[_is_stressed(onset) & has_chord]),
         steps=_share(np.abs(moving) <= STEP),
         leaps=_share(np.abs(moving) >= LEAP),
