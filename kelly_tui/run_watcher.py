@@ -122,8 +122,7 @@ def new_notices(previous: RunList, current: RunList) -> Iterator[Notice]:
             if _is_alarming(model, previous_models.get(model.model))
         ]
         if not run.live:
-            row = current.overviews.get(run.id)
-            gain = "" if row is None or row.gain is None else f", {format_change(row.gain)} on the baseline"
+            gain = "" if run.gain is None else f", {format_change(run.gain)} on the baseline"
             news = [f"{run.state}{f': {run.error}' if run.error else gain}"]
         if news:
             severity: SeverityLevel = (

@@ -88,7 +88,7 @@ def test_logs_of_runs(tmp_path: Path) -> None:
         folder.events.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
         snapshot = ToyRun(folder).snapshot
         listed = list_runs(tmp_path)
-        runs = run_table(listed.runs, listed.overviews)
+        runs = run_table(listed.runs)
         for table in (model_table(snapshot), run_header(snapshot, read_manifest(folder), read_labels(folder)), runs):
             assert list(screen.render(table))
 
@@ -99,7 +99,7 @@ def test_run_manifests(tmp_path: Path) -> None:
         folder.manifest.write_bytes(content)
         listed = list_runs(tmp_path)
         if listed.runs:
-            console().print(run_table(listed.runs, listed.overviews))
+            console().print(run_table(listed.runs))
 
 
 def test_histories(tmp_path: Path) -> None:

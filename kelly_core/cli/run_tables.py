@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -35,16 +35,16 @@ _STYLES = {
 }
 
 
-def run_table(runs: Sequence[RunSnapshot], overviews: Mapping[str, RunOverview]) -> Table:
+def run_table(runs: Sequence[RunOverview]) -> Table:
     """Return a table with one row per run; with tags only if a run has some."""
-    tagged = any(overviews[run.id].tags for run in runs)
+    tagged = any(run.tags for run in runs)
     # A truncated ID could not be typed into another command.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
     table = Table(
         name, "state", *map(_folding, ("models", "now at", *["tags"] * tagged, "output")), box=None, pad_edge=False
     )
     for run in runs:
-        tags = [" ".join(overviews[run.id].tags)] if tagged else []
+        tags = [" ".join(run.tags)] if tagged else []
         table.add_row(run.id, _state(run), _models(run), _position(run), *tags, _shown(run.output))
     return table
 
@@ -129,8 +129,7 @@ def _state(run: RunSnapshot) -> Text:
 
 
 def _models(run: RunSnapshot) -> str:
-    names = [model.model for model in run.models]
-    return "all" if len(names) == len(MODELS) else ", ".join(names)
+    return "all" if len(run.models) == len(MODELS) else ", ".join(run.model_names)
 
 
 def _position(run: RunSnapshot) -> str:

@@ -95,14 +95,12 @@ def list_all(context: typer.Context, conditions: FilterOption = "", as_json: Jso
 def _show_runs(folder: Path, conditions: str, as_json: bool) -> None:
     run_filter = RunFilter.parse(conditions)
     listing = list_runs(folder)
-    runs = [run for run in listing.runs if run_filter.keeps(listing.overviews[run.id])]
+    runs = [run for run in listing.runs if run_filter.keeps(run)]
     if as_json:
-        overviews = listing.overviews
-        shown = [_as_json(run) | {"tags": list(overviews[run.id].tags), "note": overviews[run.id].note} for run in runs]
-        print_json({"runs": shown, "unreadable": listing.unreadable})
+        print_json({"runs": list(map(_as_json, runs)), "unreadable": listing.unreadable})
         return
     none = f"no runs in {folder}" if not listing.runs else f"none of {len(listing.runs)} runs meets the conditions"
-    console().print(run_table(runs, listing.overviews) if runs else none, soft_wrap=True)
+    console().print(run_table(runs) if runs else none, soft_wrap=True)
     for name, problem in listing.unreadable.items():
         _warn(f"{name}: {problem}")
     for run in runs:
@@ -373,7 +371,7 @@ def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True
 
 def _as_json(run: RunSnapshot) -> dict[str, Any]:
     content: dict[str, Any] = to_json(run)
-    return content | {"models": [model.model for model in run.models], "progress": content["models"]}
+    return content | {"models": run.model_names, "progress": content["models"]}
 
 
 def _warn_about_damage(run: RunSnapshot) -> None:

@@ -68,8 +68,8 @@ def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
     return {
         "event": snapshot.state if event == ENDED else event,
         "run": run.id,
-        "model": model or ", ".join(row.models),
-        "models": list(row.models),
+        "model": model or ", ".join(row.model_names),
+        "models": list(row.model_names),
         "state": snapshot.state,
         "verdict": {each.model: each.verdict for each in snapshot.models if each.verdict},
         "best": {each.model: each.best_loss for each in snapshot.models if each.best_loss is not None},

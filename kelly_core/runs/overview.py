@@ -29,14 +29,12 @@ _TRIALS = "trials"
 """Folder between the output of a sweep and those of its trials."""
 
 
-@dataclass(frozen=True)
-class RunOverview:
-    """A run in one row; None if a value is not known, or differs between its models.
+@dataclass(frozen=True, kw_only=True)
+class RunOverview(RunSnapshot):
+    """A run in one row of a list: its state, and values that summarize it; None if one is not known, or differs between
+    its models.
 
     Attributes:
-        id, state, output, created: as in ``RunSnapshot``.
-        concerns: warnings about the losses of models in training.
-        models: names, in the order of training.
         datasets: names of the corpora that its models learn from.
         epoch, epochs: complete epochs and their planned total, over all models.
         losses: best validation losses, one for each model that has one.
@@ -51,13 +49,7 @@ class RunOverview:
         device: as set, such as auto.
     """
 
-    id: str
-    state: str
-    concerns: tuple[str, ...]
-    models: tuple[str, ...]
     datasets: tuple[str, ...]
-    output: str
-    created: float
     epoch: int
     epochs: int | None
     losses: tuple[float, ...]
@@ -83,13 +75,8 @@ def overview(run: RunSnapshot, manifest: RunManifest, labels: RunLabels) -> RunO
     planned = [model.epochs for model in run.models]
     output = Path(run.output)
     return RunOverview(
-        id=run.id,
-        state=run.state,
-        concerns=run.concerns,
-        models=tuple(model.model for model in run.models),
+        **vars(run),
         datasets=tuple(dict.fromkeys(model.dataset for model in run.models if model.dataset)),
-        output=run.output,
-        created=run.created,
         epoch=sum(model.epoch for model in run.models),
         epochs=None if None in planned else sum(filter(None, planned)),
         losses=tuple(model.best_loss for model in run.models if model.best_loss is not None),

@@ -136,7 +136,7 @@ def start_waiting(runs: Path, say: Callable[[str], object] = print) -> bool:
     A training whose output folder is in use keeps waiting; later ones that can start are started.
     """
     listed, known = list_runs(runs), set(run_ids(runs))
-    busy = {device_slot(listed.overviews[run.id].device) for run in listed.runs if run.live}
+    busy = {device_slot(run.device) for run in listed.runs if run.live}
     for each in waiting_runs(runs):
         device = device_slot(str(each.manifest.settings.get("training", {}).get("device", "")))
         # A run of this ID was started by a dispatcher that was killed before it could remove it below.

@@ -7,8 +7,8 @@ import operator
 import re
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from kelly_core.errors import RunError, did_you_mean
 from kelly_core.runs.overview import RunOverview, overview
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, short_id
-from kelly_core.runs.state import RunSnapshot
 
 LAST = "last"
 """Name of the latest run; ``last~1`` is the run before it."""
@@ -25,11 +24,14 @@ _BEFORE_LAST = re.compile(rf"{LAST}(?:~(\d{{1,6}}))?")
 
 @dataclass(frozen=True)
 class RunList:
-    """Runs by time of creation, each in one row as well, and the errors of those that cannot be read, by name."""
+    """Runs by time of creation, and the errors of those that cannot be read, by name."""
 
-    runs: tuple[RunSnapshot, ...]
+    runs: tuple[RunOverview, ...]
     unreadable: dict[str, str]
-    overviews: Mapping[str, RunOverview] = field(default_factory=dict)
+
+    def find(self, run_id: str) -> RunOverview | None:
+        """Return the run of an ID; None if it is not in the list."""
+        return next((run for run in self.runs if run.id == run_id), None)
 
 
 def list_runs(runs: Path) -> RunList:
@@ -40,19 +42,16 @@ def list_runs(runs: Path) -> RunList:
     Raises:
         RunError: the folder is there and cannot be read.
     """
-    found, unreadable, overviews = [], {}, {}
+    found, unreadable = [], {}
     for folder in _folders(runs):
         try:
             run = Run(folder, reading="quick")
-            snapshot = run.snapshot
+            found.append(overview(run.snapshot, run.manifest, read_labels(folder)))
         except RunError as error:
             unreadable[folder.id] = str(error)
-            continue
-        found.append(snapshot)
-        overviews[folder.id] = overview(snapshot, run.manifest, read_labels(folder))
     # By ID as well, so that runs of the same time have the same order in every list.
     found.sort(key=lambda run: (run.created, run.id))
-    return RunList(tuple(found), unreadable, overviews)
+    return RunList(tuple(found), unreadable)
 
 
 def run_ids(runs: Path) -> list[str]:
@@ -134,7 +133,7 @@ def _holds_a_run(folder: RunDirectory) -> bool:
 _TEXTS: dict[str, Callable[[RunOverview], Iterable[str]]] = {
     "id": lambda run: (run.id,),
     "state": lambda run: (run.state, *run.concerns),
-    "model": lambda run: run.models,
+    "model": lambda run: run.model_names,
     "data": lambda run: run.datasets,
     "tag": lambda run: run.tags,
     "note": lambda run: (run.note,),

@@ -147,6 +147,11 @@ class RunSnapshot:
     skipped_bytes: Count = 0
 
     @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names of its models, in the order of training."""
+        return tuple(model.model for model in self.models)
+
+    @property
     def concerns(self) -> tuple[str, ...]:
         """Return warnings about the losses of models in training: plateau, overfitting."""
         if not self.live:

@@ -154,8 +154,8 @@ class RunPicker(ModalScreen[list[str] | None]):
 
         def row(run: RunSnapshot) -> Row:
             mark = "[x]" if run.id in self._marked else "[ ]"
-            models = models_text([each.model for each in run.models])
-            return Row(run.id, (mark, short_id(run.id), run_state_text(run, colors), models, age_text(run.created)))
+            state, models = run_state_text(run, colors), models_text(run.model_names)
+            return Row(run.id, (mark, short_id(run.id), state, models, age_text(run.created)))
 
         self.query_one(RecordTable).show(map(row, self._runs))
 

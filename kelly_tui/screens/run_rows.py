@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from rich.text import Text
@@ -14,7 +15,6 @@ from kelly_core.formatting import MISSING, format_change, format_duration, forma
 from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun
 from kelly_core.runs.run_dir import short_id
-from kelly_core.runs.state import RunSnapshot
 from kelly_tui.formatting import LabeledRow, age_text, best_text, epochs_text, models_text, run_state_text
 from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
@@ -29,7 +29,7 @@ SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
     AGE: lambda run: -run.created,
     "run": lambda run: short_id(run.id),
     "state": lambda run: run.state,
-    "models": lambda run: " ".join(run.models),
+    "models": lambda run: " ".join(run.model_names),
     "epoch": lambda run: run.epoch,
     "best": lambda run: run.best_loss,
     "gain": lambda run: run.gain,
@@ -41,7 +41,6 @@ SORT_KEYS: dict[str, Callable[[RunOverview], float | str | None]] = {
 }
 _FALLING = frozenset({"epoch", "gain", "time"})
 """Columns that are sorted with the largest value first."""
-Overviews = Mapping[str, RunOverview]
 
 
 @dataclass(frozen=True)
@@ -54,28 +53,27 @@ class SweepGroup:
     """
 
     folder: str
-    runs: tuple[RunSnapshot, ...]
+    runs: tuple[RunOverview, ...]
 
     @property
     def key(self) -> str:
         """Key of the group's row, which cannot equal the id of a run."""
         return f"{self.folder}/"
 
-    def best_ids(self, overviews: Overviews, count: int) -> list[str]:
-        """Return the ids of the runs with the largest gains (the lowest losses if all train one model), best first."""
-        known = [overviews[run.id] for run in self.runs if run.id in overviews]
-        if len({run.models for run in known}) == 1 and all(len(run.models) == 1 for run in known):
-            ranks = {run.id: run.best_loss for run in known}
+    @property
+    def best(self) -> list[RunOverview]:
+        """The runs with a result: those of the largest gain (the lowest loss if all train one model) first."""
+        names = {run.model_names for run in self.runs}
+        if len(names) == 1 and len(self.runs[0].models) == 1:
+            ranks = [(run.best_loss, run.id, run) for run in self.runs if run.best_loss is not None]
         else:
-            ranks = {run.id: None if run.gain is None else -run.gain for run in known}
-        ranked = sorted((rank, run_id) for run_id, rank in ranks.items() if rank is not None)
-        return [run_id for _, run_id in ranked[:count]]
+            ranks = [(-run.gain, run.id, run) for run in self.runs if run.gain is not None]
+        return [run for _, _, run in sorted(ranks, key=itemgetter(0, 1))]
 
 
-def in_order(runs: Sequence[RunSnapshot], overviews: Overviews, sorted_by: str, reverse: bool) -> list[RunSnapshot]:
+def in_order(runs: Sequence[RunOverview], sorted_by: str, reverse: bool) -> list[RunOverview]:
     """Return the runs sorted by a column; those without a value come last in either order."""
-    key = SORT_KEYS[sorted_by]
-    values = {run.id: key(overviews[run.id]) if run.id in overviews else None for run in runs}
+    values = {run.id: SORT_KEYS[sorted_by](run) for run in runs}
     latest_first = sorted(runs, key=lambda run: (run.created, run.id), reverse=True)
     known = [run for run in latest_first if values[run.id] is not None]
     falling = (sorted_by in _FALLING) != reverse
@@ -83,28 +81,22 @@ def in_order(runs: Sequence[RunSnapshot], overviews: Overviews, sorted_by: str, 
     return known + [run for run in latest_first if values[run.id] is None]
 
 
-def grouped(runs: Sequence[RunSnapshot], overviews: Overviews) -> list[RunSnapshot | SweepGroup]:
+def grouped(runs: Sequence[RunOverview]) -> list[RunOverview | SweepGroup]:
     """Return the runs in their order, those of a sweep as one group at the place of the first of them."""
-    sweeps: dict[str, list[RunSnapshot]] = {}
+    sweeps: dict[str, list[RunOverview]] = {}
     for run in runs:
-        sweeps.setdefault(_sweep_of(run, overviews) or run.id, []).append(run)
+        # The runs of a sweep are known by its output folder; a run that is not part of one is alone under its ID.
+        sweeps.setdefault(str(Path(run.output).parent.parent) if run.sweep else run.id, []).append(run)
     return [each[0] if len(each) == 1 else SweepGroup(key, tuple(each)) for key, each in sweeps.items()]
 
 
-def _sweep_of(run: RunSnapshot, overviews: Overviews) -> str:
-    """Return the output folder of a run's sweep, "" for a run that is not part of one."""
-    overview = overviews.get(run.id)
-    return str(Path(run.output).parent.parent) if overview is not None and overview.sweep else ""
-
-
-def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: ThemeColors) -> Row:
+def group_row(group: SweepGroup, unfolded: bool, colors: ThemeColors) -> Row:
     """Return the summary of a sweep: number of runs in each state, and the best result."""
     states = Counter(run.state for run in group.runs)
     text = ", ".join(f"{count} {state}" for state, count in states.most_common())
-    known = [overviews[run.id] for run in group.runs if run.id in overviews]
-    best = next((overviews[run_id] for run_id in group.best_ids(overviews, 1)), None)
-    models = {run.models for run in known}
-    verdicts = [verdict for run in known for verdict in run.verdicts]
+    best = next(iter(group.best), None)
+    models = {run.model_names for run in group.runs}
+    verdicts = [verdict for run in group.runs for verdict in run.verdicts]
     cells: dict[str, str | Text] = {
         "": Text("▼" if unfolded else "▶", colors.accent),
         "run": f"{Path(group.folder).name}: {len(group.runs)} runs",
@@ -113,18 +105,17 @@ def group_row(group: SweepGroup, overviews: Overviews, unfolded: bool, colors: T
         "best": MISSING if best is None or best.best_loss is None else format_loss(best.best_loss),
         "gain": MISSING if best is None or best.gain is None else format_change(best.gain),
         "verdict": f"{verdicts.count(TRAINED)}/{len(verdicts)} trained" if verdicts else MISSING,
-        "time": format_duration(sum(run.duration or 0.0 for run in known)),
+        "time": format_duration(sum(run.duration or 0.0 for run in group.runs)),
         "age": _age(max(run.created for run in group.runs)),
     }
     return Row(group.key, tuple(cells.get(column, "") for column in COLUMNS))
 
 
-def run_row(run: RunSnapshot, overview: RunOverview | None, mark: Text, in_group: bool, colors: ThemeColors) -> Row:
+def run_row(run: RunOverview, mark: Text, in_group: bool, colors: ThemeColors) -> Row:
     """Return the row of a run."""
-    figures = [""] * (len(COLUMNS) - 5) if overview is None else _number_cells(overview)
     name = f"  {short_id(run.id)}" if in_group else short_id(run.id)
-    models = models_text([each.model for each in run.models])
-    return Row(run.id, (mark, name, run_state_text(run, colors), models, *figures, _age(run.created)))
+    state, models = run_state_text(run, colors), models_text(run.model_names)
+    return Row(run.id, (mark, name, state, models, *_number_cells(run), _age(run.created)))
 
 
 def waiting_row(waiting: WaitingRun, place: int, colors: ThemeColors) -> Row:

@@ -17,10 +17,10 @@ from textual.widgets import Input
 
 from kelly_core.errors import RunError
 from kelly_core.formatting import MISSING
+from kelly_core.runs.overview import RunOverview
 from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
 from kelly_core.runs.run_dir import change_note, change_tags, short_id
-from kelly_core.runs.state import RunSnapshot
 from kelly_tui.charts.chart_data import overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
@@ -142,7 +142,7 @@ class Runs(RunScreen):
         These are the marked runs, or else the best ones of the sweep under the cursor.
         """
         known, group = {run.id for run in self.kelly.run_list.runs}, self._group
-        best = [self.run_id] if group is None else group.best_ids(self.kelly.run_list.overviews, MAX_MARKED_RUNS)
+        best = [self.run_id] if group is None else [run.id for run in group.best[:MAX_MARKED_RUNS]]
         chosen = self.kelly.marked if len(self.kelly.marked) > 1 else best
         ids = tuple(run_id for run_id in dict.fromkeys([self.kelly.pinned, *chosen]) if run_id in known)
         return ids if len(ids) > 1 else ()
@@ -187,9 +187,7 @@ class Runs(RunScreen):
         listed = self.kelly.run_list
         known = {run.id for run in listed.runs}
         self.kelly.marked = [run_id for run_id in self.kelly.marked if run_id in known]
-        kept = [
-            run for run in listed.runs if run.id not in listed.overviews or self._filter.keeps(listed.overviews[run.id])
-        ]
+        kept = list(filter(self._filter.keeps, listed.runs))
         colors, shown = self.theme_colors, list(self._rows(kept))
         if not self._filter.conditions:
             waiting = [waiting_row(each, place, colors) for place, each in enumerate(self.kelly.waiting, 1)]
@@ -206,25 +204,24 @@ class Runs(RunScreen):
         order = "" if (self._sorted_by, self._reversed) == (AGE, False) else f"by {self._sorted_by}"
         return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))
 
-    def _rows(self, runs: Sequence[RunSnapshot]) -> Iterator[Row]:
+    def _rows(self, runs: Sequence[RunOverview]) -> Iterator[Row]:
         """Yield the rows of runs, those of a sweep below its summary unless folded; a filter unfolds all sweeps."""
-        overviews, colors = self.kelly.run_list.overviews, self.theme_colors
         self._groups = {}
-        for each in grouped(in_order(runs, overviews, self._sorted_by, self._reversed), overviews):
-            if isinstance(each, RunSnapshot):
+        for each in grouped(in_order(runs, self._sorted_by, self._reversed)):
+            if isinstance(each, RunOverview):
                 yield self._row(each, in_group=False)
                 continue
             self._groups[each.key] = each
             unfolded = bool(self._filter.conditions) or each.folder in self._unfolded
-            yield group_row(each, overviews, unfolded, colors)
+            yield group_row(each, unfolded, self.theme_colors)
             if unfolded:
                 yield from (self._row(run, in_group=True) for run in each.runs)
 
-    def _row(self, run: RunSnapshot, *, in_group: bool) -> Row:
+    def _row(self, run: RunOverview, *, in_group: bool) -> Row:
         color = run_colors(self.kelly.marked if run.id in self.kelly.marked else [run.id], self.theme_colors)[run.id]
         pinned = run.id == self.kelly.pinned
         mark = Text("★" if pinned else "◆" if run.id in self.kelly.marked else "●", color)
-        return run_row(run, self.kelly.run_list.overviews.get(run.id), mark, in_group, self.theme_colors)
+        return run_row(run, mark, in_group, self.theme_colors)
 
     def _remember(self, text: str) -> None:
         unfolded = self._unfolded[-_MAX_UNFOLDED:]
@@ -241,7 +238,7 @@ class Runs(RunScreen):
         series = [validation_series(name, each, model_color(name, self.theme_colors)) for name, each in curves.items()]
         chart.show("validation loss", series, _NO_CURVES)
         if self.view is not None:
-            overview = self.kelly.run_list.overviews.get(self.run_id)
+            overview = self.kelly.run_list.find(self.run_id)
             panel.show(self.run_id, detail_rows(self.view, overview, self.theme_colors))
         elif self._waiting is not None:
             about = "waits until its device is free; d drops it, K and J move it"
@@ -362,7 +359,7 @@ class Runs(RunScreen):
 
     def action_tags(self) -> None:
         """Edit the tags of the selected run."""
-        run_id, known = self.run_id, self.kelly.run_list.overviews.get(self.run_id)
+        run_id, known = self.run_id, self.kelly.run_list.find(self.run_id)
         if known is None:
             return
 
@@ -376,7 +373,7 @@ class Runs(RunScreen):
 
     def action_note(self) -> None:
         """Edit the note of the selected run."""
-        run_id, known = self.run_id, self.kelly.run_list.overviews.get(self.run_id)
+        run_id, known = self.run_id, self.kelly.run_list.find(self.run_id)
         if known is None:
             return
 

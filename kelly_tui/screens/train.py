@@ -133,7 +133,7 @@ class Train(RunScreen):
             yield _progress_text(run, _PROGRESS_WIDTH if wide else _NARROW_PROGRESS_WIDTH)
             if (left := _seconds_left(run)) is not None:
                 yield f"ETA {format_duration(left)}"
-        overview = self.kelly.run_list.overviews.get(run.id)
+        overview = self.kelly.run_list.find(run.id)
         if overview is not None and overview.gain is not None:
             yield f"gain {format_change(overview.gain)}"
         if run.attempt > 1:
@@ -296,7 +296,7 @@ class Train(RunScreen):
         chosen = self._chosen
 
         def has_other_models(run: RunSnapshot) -> bool:
-            return chosen is not None and chosen.model not in {each.model for each in run.models}
+            return chosen is not None and chosen.model not in run.model_names
 
         others = (run for run in reversed(self.kelly.run_list.runs) if run.id != self.run_id)
         if runs := sorted(others, key=has_other_models):

@@ -113,7 +113,7 @@ def test_numbers_out_of_range_in_a_record_never_break_a_listing(tmp_path: Path, 
     snapshot = Run(folder).snapshot
     screen = console()
     listed = list_runs(tmp_path)
-    runs = run_table(listed.runs, listed.overviews)
+    runs = run_table(listed.runs)
     for table in (runs, model_table(snapshot), run_header(snapshot, read_manifest(folder), read_labels(folder))):
         screen.print(table)
     write_summary(folder, snapshot, 0)

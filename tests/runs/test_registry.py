@@ -25,7 +25,7 @@ from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, new_run_id, read_manifest, write_manifest
-from kelly_core.runs.state import read_summary
+from kelly_core.runs.state import ModelSnapshot, read_summary
 from kelly_core.spec import model_spec
 from tests.runs.conftest import MODEL, epoch, hold, make_run
 
@@ -329,8 +329,8 @@ def test_settings_of_another_version_are_refused_and_left_as_they_are(tmp_path: 
 RUN = RunOverview(
     id="2026-11-22-1431-brave-cadence",
     state="running",
-    concerns=("plateau",),
-    models=("MelodyTransformer", "GroovePredictor"),
+    attempt=1,
+    models=(ModelSnapshot("MelodyTransformer", "running", alarm_kind="plateau"), ModelSnapshot("GroovePredictor")),
     datasets=("lakh_midi",),
     output="/home/ada/models",
     created=time.time() - 7200.0,
