@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,15 @@ class KellyError(Exception):
         self.where = None if where is None else str(where)
         self.hint = hint
         super().__init__(str(self))
+
+    @classmethod
+    @contextmanager
+    def from_os_error(cls, problem: str, *, where: str | Path, hint: str | None = None) -> Iterator[None]:
+        """Context manager that raises this error in place of an OSError, whose reason follows ``problem``."""
+        try:
+            yield
+        except OSError as error:
+            raise cls(f"{problem} ({error.strerror})", where=where, hint=hint) from error
 
     def __str__(self) -> str:
         text = self.problem if self.where is None else f"{self.where}: {self.problem}"

@@ -113,10 +113,8 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
     options = f"-n -i -q -r {_FLUIDSYNTH_RATE} -g {_FLUIDSYNTH_GAIN} -R 0 -C 0 -T raw -O s16 -F -"
     command = [_FLUIDSYNTH, *options.split(), str(soundfont), str(midi.resolve())]
     wanted = round(seconds * _FLUIDSYNTH_RATE) * _CHANNELS * _SAMPLE_BYTES
-    try:
+    with DataError.from_os_error(f"{_FLUIDSYNTH} cannot be run", where=midi):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    except OSError as error:
-        raise DataError(f"{_FLUIDSYNTH} cannot be run ({error.strerror})", where=midi) from error
     with process:
         # With a corrupt SoundFont, fluidsynth may never end.
         timer = Timer(_MAX_SECONDS, process.kill)
@@ -136,10 +134,8 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
 
 def _run(command: Sequence[str]) -> None:
     name = Path(command[0]).name
-    try:
+    with KellyError.from_os_error("cannot be started", where=command[0]):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    except OSError as error:
-        raise KellyError(f"cannot be started ({error.strerror})", where=command[0]) from error
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise KellyError(f"{name} ended with code {done.returncode}: {words[-1] if words else 'no message'}")

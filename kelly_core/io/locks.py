@@ -57,10 +57,8 @@ class FileLock:
 
     @classmethod
     def _try_acquire(cls, path: Path, error_type: type[KellyError]) -> FileLock | None:
-        try:
+        with error_type.from_os_error("cannot be opened", where=path):
             handle = open_for_writing(path, os.O_RDWR)
-        except OSError as error:
-            raise error_type(f"cannot be opened ({error.strerror})", where=path) from error
         try:
             # flock, not lockf: its lock belongs to the open file, so that a child inherits it and closing another
             # handle of the same file does not free it.

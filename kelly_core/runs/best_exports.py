@@ -52,11 +52,9 @@ def export_best(run: Run, target: Path) -> BestExports:
             pending.append(model.model)
             continue
         copied.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with CheckpointError.from_os_error("cannot be copied", where=source):
             # A copy, because the training replaces the file at its next best epoch.
             shutil.copyfile(source, copied)
-        except OSError as error:
-            raise CheckpointError(f"cannot be copied ({error.strerror})", where=source) from error
         checkpoint = load_checkpoint(copied)
         epoch = int(checkpoint.metrics["best_epoch"])
         _check_owner(run, model, source, epoch)
@@ -83,10 +81,8 @@ def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]
             continue
         source = next((folder / name for folder in folders if (folder / name).is_file()), None)
         if source is not None:
-            try:
+            with RunError.from_os_error("cannot be copied", where=source):
                 shutil.copyfile(source, target / name)
-            except OSError as error:
-                raise RunError(f"cannot be copied ({error.strerror})", where=source) from error
             found[spec.name] = source
     return found
 

@@ -81,15 +81,13 @@ def send_request(path: Path, request: Request) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    try:
+    hint = "A SIGTERM to the training's process stops it, too"
+    with RunError.from_os_error("cannot be written", where=path, hint=hint):
         handle = open_for_writing(path, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(handle, json.dumps(asdict(request)).encode() + b"\n")
         finally:
             os.close(handle)
-    except OSError as error:
-        hint = "A SIGTERM to the training's process stops it, too"
-        raise RunError(f"cannot be written ({error.strerror})", where=path, hint=hint) from error
 
 
 class Inbox:

@@ -277,10 +277,8 @@ class LogWriter:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with RunError.from_os_error("cannot be opened", where=path):
             self._handle = open_for_writing(path, os.O_RDWR | os.O_APPEND)
-        except OSError as error:
-            raise RunError(f"cannot be opened ({error.strerror})", where=path) from error
         self._waiting = bytearray()
         self._refused = self._closed = False
         self._lock = threading.Lock()

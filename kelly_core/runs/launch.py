@@ -240,17 +240,11 @@ def _make(path: Path) -> None:
         raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
 
 
-def _deny_others_writing(folder: RunDirectory) -> None:
-    """Remove write permissions of others from a run's folder: anyone who can write to it can control the run."""
-    try:
-        deny_others_writing(folder.path)
-    except OSError as error:
-        raise RunError(f"its permissions cannot be changed ({error.strerror})", where=folder.path) from error
-
-
 def _launch(folder: RunDirectory, manifest: RunManifest, life: FileLock, output_lock: FileLock) -> Run:
     manifest = replace(manifest, attempts=manifest.attempts + 1)
-    _deny_others_writing(folder)
+    # Anyone who can write to the folder can control the run.
+    with RunError.from_os_error("its permissions cannot be changed", where=folder.path):
+        deny_others_writing(folder.path)
     write_manifest(folder, manifest)
     # The time since the last attempt must not count as silence.
     os.utime(life.handle)
@@ -283,10 +277,8 @@ def acquire_output_lock(output: Path) -> FileLock:
         RunError: another run trains into it (the message names it), or the folder cannot be created.
     """
     path = output_lock_path(output)
-    try:
+    with RunError.from_os_error("cannot be made a folder", where=output):
         make_folder(output)
-    except OSError as error:
-        raise RunError(f"cannot be made a folder ({error.strerror})", where=output) from error
     lock = FileLock.acquire(path, error_type=RunError)
     if lock is None:
         raise _refusal(output, path)

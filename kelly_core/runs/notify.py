@@ -60,23 +60,22 @@ def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
 
     Without a model the message is about all models.
     """
-    snapshot = run.snapshot
-    row = overview(snapshot, run.manifest, read_labels(run.folder))
-    what = snapshot.state if event == ENDED else f"{model} {event}"
+    row = overview(run.snapshot, run.manifest, read_labels(run.folder))
+    what = row.state if event == ENDED else f"{model} {event}"
     gain = "" if row.gain is None else f", {format_change(row.gain)} on the baseline"
-    text = f"kelly {short_id(run.id)}: {what}{f': {snapshot.error}' if snapshot.error else gain}"
+    text = f"kelly {short_id(run.id)}: {what}{f': {row.error}' if row.error else gain}"
     return {
-        "event": snapshot.state if event == ENDED else event,
+        "event": row.state if event == ENDED else event,
         "run": run.id,
         "model": model or ", ".join(row.model_names),
         "models": list(row.model_names),
-        "state": snapshot.state,
-        "verdict": {each.model: each.verdict for each in snapshot.models if each.verdict},
-        "best": {each.model: each.best_loss for each in snapshot.models if each.best_loss is not None},
+        "state": row.state,
+        "verdict": {each.model: each.verdict for each in row.models if each.verdict},
+        "best": {each.model: each.best_loss for each in row.models if each.best_loss is not None},
         "gain": row.gain,
         "epoch": row.epoch,
         "seconds": row.duration,
-        "error": snapshot.error,
+        "error": row.error,
         "text": printable(text),
     }
 

@@ -180,10 +180,8 @@ def _dispatcher_lock(runs: Path) -> Path:
 @contextmanager
 def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
     """Yield the waiting trainings to be changed; the changes are written if no error occurs."""
-    try:
+    with RunError.from_os_error("cannot be made", where=runs / _FOLDER):
         make_folder(runs / _FOLDER)
-    except OSError as error:
-        raise RunError(f"cannot be made ({error.strerror})", where=runs / _FOLDER) from error
     lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error_type=RunError)
     if lock is None:
         raise RunError("is being changed by another process", where=_queue_file(runs), hint="Try again")

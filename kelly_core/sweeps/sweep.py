@@ -188,12 +188,9 @@ class Sweep:
 
 
 def _content(run: str, export: Path) -> bytes:
-    try:
-        with open_regular(export) as file:
-            return file.read()
-    except OSError as error:
-        hint = f"`kelly-core runs rm {run}` and repeat the sweep to train it again"
-        raise RunError(f"cannot be read ({error.strerror})", where=export, hint=hint) from error
+    hint = f"`kelly-core runs rm {run}` and repeat the sweep to train it again"
+    with RunError.from_os_error("cannot be read", where=export, hint=hint), open_regular(export) as file:
+        return file.read()
 
 
 def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> TrialResult:
