@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
@@ -29,41 +29,32 @@ _TERMINATED = 143
 """128 + the signal's number, as shells report it."""
 
 
-class TrainingDisplay:
+class TrainingDisplay(Progress):
     """Display of a run on standard error: one bar per model on a terminal, one line per epoch elsewhere."""
 
     def __init__(self) -> None:
-        self._console = console(stderr=True)
-        self._bars = Progress(
+        shown = console(stderr=True)
+        super().__init__(
             TextColumn("[bold]{task.description:<18}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]:>9}"),
             TextColumn("{task.fields[note]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
+            console=shown,
+            disable=not shown.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> TrainingDisplay:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
+        self._task_ids: dict[str, TaskID] = {}
 
     def print_event(self, event: event_log.RunEvent) -> None:
         """Print an event as a line, unless the bars or the final table show it."""
         text = describe(event)
         if text is None or isinstance(event, ModelResult | event_log.RunEnded):
             return
-        if isinstance(event, EpochDone | event_log.StateChanged) and (self._console.is_terminal or text == "running"):
+        if isinstance(event, EpochDone | event_log.StateChanged) and (self.console.is_terminal or text == "running"):
             return
         style = "bold yellow" if isinstance(event, TrainingWarning) else None
-        self._console.print(text, style=style, soft_wrap=True)
+        self.console.print(text, style=style, soft_wrap=True)
 
-    def update(self, run: RunSnapshot) -> None:
+    def show(self, run: RunSnapshot) -> None:
         """Set the bars to the progress of the run."""
         if run.features:
             features = run.features
@@ -77,19 +68,19 @@ class TrainingDisplay:
                 self._bar(model.model, done, model.epochs, count=count, note=_note(model, run.state))
 
     def _bar(self, name: str, completed: float, total: int, *, count: str, note: str) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._bars.add_task(name, total=total, count=count, note=note)
-        self._bars.update(self._tasks[name], completed=completed, total=total, count=count, note=note)
+        if name not in self._task_ids:
+            self._task_ids[name] = self.add_task(name, total=total, count=count, note=note)
+        self.update(self._task_ids[name], completed=completed, total=total, count=count, note=note)
 
 
 def watch(run: Run) -> list[ModelResult]:
     """Show a run until its process ends; return the results of models that ended while it was shown."""
     results = []
     with TrainingDisplay() as display:
-        display.update(run.snapshot)
+        display.show(run.snapshot)
         for record in run.follow():
             display.print_event(record.event)
-            display.update(run.snapshot)
+            display.show(run.snapshot)
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
     # Written by this process, because the process of the run has no terminal.
