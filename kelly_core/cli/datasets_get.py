@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +167,8 @@ def _is_there(source: Source, settings: Settings) -> bool:
 
 def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
     """Install one source and return the result; an error is only printed, so that others are still installed."""
-    ##
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
     from kelly_core.data.download.install import install, missing_archives
     from kelly_core.data.download.inventory import is_complete, take_inventory
 
@@ -181,7 +181,8 @@ def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_ar
         if missing_archives(source, folder) and is_complete(source, folder):
             print_status(f"{source.name}: complete in {folder}, installed by other means; nothing to do")
             return result | {"status": "present"}
-        with _shown_progress(source.name) as listener:
+        with progress_bars(DownloadColumn(), TransferSpeedColumn()) as bars:
+            listener = _Display(source.name, bars)
             receipts = install(
                 source, folder, settings.datasets.dir, listener, mirrors=mirrors, keep_archives=keep_archive
             )
@@ -232,15 +233,6 @@ class _Display:
     def note(self, text: str) -> None:
         """Print a message to the user."""
         self._bars.console.print(f"{self._name}: {text}", soft_wrap=True)
-
-
-@contextmanager
-def _shown_progress(name: str) -> Iterator[_Display]:
-    """Context manager for bars on standard error with rate and remaining time."""
-    from rich.progress import DownloadColumn, TransferSpeedColumn
-
-    with progress_bars(DownloadColumn(), TransferSpeedColumn()) as bars:
-        yield _Display(name, bars)
 
 
 def _show_inventory(inventory: Inventory) -> None:
