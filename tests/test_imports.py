@@ -12,6 +12,18 @@ LIGHT = "import kelly_core.cli.bench, kelly_core.config.schema, kelly_core.data,
 LIGHT += "import kelly_core.report.collect, kelly_core.report.html, kelly_core.validation.checks"
 COMMANDS = "from kelly_core.cli import runs, train, features, generate, report, validate, compare, bench, config"
 """Commands that watch runs, or whose help is shown."""
+SCREENS = """
+import importlib
+from kelly_tui.app import screen_modules
+for name in screen_modules():
+    importlib.import_module(name)
+"""
+EVERYTHING = f"""{SCREENS}
+import kelly_tui.cli
+from kelly_core.cli.app import COMMANDS
+for name in COMMANDS:
+    importlib.import_module(f"kelly_core.cli.{{name}}")
+"""
 MAIN = """
 from kelly_core.cli.app import main
 try:
@@ -32,6 +44,8 @@ os.environ |= {{"_KELLY_CORE_COMPLETE": "complete_bash", **words}}
     [
         pytest.param(LIGHT, HEAVY, id="modules"),
         pytest.param(COMMANDS, {"numpy"}, id="commands"),
+        pytest.param(SCREENS, {"numpy"}, id="screens"),
+        pytest.param(EVERYTHING, HEAVY | {"scipy"}, id="screens and commands"),
         pytest.param(HELP, {"numpy", "pydantic", "kelly_core.cli.train"}, id="list of commands"),
         pytest.param(COMPLETION, HEAVY | {"scipy", "sklearn", "textual"}, id="completion"),
     ],
