@@ -26,7 +26,7 @@ from kelly_core.export.reader import read_export
 from kelly_core.io.user_dirs import user_state_dir
 from kelly_core.runs.event_log import LogRecord, encode_record
 from kelly_core.runs.registry import list_runs
-from kelly_core.runs.run import ToyRun
+from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import read_labels, read_manifest
 from kelly_core.spec import model_spec
 from kelly_core.training.checkpoint import load_checkpoint
@@ -34,7 +34,7 @@ from kelly_core.training.history import read_history
 from kelly_tui import state_store
 from tests.helpers import tiny
 from tests.helpers.mutations import COUNT, mutated_bytes, mutated_documents, mutated_texts
-from tests.helpers.toy_training import ToyRun as Training
+from tests.helpers.toy_training import ToyRun
 from tests.runs.conftest import make_run
 from tests.runs.test_damaged_files import SAMPLES
 
@@ -86,7 +86,7 @@ def test_logs_of_runs(tmp_path: Path) -> None:
     for documents in mutated_documents(lines, seed=3):
         records = documents if isinstance(documents, list) else [documents]
         folder.events.write_bytes(b"".join(json.dumps(record).encode() + b"\n" for record in records))
-        snapshot = ToyRun(folder).snapshot
+        snapshot = Run(folder).snapshot
         listed = list_runs(tmp_path)
         runs = run_table(listed.runs)
         for table in (model_table(snapshot), run_header(snapshot, read_manifest(folder), read_labels(folder)), runs):
@@ -159,7 +159,7 @@ def test_state_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_checkpoints_and_resumes(tmp_path: Path) -> None:
-    training = Training(model_spec("DynamicsEngine"), tmp_path / "training")
+    training = ToyRun(model_spec("DynamicsEngine"), tmp_path / "training")
     training(epochs=1, save_plots=False)
     path = training.checkpoint_path("latest")
     sound = torch.load(path, weights_only=True)

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from kelly_core.io.locks import FileLock
+from tests.cli.conftest import CommandRunner
 from tests.helpers import tiny
-
-from .conftest import Run
 
 
 @pytest.fixture
-def caches(run: Run, tmp_path: Path) -> Path:
+def caches(run: CommandRunner, tmp_path: Path) -> Path:
     """The cache of two corpora, one of them not used since 1970, beside 1 MB of a previous format."""
     for name in ("groove_midi", "maestro"):
         tiny.WRITERS[name](tmp_path / "data" / name)
@@ -26,11 +25,13 @@ def caches(run: Run, tmp_path: Path) -> Path:
     return folder
 
 
-def corpora(run: Run, *options: object) -> list[str]:
+def corpora(run: CommandRunner, *options: object) -> list[str]:
     return [cached["corpus"] for cached in run.json("cache", *options)["caches"]]
 
 
-def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, caches: Path, tmp_path: Path) -> None:
+def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(
+    run: CommandRunner, caches: Path, tmp_path: Path
+) -> None:
     size = sum(path.stat().st_size for path in caches.rglob("*") if path.is_file())
     reported = run.json("cache")
     assert reported["bytes"] == size
@@ -56,11 +57,11 @@ def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(run: Run, cac
         (["--clear"], []),
     ],
 )
-def test_what_is_asked_for_is_removed(run: Run, options: list[object], left: list[str]) -> None:
+def test_what_is_asked_for_is_removed(run: CommandRunner, options: list[object], left: list[str]) -> None:
     assert corpora(run, *options) == left == corpora(run)
 
 
-def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: Path) -> None:
+def test_corrupted_features_are_named_and_removed_when_asked(run: CommandRunner, caches: Path) -> None:
     assert "all checksums match" in run("cache", "--verify").out
     array = max(caches.glob("groove_midi-*/features-*/[!m]*"), key=lambda path: path.stat().st_size)
     status = array.stat()
@@ -75,7 +76,7 @@ def test_corrupted_features_are_named_and_removed_when_asked(run: Run, caches: P
     assert "all checksums match" in run("cache", "--verify").out
 
 
-def test_one_that_is_in_use_stays_and_the_others_go(run: Run, caches: Path) -> None:
+def test_one_that_is_in_use_stays_and_the_others_go(run: CommandRunner, caches: Path) -> None:
     (folder,) = caches.glob("groove_midi-*")
     lock = FileLock.acquire(folder / "lock")
     assert lock is not None

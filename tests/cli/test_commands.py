@@ -11,16 +11,15 @@ import pytest
 
 from kelly_core.export.reader import read_export
 from kelly_core.spec import MODELS
+from tests.cli.conftest import CommandRunner
 from tests.helpers import tiny
 from tests.helpers.chain import write_chain
 from tests.helpers.json_files import edited
 
-from .conftest import Run
-
 DENSE = ["-m", "DynamicsEngine", "-m", "GroovePredictor"]
 
 
-def test_help_names_every_command(run: Run) -> None:
+def test_help_names_every_command(run: CommandRunner) -> None:
     shown = run.ok("--help").out
     commands = "train runs validate export bench compare features generate deploy datasets cache config verify"
     for command in commands.split():
@@ -29,7 +28,7 @@ def test_help_names_every_command(run: Run) -> None:
     assert "Did you mean train?" in run("trian").err
 
 
-def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
+def test_all_five_models_train_and_validate(run: CommandRunner, tmp_path: Path) -> None:
     models = run.json("train", "--use-synthetic", "-e", 2, "-b", 16, "-o", "out")["models"]
     assert [model["model"] for model in models] == [spec.name for spec in MODELS]
     for spec, model in zip(MODELS, models, strict=True):
@@ -69,7 +68,7 @@ def test_all_five_models_train_and_validate(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_a_path_that_was_asked_for_and_is_missing_is_an_error(
-    run: Run, tmp_path: Path, arguments: tuple[str, ...]
+    run: CommandRunner, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "dir.toml").write_text('[datasets]\ndir = "nowhere"\n')
     (tmp_path / "path.toml").write_text('[datasets.deam]\npath = "nowhere"\n')
@@ -77,19 +76,19 @@ def test_a_path_that_was_asked_for_and_is_missing_is_an_error(
     assert not (tmp_path / "models").exists()
 
 
-def test_a_missing_folder_at_its_default_place_is_no_error(run: Run, tmp_path: Path) -> None:
+def test_a_missing_folder_at_its_default_place_is_no_error(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[datasets]\ndir = "datasets"\n')
     run.ok("datasets")
 
 
-def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: Run, tmp_path: Path) -> None:
+def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "config.toml").write_text('[datasets.groove_midi]\npath = "empty"\n')
     assert "holds no file of the corpus" in run.refused("train", "-m", "groove", "-e", 1, code=1)
     assert not (tmp_path / "models/groovepredictor.json").exists()
 
 
-def test_licenses_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: Path) -> None:
+def test_licenses_reach_the_export_and_a_former_one_is_kept(run: CommandRunner, tmp_path: Path) -> None:
     tiny.maestro(tmp_path / "data" / "maestro")
     run.ok("train", "-m", "dynamics", "-e", 1, "-o", "out", "--datasets-dir", "data")
     trained_on = read_export(tmp_path / "out/dynamicsengine.json").metadata["trained_on"]
@@ -102,7 +101,7 @@ def test_licenses_reach_the_export_and_a_former_one_is_kept(run: Run, tmp_path: 
     run.ok("validate", tmp_path / "out/dynamicsengine.previous.json", "--check-specs")
 
 
-def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: Run, tmp_path: Path) -> None:
+def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "datasets/groove").mkdir(parents=True)
     (tmp_path / "datasets/groove/a.mid").write_bytes(b"x")
     trained = run.ok("train", "-m", "dynamics", "-e", 1)
@@ -117,7 +116,7 @@ def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: Run, 
     assert "datasets get" not in run("train", "-m", "dynamics", "-e", 1, "--use-synthetic", "-o", "out").err
 
 
-def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: Path) -> None:
+def test_missing_corpora_fall_back_and_present_ones_do_not(run: CommandRunner, tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "data" / "groove_midi")
     models = run.json("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data")["models"]
     assert [(each["model"], each["synthetic"]) for each in models] == [(DENSE[1], True), (DENSE[3], False)]
@@ -125,7 +124,7 @@ def test_missing_corpora_fall_back_and_present_ones_do_not(run: Run, tmp_path: P
     assert (trained_on["synthetic"], trained_on["dataset"]) == (False, "groove_midi")
 
 
-def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Run, tmp_path: Path) -> None:
+def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "data" / "groove_midi").mkdir(parents=True)
     (tmp_path / "data" / "groove_midi" / "a.mid").write_bytes(b"MThd")
     assert "no usable example" in run.refused("train", *DENSE, "-e", 1, "-o", "out", "--datasets-dir", "data", code=1)
@@ -136,7 +135,7 @@ def test_a_corpus_with_nothing_usable_fails_its_model_and_not_the_others(run: Ru
     assert "no usable example (1 × damaged MIDI file)" in shown.out
 
 
-def test_resume_continues_and_reports_when_there_is_nothing(run: Run, tmp_path: Path) -> None:
+def test_resume_continues_and_reports_when_there_is_nothing(run: CommandRunner, tmp_path: Path) -> None:
     assert "nothing to resume" in run.ok("train", "-m", "dynamicsengine", "-e", 2, "-o", "out", "--resume").err
     second = run.ok("train", "-m", "DynamicsEngine", "-e", 4, "-o", "out", "--resume", "--json")
     assert "nothing to resume" not in second.err
@@ -150,13 +149,13 @@ def test_resume_continues_and_reports_when_there_is_nothing(run: Run, tmp_path: 
     assert found[0] == found[1]
 
 
-def test_no_history_and_no_plots(run: Run, tmp_path: Path) -> None:
+def test_no_history_and_no_plots(run: CommandRunner, tmp_path: Path) -> None:
     run.ok("train", *DENSE[:2], "-e", 1, "-o", "out", "--no-history", "--no-plots")
     assert not (tmp_path / "out" / "history").exists()
     assert not (tmp_path / "out" / "plots").exists()
 
 
-def test_a_stateless_model_is_exported_as_one(run: Run, tmp_path: Path) -> None:
+def test_a_stateless_model_is_exported_as_one(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[models.EmotionRecognizer]\nstate = "stateless"\n')
     run.ok("train", "-m", "EmotionRecognizer", "-e", 1, "-o", "out")
     validated = run.ok("validate", "out/emotionrecognizer.json", "--check-specs", "--verbose")
@@ -179,11 +178,11 @@ def test_a_stateless_model_is_exported_as_one(run: Run, tmp_path: Path) -> None:
         ("datasets demo x --songs 99999999999", "99999999999"),
     ],
 )
-def test_mistakes_get_a_message_and_an_exit_code(run: Run, words: str, problem: str) -> None:
+def test_mistakes_get_a_message_and_an_exit_code(run: CommandRunner, words: str, problem: str) -> None:
     assert problem in run.refused(*words.split())
 
 
-def test_a_device_that_is_not_there_says_what_is(run: Run) -> None:
+def test_a_device_that_is_not_there_says_what_is(run: CommandRunner) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -193,7 +192,7 @@ def test_a_device_that_is_not_there_says_what_is(run: Run) -> None:
     assert "There is cpu" in shown
 
 
-def test_validate_fails_with_the_reason(run: Run, tmp_path: Path) -> None:
+def test_validate_fails_with_the_reason(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text('{"in_shape":[null,')
     shown = run("validate", "cut.json", "missing.json")
     assert shown.code == 1
@@ -204,7 +203,7 @@ def test_validate_fails_with_the_reason(run: Run, tmp_path: Path) -> None:
     assert report["files"][0]["checks"][0]["passed"] is False
 
 
-def test_validate_checks_the_exports_of_a_folder(run: Run, tmp_path: Path) -> None:
+def test_validate_checks_the_exports_of_a_folder(run: CommandRunner, tmp_path: Path) -> None:
     folder = write_chain(tmp_path / "models")
     files = [file["file"] for file in run.json("validate", "models")["files"]]
     assert files == [f"models/{spec.file_stem}.json" for spec in MODELS]
@@ -214,7 +213,7 @@ def test_validate_checks_the_exports_of_a_folder(run: Run, tmp_path: Path) -> No
     assert "holds no export of a network" in run.refused("validate", "empty", code=1)
 
 
-def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Path) -> None:
+def test_validate_sees_that_weights_and_checkpoint_differ(run: CommandRunner, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "other", "--seed", 1)
     best = "checkpoints/groovepredictor_best.pt"
@@ -224,7 +223,7 @@ def test_validate_sees_that_weights_and_checkpoint_differ(run: Run, tmp_path: Pa
     assert "holds other weights" in shown.out
 
 
-def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -> None:
+def test_export_writes_both_layouts_from_checkpoints(run: CommandRunner, tmp_path: Path) -> None:
     run("train", *DENSE, "-e", 1, "-o", "out")
     original = (tmp_path / "out" / "groovepredictor.json").read_bytes()
     run.ok("export", "out", "-o", "again", "--mkdir")
@@ -244,7 +243,7 @@ def test_export_writes_both_layouts_from_checkpoints(run: Run, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_training_whose_export_was_not_the_better_one_is_resumed(run: Run, tmp_path: Path) -> None:
+def test_a_training_whose_export_was_not_the_better_one_is_resumed(run: CommandRunner, tmp_path: Path) -> None:
     train = ("train", "-m", "DynamicsEngine", "-o", "out", "--keep-best", "--no-plots")
     export = tmp_path / "out" / "dynamicsengine.json"
 
@@ -268,7 +267,7 @@ def test_a_training_whose_export_was_not_the_better_one_is_resumed(run: Run, tmp
     run.ok("validate", "out")
 
 
-def test_datasets_reports_each_corpus(run: Run, tmp_path: Path) -> None:
+def test_datasets_reports_each_corpus(run: CommandRunner, tmp_path: Path) -> None:
     for name in ("maestro", "chords"):
         tiny.WRITERS[name](tmp_path / "data" / name)
     found = {corpus["name"]: corpus for corpus in run.json("datasets", "--datasets-dir", "data")["datasets"]}
@@ -290,7 +289,7 @@ def test_datasets_reports_each_corpus(run: Run, tmp_path: Path) -> None:
     assert "training uses emotion_audio instead" in run("datasets", "--datasets-dir", "data").out
 
 
-def test_datasets_warns_of_a_song_in_both_splits(run: Run, tmp_path: Path) -> None:
+def test_datasets_warns_of_a_song_in_both_splits(run: CommandRunner, tmp_path: Path) -> None:
     songs = [["C", "Am", "F", "G7", "C", "Em", "F", "G"] * 2, ["Am", "F", "C", "G", "Dm", "E7", "Am", "E7"] * 2]
     (tmp_path / "data" / "chords").mkdir(parents=True)
     (tmp_path / "data" / "chords" / "chord_progressions.json").write_text(json.dumps(songs * 6))
@@ -298,7 +297,7 @@ def test_datasets_warns_of_a_song_in_both_splits(run: Run, tmp_path: Path) -> No
     assert "same content in training and validation: 2 of 2 validation groups" in shown.out
 
 
-def test_config_shows_values_and_origins(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_shows_values_and_origins(run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.toml").write_text("[training]\nepochs = 7\n")
     monkeypatch.setenv("KELLY_TRAINING_SEED", "5")
     settings = run.json("config")
@@ -308,14 +307,14 @@ def test_config_shows_values_and_origins(run: Run, tmp_path: Path, monkeypatch: 
     assert "config.toml, line 2" in run("config").out
 
 
-def test_verify_counts_parameters(run: Run) -> None:
+def test_verify_counts_parameters(run: CommandRunner) -> None:
     report = run.json("verify")
     assert report["passed"]
     assert sum(model["parameters"] for model in report["models"]) == 1_151_280
     assert "1,151,280" in run("verify").out
 
 
-def test_estimate_prints_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
+def test_estimate_prints_and_leaves_nothing(run: CommandRunner, tmp_path: Path) -> None:
     (model,) = run.json("train", "-m", "GroovePredictor", "-e", 20, "-o", "out", "--estimate")["models"]
     assert (model["epochs"], model["steps"]) == (20, 1)
     assert model["seconds"] == pytest.approx(20 * model["seconds_per_epoch"])
@@ -325,7 +324,7 @@ def test_estimate_prints_and_leaves_nothing(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_models_train_at_once_and_for_tensorboard(run: Run, tmp_path: Path) -> None:
+def test_models_train_at_once_and_for_tensorboard(run: CommandRunner, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     trained = run.json("train", *DENSE, "-e", 2, "-o", "out", "--jobs", 2, "--tensorboard")
     assert {model["model"] for model in trained["models"]} == {"DynamicsEngine", "GroovePredictor"}
@@ -366,7 +365,7 @@ def test_an_error_is_the_json_document_of_a_command_that_cannot_run(run, words: 
     assert done.err.count("Did you mean") <= 1
 
 
-def test_a_missing_file_is_reported_with_the_closest_name(run: Run, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_the_closest_name(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "groovepredictor.json").write_text("{}")
     (tmp_path / "config.toml").touch()

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from kelly_core.spec import MODELS
+from tests.cli.conftest import CommandRunner
 from tests.helpers.chain import write_chain
 from tests.helpers.json_files import edited
-
-from .conftest import Run
 
 ODD = "a [/b] [red]ü:dog: c"
 KELLY = [sys.executable, "-c", "from kelly_core.cli.app import main; main()"]
@@ -26,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chain(tmp_path_factory.mktemp("models"))
 
 
-def test_names_are_shown_as_they_are(run: Run, models: Path, tmp_path: Path) -> None:
+def test_names_are_shown_as_they_are(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     shutil.copytree(models, ODD)
     emotion = ["--valence", 0, "--arousal", 0, "--models", ODD]
     assert f"wrote {ODD}/tune.mid" in run("generate", *emotion, "-o", f"{ODD}/tune.mid").out
@@ -43,7 +42,9 @@ def _settings(folder: Path, runs: str) -> Path:
     return path
 
 
-def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, models: Path, tmp_path: Path) -> None:
+def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(models, tmp_path / "models")
     path = folder / f"{MODELS[0].file_stem}.json"
     with edited(path) as document:
@@ -54,7 +55,7 @@ def test_a_file_that_gives_itself_a_strange_name_is_refused_in_words(run: Run, m
     assert "nothing was copied" in refused.err
 
 
-def test_a_pipe_has_no_edge(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_has_no_edge(run: CommandRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"{'long' * 20}.json"
     monkeypatch.delenv("COLUMNS")
     assert f"FAILED  {name}  " in run("validate", name).out
@@ -91,7 +92,9 @@ def test_a_question_without_an_input_to_answer_it_is_an_error_in_words(tmp_path:
     assert b"Traceback" not in done.stderr
 
 
-def test_a_folder_that_may_not_be_read_is_an_error_in_json_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_may_not_be_read_is_an_error_in_json_too(
+    run: CommandRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def denied(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "models/x.json")
 

@@ -19,11 +19,10 @@ from kelly_core.export.reader import read_export
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
 from kelly_core.spec import MODELS
+from tests.cli.conftest import CommandRunner
 from tests.helpers.engine_programs import FORGETFUL, GOOD, engine
 from tests.helpers.networks import metadata_of, spec_network, write_tiny
 from tests.seeds import seeded_rng
-
-from .conftest import Run
 
 GROOVE = MODELS[-1]
 NO_BUDGET = ("--budget-ms", 1e6)
@@ -37,7 +36,7 @@ def write_groove(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def test_validate_asks_the_engine_for_parity(run: Run, tmp_path: Path) -> None:
+def test_validate_asks_the_engine_for_parity(run: CommandRunner, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
     good = run.json("validate", path, "--engine", engine(tmp_path, GOOD))
     check = good["files"][0]["checks"][-1]
@@ -49,7 +48,7 @@ def test_validate_asks_the_engine_for_parity(run: Run, tmp_path: Path) -> None:
     assert "FAILED parity with the plugin's engine: outputs differ by up to" in forgetful.out
 
 
-def test_validate_survives_an_engine_that_does_not(run: Run, tmp_path: Path) -> None:
+def test_validate_survives_an_engine_that_does_not(run: CommandRunner, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
     crash = "import os, signal, sys; print('[/red] null', file=sys.stderr, flush=True); os.kill(os.getpid(), 11)"
     shown = run("validate", path, path, "--engine", engine(tmp_path, crash))
@@ -61,7 +60,9 @@ def test_validate_survives_an_engine_that_does_not(run: Run, tmp_path: Path) -> 
     assert "there is no engine 'no/such [/engine]'" in missing
 
 
-def test_bench_times_what_is_there_and_remembers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_times_what_is_there_and_remembers(
+    run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Other tests run meanwhile.
     monkeypatch.setattr(LoadMeter, "read", lambda _self: MachineLoad(0.0, 0.0))
     write_groove(tmp_path / "models" / "groovepredictor.json")
@@ -81,13 +82,13 @@ def test_bench_times_what_is_there_and_remembers(run: Run, tmp_path: Path, monke
     assert len((tmp_path / "models" / "benchmarks.jsonl").read_text().splitlines()) == 2
 
 
-def test_bench_of_files_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+def test_bench_of_files_leaves_nothing_behind(run: CommandRunner, tmp_path: Path) -> None:
     path = write_groove(tmp_path / "models" / "groovepredictor.json")
     assert run("bench", path, "--budget-ms", 0.0001).code == 1
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tmp_path: Path) -> None:
+def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: CommandRunner, tmp_path: Path) -> None:
     write_groove(tmp_path / "models" / "groovepredictor.json")
     run.ok("bench", "models", *NO_BUDGET)
     history = tmp_path / "models" / "benchmarks.jsonl"
@@ -98,7 +99,7 @@ def test_bench_shows_its_figures_even_where_it_cannot_remember_them(run: Run, tm
     assert "not added to the history" in shown.err
 
 
-def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_needs_no_onnx(run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     report = run.json("bench", write_groove(tmp_path / "groovepredictor.json"), *NO_BUDGET)
     assert list(report["engines"]) == ["numpy", "torch"]
@@ -117,14 +118,14 @@ def test_bench_needs_no_onnx(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
         ("features short.wav --duration nan", "--duration"),
     ],
 )
-def test_mistakes_are_named(run: Run, tmp_path: Path, words: str, problem: str) -> None:
+def test_mistakes_are_named(run: CommandRunner, tmp_path: Path, words: str, problem: str) -> None:
     write_groove(tmp_path / "groovepredictor.json")
     soundfile.write(tmp_path / "short.wav", np.zeros(10_000, np.float32), 22_050)
     (tmp_path / "words.wav").write_text("no audio")
     assert problem in run.refused(*shlex.split(words))
 
 
-def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
+def test_export_writes_onnx_beside_the_json(run: CommandRunner, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     exported = run.ok("export", "out", "-o", "onnx", "--onnx", "--mkdir")
     assert "wrote onnx/groovepredictor.onnx" in exported.out
@@ -135,7 +136,7 @@ def test_export_writes_onnx_beside_the_json(run: Run, tmp_path: Path) -> None:
 
 
 def test_export_says_what_onnx_needs_before_it_writes(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -144,7 +145,7 @@ def test_export_says_what_onnx_needs_before_it_writes(
     run.ok("export", "out", "-o", "plain", "--mkdir")
 
 
-def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: Path) -> None:
+def test_features_prints_the_frames_the_plugin_must_compute(run: CommandRunner, tmp_path: Path) -> None:
     samples = seeded_rng(0).uniform(-0.5, 0.5, 44_100 * 3).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
     report = run.json("features", "a.wav")
@@ -158,7 +159,7 @@ def test_features_prints_the_frames_the_plugin_must_compute(run: Run, tmp_path: 
     assert "5 frames of 128 bands" in shown.out
 
 
-def test_compare_shows_what_differs(run: Run, tmp_path: Path) -> None:
+def test_compare_shows_what_differs(run: CommandRunner, tmp_path: Path) -> None:
     old, new = (write_groove(tmp_path / name / "groovepredictor.json", seed) for seed, name in enumerate(("a", "b")))
     report = run.json("compare", old, new)
     assert (report["model"], report["same_network"]) == ("GroovePredictor", False)
@@ -170,7 +171,7 @@ def test_compare_shows_what_differs(run: Run, tmp_path: Path) -> None:
     assert "the same, bit for bit" in run("compare", old, new).out
 
 
-def test_compare_refuses_different_models(run: Run, tmp_path: Path) -> None:
+def test_compare_refuses_different_models(run: CommandRunner, tmp_path: Path) -> None:
     shown = run.refused("compare", write_groove(tmp_path / "groovepredictor.json"), write_tiny(tmp_path), code=1)
     assert "holds Tiny" in shown
     assert "holds GroovePredictor" in shown

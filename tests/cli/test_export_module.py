@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cli.conftest import CommandRunner
 from tests.seeds import shifted
-
-from .conftest import Run
 
 FACTORY = """
 import torch
@@ -48,7 +47,7 @@ def amp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_state_dict_goes_there_and_back_without_loss(run: Run, tmp_path: Path, amp: str) -> None:
+def test_a_state_dict_goes_there_and_back_without_loss(run: CommandRunner, tmp_path: Path, amp: str) -> None:
     run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json", "--onnx")
     run.ok("export", "net.json", "-o", "back.pt")
     before, after = (torch.load(tmp_path / name, weights_only=True) for name in ("weights.pt", "back.pt"))
@@ -57,7 +56,7 @@ def test_a_state_dict_goes_there_and_back_without_loss(run: Run, tmp_path: Path,
     assert (tmp_path / "net.onnx").is_file()
 
 
-def test_safetensors_in_and_out(run: Run, tmp_path: Path, amp: str) -> None:
+def test_safetensors_in_and_out(run: CommandRunner, tmp_path: Path, amp: str) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     weights = torch.load(tmp_path / "weights.pt", weights_only=True)
     safetensors.save_file(weights, tmp_path / "weights.safetensors")
@@ -67,7 +66,7 @@ def test_safetensors_in_and_out(run: Run, tmp_path: Path, amp: str) -> None:
     assert all(torch.equal(weights[key], after[key]) for key in weights)
 
 
-def test_every_command_takes_the_file_without_a_spec(run: Run, amp: str) -> None:
+def test_every_command_takes_the_file_without_a_spec(run: CommandRunner, amp: str) -> None:
     run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
     assert run.json("validate", "net.json")["passed"]
     assert run.json("compare", "net.json", "net.json")["same_network"]
@@ -78,7 +77,7 @@ def test_every_command_takes_the_file_without_a_spec(run: Run, amp: str) -> None
     assert report["missing"] == []
 
 
-def test_mistakes_are_named(run: Run, tmp_path: Path, amp: str) -> None:
+def test_mistakes_are_named(run: CommandRunner, tmp_path: Path, amp: str) -> None:
     torch.save({"rec.weight_ih_l0": torch.zeros(1), "other": torch.zeros(1)}, tmp_path / "other.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
     make = f"{amp}:make"
@@ -98,7 +97,7 @@ def test_mistakes_are_named(run: Run, tmp_path: Path, amp: str) -> None:
 
 
 def test_an_export_of_other_weights_is_kept_under_the_name_that_trainings_use(
-    run: Run, tmp_path: Path, amp: str
+    run: CommandRunner, tmp_path: Path, amp: str
 ) -> None:
     run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json")
     first = (tmp_path / "net.json").read_bytes()

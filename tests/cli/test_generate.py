@@ -14,12 +14,11 @@ from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.export.reader import read_export
 from kelly_core.music.emotion import CONTEXT
 from kelly_core.spec import MODELS
+from tests.cli.conftest import CommandRunner
 from tests.helpers import tiny
 from tests.helpers.chain import write_chain
 from tests.helpers.json_files import edited
 from tests.helpers.music import RATE, chords_and_clicks, write_piece
-
-from .conftest import Run
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_chain(tmp_path_factory.mktemp("models"))
 
 
-def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path) -> None:
+def test_audio_becomes_midi_and_a_picture(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 6)
     output = ("-o", "out/tune.mid", "--plot", "out/tune.png", "--mkdir")
     arguments = ["generate", clip, "--models", models, "--seed", 3, *output]
@@ -44,7 +43,9 @@ def test_audio_becomes_midi_and_a_picture(run: Run, models: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_the_piece_lies_on_the_beats_and_in_the_key_of_the_audio(run: Run, models: Path, tmp_path: Path) -> None:
+def test_the_piece_lies_on_the_beats_and_in_the_key_of_the_audio(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     first_bar, bpm = 0.9, 96
     soundfile.write(tmp_path / "clip.wav", chords_and_clicks(bpm, 9, "minor", first_bar), RATE)
     done = run.ok("generate", "clip.wav", "--models", models, "-o", "a.mid", "--plot", "a.png")
@@ -65,7 +66,7 @@ def test_the_piece_lies_on_the_beats_and_in_the_key_of_the_audio(run: Run, model
     assert read_notes(tmp_path / "c.mid").onset.min() < 0.1
 
 
-def test_other_audio_and_another_seed_give_another_tune(run: Run, models: Path, tmp_path: Path) -> None:
+def test_other_audio_and_another_seed_give_another_tune(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     tiny.write_tone(tmp_path / "one.wav", 2, 440)
     tiny.write_tone(tmp_path / "two.wav", 2, 660)
 
@@ -77,7 +78,7 @@ def test_other_audio_and_another_seed_give_another_tune(run: Run, models: Path, 
     assert len({tune("one.wav"), tune("two.wav"), tune("one.wav", "--seed", 1)}) == 3
 
 
-def test_known_descriptors_reach_the_models(run: Run, models: Path, tmp_path: Path) -> None:
+def test_known_descriptors_reach_the_models(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 6)
     written = []
     for number, options in enumerate([(), ("--register", 90), ("--density", 9, "--loudness", 100)]):
@@ -86,7 +87,9 @@ def test_known_descriptors_reach_the_models(run: Run, models: Path, tmp_path: Pa
     assert len(set(written)) == 3
 
 
-def test_models_without_a_context_take_a_tempo_but_no_register(run: Run, models: Path, tmp_path: Path) -> None:
+def test_models_without_a_context_take_a_tempo_but_no_register(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     for path in models.iterdir():
         (tmp_path / path.name).write_text(path.read_text().replace('"code_version":2,', ""))
     emotion = ("generate", "--valence", 0.4, "--arousal", 0.3, "--models", tmp_path)
@@ -94,7 +97,7 @@ def test_models_without_a_context_take_a_tempo_but_no_register(run: Run, models:
     assert "no musical context" in run.refused(*emotion, "--register", 60, code=1)
 
 
-def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, tmp_path: Path) -> None:
+def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     plain = run.ok("generate", "--valence", 0.4, "--arousal", -0.3, "--models", models, "-o", "a.mid", "--key", "Bb")
     assert "Bb major" in plain.out
     assert "16 bars" in plain.out
@@ -124,7 +127,7 @@ def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: Run, models: Path, 
     ],
 )
 def test_mistakes_are_reported_in_words(
-    run: Run, models: Path, tmp_path: Path, arguments: list[str], words: str
+    run: CommandRunner, models: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "file").touch()
     tiny.write_tone(tmp_path / "short.wav", 0.3)
@@ -132,7 +135,9 @@ def test_mistakes_are_reported_in_words(
     assert words in run.refused("generate", *given)
 
 
-def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run, models: Path, tmp_path: Path) -> None:
+def test_features_prints_what_a_correctly_connected_plugin_must_compute(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     clip = tiny.write_tone(tmp_path / "clip.wav", 3)
     report = run.json("features", clip, "--models", models)
     networks = [NumpyEngine(read_export(models / f"{spec.file_stem}.json").layers) for spec in MODELS]
@@ -158,7 +163,7 @@ def test_features_prints_what_a_correctly_connected_plugin_must_compute(run: Run
     assert "add --json" in run.refused("features", clip, "--models", models, code=2)
 
 
-def test_features_of_a_midi_file_are_measures_of_music(run: Run, models: Path) -> None:
+def test_features_of_a_midi_file_are_measures_of_music(run: CommandRunner, models: Path) -> None:
     run("generate", "--valence", 0.4, "--arousal", 0, "--models", models, "-o", "a.mid")
     report = run.json("features", "a.mid")
     assert report["measures"].keys() == report["pop909"].keys()
@@ -167,7 +172,7 @@ def test_features_of_a_midi_file_are_measures_of_music(run: Run, models: Path) -
 
 
 @pytest.mark.slow
-def test_deploying_copies_and_says_what_it_did(run: Run, models: Path, tmp_path: Path) -> None:
+def test_deploying_copies_and_says_what_it_did(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     done = run.json("deploy", models, "--to", "plugin", "--mkdir")
     assert done["deployed"]
     assert [file["status"] for file in done["files"]] == ["new"] * 5
@@ -181,7 +186,9 @@ def _edit_trained_on(folder: Path, **entries: object) -> None:
             document["metadata"]["trained_on"] |= entries
 
 
-def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, models: Path, tmp_path: Path) -> None:
+def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     _edit_trained_on(folder, synthetic=True)
     (tmp_path / "plugin").mkdir()
@@ -192,7 +199,9 @@ def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(run: Run, m
     run.ok("deploy", "models", "--to", "plugin", "--allow-synthetic")
 
 
-def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models: Path, tmp_path: Path) -> None:
+def test_deploying_says_what_was_trained_on_non_commercial_data(
+    run: CommandRunner, models: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     licenses = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
     _edit_trained_on(folder, synthetic=False, licences=licenses)
@@ -205,7 +214,7 @@ def test_deploying_says_what_was_trained_on_non_commercial_data(run: Run, models
     assert "groove_midi: CC BY 4.0" in page
 
 
-def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
+def test_deploying_refuses_with_the_reasons(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "groovepredictor.json").write_text("{")
     (tmp_path / "plugin").mkdir()
@@ -221,7 +230,7 @@ def test_deploying_refuses_with_the_reasons(run: Run, tmp_path: Path) -> None:
     assert not list((tmp_path / "plugin").iterdir())
 
 
-def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
+def test_the_demo_corpus_is_found_by_datasets(run: CommandRunner) -> None:
     assert "demo/groove_midi: 8 songs" in run.ok("datasets", "demo", "demo", "--songs", 8).out
     report = run.json("datasets", "--datasets-dir", "demo")["datasets"]
     assert [(corpus["found"], corpus["files"], corpus["skipped"]) for corpus in report[:5]] == [(True, 8, {})] * 5
@@ -231,7 +240,7 @@ def test_the_demo_corpus_is_found_by_datasets(run: Run) -> None:
     run.ok("datasets", "demo", "--help")
 
 
-def test_the_chain_is_measured_from_audio(run: Run, models: Path, tmp_path: Path) -> None:
+def test_the_chain_is_measured_from_audio(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     for number in range(2):
         write_piece(tmp_path / "songs", f"piece {number}", number)
     files = run.json("validate", models, "--chain", "songs")["files"]
@@ -245,6 +254,6 @@ def test_the_chain_is_measured_from_audio(run: Run, models: Path, tmp_path: Path
     assert run("validate", models, "--chain", "nowhere").code == 1
 
 
-def test_a_chain_needs_all_exports_in_one_folder(run: Run, models: Path, tmp_path: Path) -> None:
+def test_a_chain_needs_all_exports_in_one_folder(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     files = (models, shutil.copy(models / "groovepredictor.json", tmp_path))
     assert "several folders" in run.refused("validate", *files, "--chain", models, code=2)

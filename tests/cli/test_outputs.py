@@ -11,10 +11,9 @@ import pytest
 
 from kelly_core.cli.options import Output, check_outputs
 from kelly_core.errors import ConfigError
+from tests.cli.conftest import CommandRunner
 from tests.helpers import tiny
 from tests.helpers.chain import write_chain
-
-from .conftest import Run
 
 MUSIC = ["generate", "--models", "models", "--bars", 2]
 CONSTANT = [*MUSIC, "--valence", 0, "--arousal", 0]
@@ -71,7 +70,9 @@ def content(folder: Path) -> dict[str, bytes]:
     ],
     ids=lambda arguments: " ".join(map(str, arguments)),
 )
-def test_an_output_that_is_an_input_is_refused_before_any_work(run: Run, folder: Path, arguments: list[object]) -> None:
+def test_an_output_that_is_an_input_is_refused_before_any_work(
+    run: CommandRunner, folder: Path, arguments: list[object]
+) -> None:
     before = content(folder)
     refused = run.refused(*arguments, code=2)
     assert "is an input and would be overwritten" in refused
@@ -80,7 +81,7 @@ def test_an_output_that_is_an_input_is_refused_before_any_work(run: Run, folder:
 
 
 @pytest.mark.slow
-def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: Path) -> None:
+def test_export_spares_its_checkpoint_and_creates_no_folder(run: CommandRunner, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     checkpoint = (tmp_path / "out" / "checkpoints" / "groovepredictor_best.pt").read_bytes()
     for suffix, options in ((".json", []), (".onnx", ["--onnx"])):
@@ -104,7 +105,9 @@ def test_export_spares_its_checkpoint_and_creates_no_folder(run: Run, tmp_path: 
     ],
     ids=lambda arguments: " ".join(map(str, arguments)),
 )
-def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Path, arguments: list[object]) -> None:
+def test_a_missing_folder_is_refused_and_created_on_request(
+    run: CommandRunner, folder: Path, arguments: list[object]
+) -> None:
     before = content(folder)
     assert "does not exist. Add --mkdir to create it" in run.refused(*arguments, code=2)
     assert content(folder) == before
@@ -123,7 +126,7 @@ def test_a_missing_folder_is_refused_and_created_on_request(run: Run, folder: Pa
         ("clip.wav/a.mid", "clip.wav is a file, not a folder"),
     ],
 )
-def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: str, words: str) -> None:
+def test_what_cannot_become_a_file_is_refused_before_any_work(run: CommandRunner, path: str, words: str) -> None:
     assert words in run.refused(*CONSTANT, "-o", path, code=2)
     assert Path("/dev/null").is_char_device()
 
@@ -131,19 +134,19 @@ def test_what_cannot_become_a_file_is_refused_before_any_work(run: Run, path: st
 @pytest.mark.parametrize(
     "words", [["train", "-o", ""], ["train", "--output="], ["deploy", "models", "--to", ""], ["validate", ""]]
 )
-def test_an_empty_path_is_refused(run: Run, tmp_path: Path, words: list[str]) -> None:
+def test_an_empty_path_is_refused(run: CommandRunner, tmp_path: Path, words: list[str]) -> None:
     assert "expected a path, got ''" in run.refused(*words, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: Run, tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_of_exports_is_refused(run: CommandRunner, tmp_path: Path) -> None:
     refused = run.refused("export", "models", "-o", "new/groove.json", "--mkdir", code=2)
     assert "--output: expected a folder, got new/groove.json. Each export is named after its model: -o new" in refused
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("folder")
-def test_one_file_cannot_take_two_outputs(run: Run) -> None:
+def test_one_file_cannot_take_two_outputs(run: CommandRunner) -> None:
     refused = run.refused(*CONSTANT, "-o", "out/a", "--plot", "models/../out/a", code=2)
     assert "out/a is also the file of --output" in refused
 

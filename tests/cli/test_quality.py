@@ -10,14 +10,13 @@ import pytest
 
 from kelly_core.export.quality_record import QualityRecord
 from kelly_core.export.reader import read_export
+from tests.cli.conftest import CommandRunner
 from tests.helpers.json_files import edited
-
-from .conftest import Run
 
 GROOVE = "out/groovepredictor.json"
 
 
-def reports(run: Run, *options: str, code: int = 0) -> list[dict[str, Any]]:
+def reports(run: CommandRunner, *options: str, code: int = 0) -> list[dict[str, Any]]:
     files: list[dict[str, Any]] = run.json("validate", GROOVE, *options, code=code)["files"]
     return files
 
@@ -26,7 +25,7 @@ def recorded(path: Path) -> QualityRecord:
     return QualityRecord.from_json(read_export(path).metadata["quality"])
 
 
-def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
+def test_a_training_ends_with_a_verdict(run: CommandRunner, tmp_path: Path) -> None:
     shown = run.ok("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     quality = recorded(tmp_path / GROOVE)
     assert quality.epsilon is not None
@@ -41,7 +40,7 @@ def test_a_training_ends_with_a_verdict(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
+def test_a_file_carries_its_verdict(run: CommandRunner, tmp_path: Path) -> None:
     quality = recorded(tmp_path / GROOVE)
     names = {baseline.name for baseline in quality.baselines}
     assert names == {"zero and neutral", "position mean", "position median", "cubic curve"}
@@ -55,7 +54,7 @@ def test_a_file_carries_its_verdict(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_split_is_measured_again(run: Run) -> None:
+def test_a_split_is_measured_again(run: CommandRunner) -> None:
     (recorded,) = reports(run)
     (again,) = reports(run, "--split", "validation", "--datasets-dir", "data")
     assert again["quality"]["verdict"] == recorded["quality"]["verdict"]
@@ -67,7 +66,7 @@ def test_a_split_is_measured_again(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) -> None:
+def test_a_bad_verdict_fails_only_where_that_is_asked(run: CommandRunner, tmp_path: Path) -> None:
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
         with edited(tmp_path / GROOVE) as document:
             quality = document["metadata"]["quality"]
@@ -94,7 +93,7 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: Run, tmp_path: Path) 
     ],
 )
 def test_a_record_that_makes_no_sense_fails(
-    run: Run, tmp_path: Path, damage: Callable[[dict[str, Any]], None], words: str
+    run: CommandRunner, tmp_path: Path, damage: Callable[[dict[str, Any]], None], words: str
 ) -> None:
     with edited(tmp_path / GROOVE) as document:
         damage(document["metadata"]["quality"])
@@ -106,7 +105,7 @@ def test_a_record_that_makes_no_sense_fails(
 
 
 @pytest.mark.usefixtures("trained")
-def test_what_cannot_be_measured_says_why(run: Run) -> None:
+def test_what_cannot_be_measured_says_why(run: CommandRunner) -> None:
     (report,) = reports(run, "--split", "validation", code=1)
     assert report["checks"][-1]["name"] == "quality on validation"
     assert "groove_midi is not here" in report["checks"][-1]["detail"]

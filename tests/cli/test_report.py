@@ -24,13 +24,12 @@ from kelly_core.export.writer import write_export
 from kelly_core.formatting import printable
 from kelly_core.music.chords import CHORD_NAMES
 from kelly_core.spec import ModelSpec, model_spec
+from tests.cli.conftest import CommandRunner
 from tests.helpers.chain import output
 from tests.helpers.engine_programs import GOOD, engine
 from tests.helpers.json_files import edited
 from tests.helpers.networks import metadata_of, spec_network
 from tests.seeds import shifted
-
-from .conftest import Run
 
 QUIET = MachineLoad(0.0, 0.0)
 GROOVE, DYNAMICS = model_spec("GroovePredictor"), model_spec("DynamicsEngine")
@@ -94,7 +93,7 @@ def change(path: Path, **entries: Any) -> None:
         document["metadata"] |= entries
 
 
-def page_of(run: Run, *options: object, code: int = 0) -> Page:
+def page_of(run: CommandRunner, *options: object, code: int = 0) -> Page:
     shown = run("report", "out", "--allow-synthetic", *options)
     assert shown.code == code, shown.err
     return Page(Path("out/report.html").read_text())
@@ -107,7 +106,7 @@ def write_tune(folder: Path, bars: int = 8) -> Score:
     return score
 
 
-def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
+def test_a_page_needs_nothing_but_itself(run: CommandRunner, trained: Path) -> None:
     write_tune(trained)
     shown = run.ok("report", "out", "--allow-synthetic")
     assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
@@ -125,7 +124,7 @@ def test_a_page_needs_nothing_but_itself(run: Run, trained: Path) -> None:
     assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a" and "download" not in a} <= anchors
 
 
-def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
+def test_every_figure_is_that_of_its_source(run: CommandRunner, trained: Path) -> None:
     remember(trained, 321.0)
     page = page_of(run)
     metadata = read_export(trained / "groovepredictor.json").metadata
@@ -164,7 +163,7 @@ def test_every_figure_is_that_of_its_source(run: Run, trained: Path) -> None:
     assert f"{GROOVE.parameter_count:,} numbers" in page.text
 
 
-def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run, trained: Path) -> None:
+def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: CommandRunner, trained: Path) -> None:
     page = page_of(run)
     groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
     quality = QualityRecord.from_json(read_export(trained / "dynamicsengine.json").metadata["quality"])
@@ -178,7 +177,7 @@ def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: Run
     assert page.row("parity with its checkpoint in PyTorch")[1] == "agrees"
 
 
-def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run: Run, trained: Path) -> None:
+def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run: CommandRunner, trained: Path) -> None:
     refused = run.refused("report", "out", code=1)
     for words in ("out/dynamicsengine.json: expected", "real corpus", "got", "synthetic data", "--allow-synthetic"):
         assert words in refused
@@ -192,7 +191,7 @@ def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run:
     assert "trained on SYNTHETIC data" in (trained / "report.md").read_text()
 
 
-def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
+def test_the_markdown_says_the_same(run: CommandRunner, trained: Path) -> None:
     remember(trained, 99_000.0)
     page = page_of(run)
     twin = Page(rendered((trained / "report.md").read_text()))
@@ -208,7 +207,7 @@ def test_the_markdown_says_the_same(run: Run, trained: Path) -> None:
     assert len(pictures) == 2
 
 
-def test_generated_music_is_in_the_report_with_its_chords(run: Run, trained: Path) -> None:
+def test_generated_music_is_in_the_report_with_its_chords(run: CommandRunner, trained: Path) -> None:
     score = write_tune(trained, bars=6)
     page = page_of(run)
     names = [CHORD_NAMES[chord] for chord in score.chords]
@@ -227,7 +226,7 @@ def test_generated_music_is_in_the_report_with_its_chords(run: Run, trained: Pat
     assert tune["content"] is tune["picture"] is None
 
 
-def test_music_that_cannot_be_shown_is_named(run: Run, trained: Path) -> None:
+def test_music_that_cannot_be_shown_is_named(run: CommandRunner, trained: Path) -> None:
     score = write_tune(trained)
     (trained / "tune.png").write_bytes(PNG + bytes(2_000_000))
     (trained / "broken.mid").write_bytes(b"MThd")
@@ -241,7 +240,7 @@ def test_music_that_cannot_be_shown_is_named(run: Run, trained: Path) -> None:
     assert "broken.png: is not a PNG file" in page.text
 
 
-def test_whatever_files_hold_is_text(run: Run, trained: Path) -> None:
+def test_whatever_files_hold_is_text(run: CommandRunner, trained: Path) -> None:
     quality = read_export(trained / "groovepredictor.json").metadata["quality"]
     quality["notes"] = [HOSTILE]
     quality["sources"][0]["corpus"] = HOSTILE
@@ -267,7 +266,7 @@ def write_bare(folder: Path, spec: ModelSpec, layout: Layout = "rtneural") -> No
     write_export(folder / f"{spec.file_stem}.json", layers, metadata | {"trained_on": None}, layout)
 
 
-def test_what_is_missing_is_reported_in_its_place(run: Run, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_in_its_place(run: CommandRunner, tmp_path: Path) -> None:
     for spec in (GROOVE, DYNAMICS):
         write_bare(tmp_path / "out", spec)
     page = page_of(run, code=1)
@@ -281,7 +280,7 @@ def test_what_is_missing_is_reported_in_its_place(run: Run, tmp_path: Path) -> N
     assert not any(tag == "img" for tag, _ in page.tags)
 
 
-def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
+def test_damage_is_reported_in_its_place(run: CommandRunner, trained: Path) -> None:
     (trained / "history" / "groovepredictor_history.json").write_text('{"epochs": [')
     with edited(trained / "history" / "dynamicsengine_history.json") as history:
         history["metrics"] = {"best_epoch": 77, "val_loss": 0.5}
@@ -299,7 +298,7 @@ def test_damage_is_reported_in_its_place(run: Run, trained: Path) -> None:
     assert page.row("GroovePredictor")[2:4] == ["not measured", "1 of 20 FAILED"]
 
 
-def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: Path) -> None:
+def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: CommandRunner, trained: Path) -> None:
     (trained / "groovepredictor.json").write_text('{"layers": [')
     page = page_of(run, code=1)
     assert page.row("readable")[1].startswith("is not JSON")
@@ -307,7 +306,7 @@ def test_a_file_that_cannot_be_read_fails_and_hides_no_other(run: Run, trained: 
     assert page.row("DynamicsEngine")[3] == "20 of 20"
 
 
-def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
+def test_the_legacy_layout_is_reported_too(run: CommandRunner, tmp_path: Path) -> None:
     write_bare(tmp_path / "out", GROOVE, "legacy")
     page = page_of(run)
     assert "layout legacy" in page.text
@@ -321,14 +320,18 @@ def test_the_legacy_layout_is_reported_too(run: Run, tmp_path: Path) -> None:
         ({"load": MachineLoad(0.37, 0.0)}, "Other programs used 37 % of the processor while this was measured"),
     ],
 )
-def test_a_benchmark_of_limited_use_says_so(run: Run, trained: Path, when: dict[str, Any], problem: str) -> None:
+def test_a_benchmark_of_limited_use_says_so(
+    run: CommandRunner, trained: Path, when: dict[str, Any], problem: str
+) -> None:
     remember(trained, 50.0, **when)
     page = page_of(run)
     assert f"{problem}: run kelly-core bench out" in page.text
     assert page.row("numpy")[3] == "50.0"
 
 
-def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_it_and_nothing_is_written(
+    run: CommandRunner, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = sorted(trained.rglob("*"))
     monkeypatch.setenv("COLUMNS", "80")
     shown = run.ok("report", "out", "--allow-synthetic", "--text")
@@ -344,7 +347,7 @@ def test_a_terminal_shows_it_and_nothing_is_written(run: Run, trained: Path, mon
     assert sorted(trained.rglob("*")) == before
 
 
-def test_engine_and_split_are_evaluated_again(run: Run, trained: Path, tmp_path: Path) -> None:
+def test_engine_and_split_are_evaluated_again(run: CommandRunner, trained: Path, tmp_path: Path) -> None:
     (trained / "dynamicsengine.json").unlink()
     options = ("--engine", engine(tmp_path, GOOD), "--split", "test", "--datasets-dir", "data")
     page = page_of(run, *options)
@@ -367,5 +370,5 @@ def test_engine_and_split_are_evaluated_again(run: Run, trained: Path, tmp_path:
         (["out", "--split", "train"], 2, "is not one of"),
     ],
 )
-def test_it_refuses_what_makes_no_sense(run: Run, arguments: list[str], code: int, words: str) -> None:
+def test_it_refuses_what_makes_no_sense(run: CommandRunner, arguments: list[str], code: int, words: str) -> None:
     assert words in run.refused("report", *arguments, code=code)

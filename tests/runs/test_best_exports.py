@@ -16,7 +16,7 @@ from kelly_core.composition import synthesizer
 from kelly_core.errors import KellyError, RunError
 from kelly_core.runs.best_exports import add_missing_models, export_best
 from kelly_core.runs.run import Run
-from tests.cli.conftest import CommandRunner as Command
+from tests.cli.conftest import CommandRunner
 from tests.helpers.chain import write_chain
 from tests.runs.conftest import Start
 
@@ -39,7 +39,7 @@ def fluidsynth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_music_and_checks_come_from_the_best_epoch_of_a_run(
-    kelly_core: Command, start: Start, tmp_path: Path, fluidsynth: Path
+    kelly_core: CommandRunner, start: Start, tmp_path: Path, fluidsynth: Path
 ) -> None:
     run = start("GroovePredictor", epochs=2)
     for _ in run.follow():

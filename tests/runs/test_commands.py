@@ -21,19 +21,19 @@ from kelly_core.runs.registry import find_run
 from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_core.runs.state import ModelSnapshot
-from tests.cli.conftest import CommandRunner as Command
+from tests.cli.conftest import CommandRunner
 from tests.runs.conftest import MODEL, Start, epoch, make_run, pause, until, until_epoch
 
 ENDED = [AttemptBegun(), StateChanged("running"), epoch(1, 0.5), epoch(2, 0.25), RunEnded("stopped")]
 
 
 @pytest.fixture
-def ended(tmp_path: Path, kelly_core: Command) -> RunDirectory:  # noqa: ARG001 - a fixture cannot use usefixtures
+def ended(tmp_path: Path, kelly_core: CommandRunner) -> RunDirectory:  # noqa: ARG001 - a fixture cannot use usefixtures
     """A run that was stopped, in the default folder."""
     return make_run(tmp_path / "runs" / "2026-01-02-0304-calm-lute", *ENDED)
 
 
-def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunDirectory) -> None:
+def test_a_list_for_people_and_one_for_programs(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     broken = make_run(ended.path.with_name("broken"))
     broken.manifest.write_text("{")
     shown = kelly_core("runs")
@@ -58,18 +58,20 @@ def test_a_list_for_people_and_one_for_programs(kelly_core: Command, ended: RunD
 @pytest.mark.parametrize(
     ("typed", "meant"), [("2026-01-02-0304-clam-lute", "2026"), ("lute", "2026"), ("lats", "last")]
 )
-def test_an_unknown_run_gets_the_closest_one_as_a_hint(kelly_core: Command, typed: str, meant: str) -> None:
+def test_an_unknown_run_gets_the_closest_one_as_a_hint(kelly_core: CommandRunner, typed: str, meant: str) -> None:
     refused = kelly_core("runs", "show", typed)
     assert refused.code == 1
     assert f"Did you mean {meant}" in refused.err
 
 
-def test_an_id_is_never_cut_short(kelly_core: Command, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_is_never_cut_short(
+    kelly_core: CommandRunner, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     assert ended.id in kelly_core("runs").out
 
 
-def test_no_runs_is_no_mistake(kelly_core: Command) -> None:
+def test_no_runs_is_no_mistake(kelly_core: CommandRunner) -> None:
     assert "no runs in" in kelly_core("runs").out
     assert json.loads(kelly_core("runs", "--json").out) == {"runs": [], "unreadable": {}}
     nothing = kelly_core("runs", "show", "last")
@@ -78,14 +80,14 @@ def test_no_runs_is_no_mistake(kelly_core: Command) -> None:
 
 
 def test_the_folder_moves_with_its_variable(
-    kelly_core: Command, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kelly_core: CommandRunner, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended.path.parent.rename(tmp_path / "elsewhere")
     monkeypatch.setenv("KELLY_RUNS_DIR", "elsewhere")
     assert ended.id in kelly_core("runs").out
 
 
-def test_show_prints_the_state(kelly_core: Command, ended: RunDirectory) -> None:
+def test_show_prints_the_state(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     with ended.events.open("ab") as file:
         file.write(b"\x00\x01\n" + b'{"t":1,"busy":1,"attempt":1,"kind":"mood","data":{}}\n')
     shown = kelly_core("runs", "show", "2026")
@@ -100,7 +102,7 @@ def test_show_prints_the_state(kelly_core: Command, ended: RunDirectory) -> None
     assert reported["damaged_lines"] == 1
 
 
-def test_losses_are_drawn_in_characters(kelly_core: Command, ended: RunDirectory) -> None:
+def test_losses_are_drawn_in_characters(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     events = [epoch(1, 0.75), epoch(2, float("nan")), epoch(3, 0.5), epoch(3, 0.25)]
     make_run(ended.path.with_name("other"), AttemptBegun(), *events, epochs=7)
     shown = kelly_core("runs", "show", "other", "--plot")
@@ -117,7 +119,7 @@ def test_losses_are_drawn_in_characters(kelly_core: Command, ended: RunDirectory
     assert lines[-1].split() == ["t", "training", "v", "validation"]
 
 
-def test_the_greatest_loss_of_many_epochs_is_drawn(kelly_core: Command, ended: RunDirectory) -> None:
+def test_the_greatest_loss_of_many_epochs_is_drawn(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     losses = [0.25] * 400
     losses[201] = 0.75
     make_run(ended.path.with_name("other"), AttemptBegun(), *(epoch(n, loss) for n, loss in enumerate(losses, 1)))
@@ -125,7 +127,7 @@ def test_the_greatest_loss_of_many_epochs_is_drawn(kelly_core: Command, ended: R
     assert plot.splitlines()[2].startswith("0.75")
 
 
-def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
+def test_diff_compares_two(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("other"), AttemptBegun(), epoch(1, 0.125), epochs=7)
     shown = kelly_core("runs", "diff", "2026", "other")
     assert shown.code == 0
@@ -139,7 +141,7 @@ def test_diff_compares_two(kelly_core: Command, ended: RunDirectory) -> None:
 
 
 def test_rm_asks_and_leaves_the_output(
-    kelly_core: Command, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kelly_core: CommandRunner, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs" / "out").mkdir()
     for answer, code in (("n\n", 1), ("", 1)):
@@ -172,7 +174,7 @@ def test_rm_asks_and_leaves_the_output(
         ["--json", "stop", "last"],
     ],
 )
-def test_mistakes_get_a_message(kelly_core: Command, ended: RunDirectory, arguments: list[str]) -> None:
+def test_mistakes_get_a_message(kelly_core: CommandRunner, ended: RunDirectory, arguments: list[str]) -> None:
     before = ended.events.read_bytes()
     shown = kelly_core("runs", *arguments)
     assert shown.code in (1, 2)
@@ -189,7 +191,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
+def test_a_life_of_a_run(kelly_core: CommandRunner, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
@@ -227,7 +229,7 @@ def test_a_life_of_a_run(kelly_core: Command, tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_stopping_is_waited_for(
-    kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch
+    kelly_core: CommandRunner, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start(epochs=100_000)
     until_epoch(run, 1)
@@ -252,7 +254,9 @@ def test_a_run_that_is_stopping_is_waited_for(
     assert not run.folder.path.exists()
 
 
-def test_a_paused_run_that_is_to_stop_after_some_epochs_continues_to_there(kelly_core: Command, start: Start) -> None:
+def test_a_paused_run_that_is_to_stop_after_some_epochs_continues_to_there(
+    kelly_core: CommandRunner, start: Start
+) -> None:
     run = start(epochs=100_000)
     until_epoch(run, 1)
     pause(run)
@@ -261,7 +265,7 @@ def test_a_paused_run_that_is_to_stop_after_some_epochs_continues_to_there(kelly
     until(run, "stopped")
 
 
-def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start) -> None:
+def test_attach_and_logs_follow_until_the_end(kelly_core: CommandRunner, start: Start) -> None:
     run = start(epochs=3)
     attached = kelly_core("runs", "attach", "last")
     assert attached.code == 0
@@ -274,14 +278,16 @@ def test_attach_and_logs_follow_until_the_end(kelly_core: Command, start: Start)
     assert followed.out.count("finished") == 2
 
 
-def test_attach_reports_a_failure_by_its_exit_code(kelly_core: Command, ended: RunDirectory) -> None:
+def test_attach_reports_a_failure_by_its_exit_code(kelly_core: CommandRunner, ended: RunDirectory) -> None:
     make_run(ended.path.with_name("failed"), AttemptBegun(), RunEnded("failed", "the disk is full"), created=2e9)
     shown = kelly_core("runs", "attach", "last")
     assert shown.code == 1
     assert "the disk is full" in shown.out
 
 
-def test_ctrl_c_ends_only_the_watching(kelly_core: Command, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_only_the_watching(
+    kelly_core: CommandRunner, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = start(epochs=100_000)
     follow = Run.follow
 
@@ -307,7 +313,7 @@ def test_a_bar_shows_that_its_run_holds() -> None:
 
 
 @pytest.mark.usefixtures("forked")
-def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> None:
+def test_attached_training_in_json_is_the_same_as_ever(kelly_core: CommandRunner) -> None:
     trained = kelly_core("train", "-m", "GroovePredictor", "-e", 2, "-o", "out", "--no-plots", "--json")
     assert trained.code == 0
     reported = json.loads(trained.out)
@@ -334,7 +340,7 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: Command) -> N
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_training_whose_process_dies_states_it(kelly_core: Command, tmp_path: Path) -> None:
+def test_a_training_whose_process_dies_states_it(kelly_core: CommandRunner, tmp_path: Path) -> None:
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass
