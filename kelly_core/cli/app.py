@@ -146,7 +146,17 @@ def _fail(problem: str, exit_code: int) -> NoReturn:
 
     print_error("error", problem)
     _print_json_error(problem)
+    _discard_unwritable_output()
     sys.exit(exit_code)
+
+
+def _discard_unwritable_output() -> None:
+    """Drop what standard output could not write; Python would try again at exit, fail, and exit with status 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The stream keeps its text until it is written, so the null device takes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json_error(problem: str) -> None:

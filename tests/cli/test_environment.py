@@ -105,7 +105,7 @@ def test_a_folder_that_may_not_be_read_is_an_error_in_json_too(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("arguments", [["config"], ["config", "--json"]])
+@pytest.mark.parametrize("arguments", [["config"], ["config", "--json"], ["runs"], ["--version"]])
 def test_a_full_disk_under_the_answer_is_an_error_in_words(tmp_path: Path, arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run([*KELLY, *arguments], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
