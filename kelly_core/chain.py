@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from kelly_core.engines.layers import Array
+from kelly_core.arrays import Floats
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.quality_record import Calibration, recorded_quality
@@ -19,7 +19,7 @@ from kelly_core.music.emotion import CODE_SIZE, CODE_VERSION, CONTEXT, Affect, d
 from kelly_core.music.mel import BANDS
 from kelly_core.spec import CHAIN_MODELS
 
-Compute = Callable[[Array], Array]
+Compute = Callable[[Floats], Floats]
 """One model in any engine: [..., in] → [..., out]; each call advances its state."""
 
 _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS
@@ -35,8 +35,8 @@ NEUTRAL_INPUT = "neutral_input"
 
 
 def run_chain(
-    models: Mapping[str, Compute], mel: Array, context: Array | None = None, mean: ContextMean | None = None
-) -> tuple[Array, Array, Array, Array, Array]:
+    models: Mapping[str, Compute], mel: Floats, context: Floats | None = None, mean: ContextMean | None = None
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Run e = Emotion(mel), with e[56] averaged and e[57:64] = 0; Melody(e); Harmony([e, mel[0:64]]);
     Dynamics(e[0:32]); Groove(e).
 
@@ -78,12 +78,12 @@ class ChainOutput(NamedTuple):
         groove: [32], timing, then accent, of the sixteen positions of a bar, -1..1.
     """
 
-    code: Array
+    code: Floats
     affect: Affect
-    melody: Array
-    chords: Array
-    dynamics: Array
-    groove: Array
+    melody: Floats
+    chords: Floats
+    dynamics: Floats
+    groove: Floats
 
     def mean(self, start: int, stop: int) -> ChainOutput:
         """Return the mean over the frames from ``start`` up to ``stop``, as one frame."""
@@ -149,7 +149,7 @@ class ModelChain:
         return self.code_version == CODE_VERSION
 
     @property
-    def estimated_context(self) -> Array:
+    def estimated_context(self) -> Floats:
         """Running mean of the estimated musical context [8]; the other networks get only its register."""
         return self._context_mean.mean.copy()
 
@@ -206,7 +206,7 @@ class ModelChain:
         # Only HarmonyPredictor reads these frames, and only their first 64 bands: the recognizer is replaced.
         return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
-    def _checked_context(self, context: ArrayLike | None) -> Array | None:
+    def _checked_context(self, context: ArrayLike | None) -> Floats | None:
         if context is None:
             return None
         known = np.asarray(context, np.float32)
@@ -220,9 +220,9 @@ class ModelChain:
 
     def _respond(
         self,
-        mel: Array,
+        mel: Floats,
         replaced: Mapping[str, Compute] | None = None,
-        context: Array | None = None,
+        context: Floats | None = None,
         mean: ContextMean | None = None,
     ) -> ChainOutput:
         """Run the chain with other functions in place of some networks."""
@@ -230,7 +230,7 @@ class ModelChain:
         code, *others = run_chain(models, mel, context, mean)
         return ChainOutput(code, decode_affect(code), *others)
 
-    def _calibrated_codes(self, mel: Array) -> Array:
+    def _calibrated_codes(self, mel: Floats) -> Floats:
         codes = self._checked(_EMOTION.name)(mel)
         affect = decode_affect(codes)
         return with_affect(
@@ -243,7 +243,7 @@ class ModelChain:
     def _checked(self, model: str) -> Compute:
         """Return a network as a function of frames [T, in] that raises an error for outputs that are not finite."""
 
-        def compute(frames: Array) -> Array:
+        def compute(frames: Floats) -> Floats:
             outputs = self._networks[model].process(frames)
             if not np.isfinite(outputs).all():
                 raise ExportError("gave numbers that are not finite", where=self._paths[model])
@@ -252,13 +252,13 @@ class ModelChain:
         return compute
 
 
-def _spread(answers: Array, calibration: Calibration | None) -> Array:
+def _spread(answers: Floats, calibration: Calibration | None) -> Floats:
     """Return a recognizer's outputs scaled to the mean and spread of the labels, within -1..1."""
     # Constant outputs have no spread to scale.
     if calibration is None or calibration.answer_sd <= 0:
         return answers
     gain = min(calibration.label_sd / calibration.answer_sd, _MAX_GAIN)
-    spread: Array = np.clip(calibration.label_mean + gain * (answers - calibration.answer_mean), -1, 1)
+    spread: Floats = np.clip(calibration.label_mean + gain * (answers - calibration.answer_mean), -1, 1)
     return spread.astype(np.float32)
 
 
@@ -280,13 +280,13 @@ def _common_version(exports: Mapping[str, Export]) -> int:
     return known.pop() if known else CODE_VERSION
 
 
-def _neutral_audio(export: Export) -> Array | None:
+def _neutral_audio(export: Export) -> Floats | None:
     """Return the mel bands [64] that HarmonyPredictor uses without audio; None if its file does not name them."""
     values = _numbers(export, NEUTRAL_INPUT, export.in_size)
     return None if values is None else values[CODE_SIZE:]
 
 
-def _numbers(export: Export, entry: str, count: int) -> Array | None:
+def _numbers(export: Export, entry: str, count: int) -> Floats | None:
     """Return a list of numbers from an export's features; None if it is missing or something else."""
     features = export.metadata.get("features")
     values = features.get(entry) if isinstance(features, dict) else None

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.chain import NEUTRAL_INPUT, ChainOutput, ModelChain
-from kelly_core.engines.layers import Array, DenseWeights, Layer, LstmWeights, describe_layer
+from kelly_core.engines.layers import DenseWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs, read_golden
 from kelly_core.export.json_values import FormatError
@@ -98,7 +98,7 @@ def write_cpp(source: Path, target: Path, *, juce: bool = False) -> None:
     atomic_write_all(contents, error_type=ExportError)
 
 
-def golden_signal(sample_rate: int, count: int) -> NDArray[np.float32]:
+def golden_signal(sample_rate: int, count: int) -> Floats:
     """Return the signal of the golden frames [count]: a rising tone, a quiet one, and pseudo-random noise."""
     seconds = np.arange(count) / sample_rate
     # x' = a·x + c mod 2³², n steps at once: aⁿ and c·(aⁿ - 1)/(a - 1) from products that wrap around.
@@ -191,7 +191,7 @@ def _add_layer(model: _Model, layer: Layer) -> None:
         )
 
 
-def _weight_arrays(layer: Layer, export: Export) -> list[Array]:
+def _weight_arrays(layer: Layer, export: Export) -> list[Floats]:
     """Return a layer's arrays in the order in which the generated code reads them."""
     match layer:
         case DenseWeights():
@@ -201,7 +201,7 @@ def _weight_arrays(layer: Layer, export: Export) -> list[Array]:
     raise ExportError(f"has the layer {describe_layer(layer)}, which no template writes", where=export.path)
 
 
-def _golden_of(export: Export) -> tuple[Array, Array]:
+def _golden_of(export: Export) -> tuple[Floats, Floats]:
     try:
         return read_golden(export.metadata.get("golden"), export.in_size, export.out_size)
     except FormatError as error:
@@ -209,7 +209,7 @@ def _golden_of(export: Export) -> tuple[Array, Array]:
 
 
 def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Floats] = {}
     for rate in GOLDEN_RATES:
         hops = _GOLDEN_FRAMES * mel.HOPS_PER_FRAME - 1
         samples = golden_signal(rate, hops * mel.hop_length(rate) + mel.window_length(rate))
@@ -230,14 +230,14 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
     return {"arrays": {name: _listed(array) for name, array in arrays.items()}, "chain_frames": len(frames)}
 
 
-def _chain_arrays(name: str, outputs: ChainOutput) -> dict[str, Array]:
+def _chain_arrays(name: str, outputs: ChainOutput) -> dict[str, Floats]:
     """Return outputs of the chain by their names in the templates."""
     values = {"Code": outputs.code, "Melody": outputs.melody, "Chords": outputs.chords}
     values |= {"Dynamics": outputs.dynamics, "Groove": outputs.groove}
     return {f"{name}{part}": array for part, array in values.items()}
 
 
-def _golden_context(count: int) -> tuple[Array, Array]:
+def _golden_context(count: int) -> tuple[Floats, Floats]:
     """Return measures [count, descriptors] from below to above their scales, and the resulting context [count, 8].
 
     A third of the context is unknown, as defined by ``knowsDescriptor`` in the generated code.
@@ -254,7 +254,7 @@ def _golden_context(count: int) -> tuple[Array, Array]:
     return np.stack(columns, axis=1), encode_context(known)
 
 
-def _listed(array: Array) -> str:
+def _listed(array: Floats) -> str:
     """Return the values as C++ literals in lines of a few hundred characters."""
     literals = [f"{_number(value)}f" for value in array.ravel()]
     return ",\n".join(", ".join(literals[start : start + 16]) for start in range(0, len(literals), 16))

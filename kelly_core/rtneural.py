@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kelly_core.engines.layers import Layer, carries_state, describe_layer
+from kelly_core.engines.layers import Layer, describe_layer, layer_spec
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
@@ -87,7 +87,7 @@ def to_rtneural(
     metadata = build_metadata(
         model_name=Path(path).stem,
         layers=layers,
-        state="stateful" if any(map(carries_state, layers)) else "stateless",
+        state="stateful" if any(layer_spec(layer).carries_state for layer in layers) else "stateless",
         trained_on={},
         checkpoint=weights_hash,
         metrics={},

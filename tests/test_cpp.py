@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kelly_core.arrays import Floats
 from kelly_core.chain import NEUTRAL_INPUT
 from kelly_core.cpp import cpp_files, golden_signal, write_cpp
-from kelly_core.engines.layers import Array, Layer
+from kelly_core.engines.layers import Layer
 from kelly_core.errors import ExportError
 from kelly_core.export.writer import write_export
 from kelly_core.music.mel import mel_frames
@@ -58,7 +59,7 @@ def frames_only(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return build(generated, tmp_path_factory.mktemp("bin") / "check", *WARNINGS, "-DKELLY_WITHOUT_NETWORKS")
 
 
-def features(check: Path, rate: int, samples: Array) -> Array:
+def features(check: Path, rate: int, samples: Floats) -> Floats:
     """Frames that the generated code computes."""
     command = [check, "--features", str(rate)]
     done = subprocess.run(command, input=samples.tobytes(), capture_output=True, check=True)

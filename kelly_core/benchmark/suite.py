@@ -10,9 +10,9 @@ from time import perf_counter_ns, sleep
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.benchmark.results import (
     EXTERNAL,
     IDLE,
@@ -24,7 +24,7 @@ from kelly_core.benchmark.results import (
 )
 from kelly_core.chain import Compute, run_chain
 from kelly_core.engines.external import ExternalEngine
-from kelly_core.engines.layers import Array, Layer
+from kelly_core.engines.layers import Layer
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError, KellyError
 from kelly_core.export.golden import probe_export
@@ -37,7 +37,7 @@ WARM_UP_CALLS = 200
 _BINS_PER_OCTAVE = 2
 
 
-def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Latency:
+def measure(call: Callable[[Floats], object], frames: Floats, calls: int) -> Latency:
     """Time ``calls`` single calls, cycling through the frames [T, in], after an untimed warm-up."""
     for index in range(WARM_UP_CALLS):
         call(frames[index % len(frames)])
@@ -51,13 +51,13 @@ def measure(call: Callable[[Array], object], frames: Array, calls: int) -> Laten
     return summarize_times(nanoseconds / 1000)
 
 
-def summarize_times(times_us: NDArray[np.float64]) -> Latency:
+def summarize_times(times_us: Doubles) -> Latency:
     """Return quantiles and histogram of times [n] in µs, n ≥ 1."""
     p50, p95, p99 = (round(float(quantile), 3) for quantile in np.quantile(times_us, [0.5, 0.95, 0.99]))
     return Latency(p50, p95, p99, round(float(times_us.max()), 3), len(times_us), _histogram(times_us))
 
 
-def _histogram(times_us: NDArray[np.float64]) -> Histogram:
+def _histogram(times_us: Doubles) -> Histogram:
     """Return a histogram with half-octave bins; the bin edges are the same in every run."""
     # 1 ns, the resolution of the clock: a time of 0 has no logarithm.
     octave = np.log2(np.maximum(times_us, 1e-3))
@@ -170,7 +170,7 @@ def _time_engine(models: Mapping[str, Export], factory: EngineFactory, calls: in
         return EngineResult(latencies, _time_chain(computes, frames, calls))
 
 
-def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Array], calls: int) -> Latency | None:
+def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Floats], calls: int) -> Latency | None:
     if not set(_NAMES) <= computes.keys():
         return None
     return measure(partial(run_chain, computes, mean=ContextMean()), frames[_NAMES[0]], calls)

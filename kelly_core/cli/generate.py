@@ -16,9 +16,7 @@ from kelly_core.errors import ConfigError, DataError, KellyError
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from kelly_core.arrays import Floats
     from kelly_core.chain import ChainOutput, ModelChain
     from kelly_core.composition.harmony import Mode
     from kelly_core.composition.score import Score
@@ -44,7 +42,7 @@ class _Input(NamedTuple):
 
     output: ChainOutput
     title: str
-    mel: NDArray[np.float32] | None = None
+    mel: Floats | None = None
     recording: Recording | None = None
 
 
@@ -297,7 +295,7 @@ def _with_tempo(known: dict[str, float], bpm: float | None) -> dict[str, float]:
     return known if bpm is None else known | {"tempo": bpm}
 
 
-def _context(chain: ModelChain, known: dict[str, float], mode: Mode, tonic: int) -> NDArray[np.float32] | None:
+def _context(chain: ModelChain, known: dict[str, float], mode: Mode, tonic: int) -> Floats | None:
     """Return the musical context [8] of the known descriptors; the register is moved to C major or A minor.
 
     Models without a context ignore a tempo alone, which the piece uses anyway.
@@ -330,7 +328,7 @@ def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, 
     return compose(source.output, seed=seed, downbeats=downbeats, **in_key)
 
 
-def _content_seed(mel: NDArray[np.float32], seed: int) -> int:
+def _content_seed(mel: Floats, seed: int) -> int:
     """Return a seed that depends on the audio, in whole decibels, and on the user's seed."""
     content = mel.round().astype("<i2").tobytes() + str(seed).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Doubles
+from kelly_core.arrays import Doubles, Indices
 from kelly_core.composition.harmony import HOME, Mode, Phrase, draw_index
 from kelly_core.composition.plan import Bar, Plan, limited
 from kelly_core.composition.score import EIGHTH, EIGHTHS, PHRASE_BARS, Note
@@ -31,7 +31,7 @@ _DIRECTIONS = (0, 1, -1)
 """States of a line: no leap before, a leap up, a leap down."""
 
 
-def _transitions() -> tuple[Doubles, NDArray[np.intp]]:
+def _transitions() -> tuple[Doubles, Indices]:
     """Return weights and states after a move from a state and a pitch to a pitch, both [3, span, span]."""
     pitch = np.arange(LINE_SPAN)
     interval = pitch - pitch[:, np.newaxis]
@@ -291,7 +291,7 @@ def _apply_cadence(weights: Doubles, plan: Plan, phrase: Phrase, mode: Mode, low
         weights[~tones] *= _FOREIGN_AT_CADENCE
 
 
-def _pitch_classes(low: int) -> NDArray[np.intp]:
+def _pitch_classes(low: int) -> Indices:
     return np.arange(low, low + LINE_SPAN) % 12
 
 

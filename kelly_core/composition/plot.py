@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.accompaniment import CLOSED_HAT, CRASH, KICK, OPEN_HAT, SNARE, STICK
 from kelly_core.composition.score import BAR, PHRASE_BARS, Part, Score
@@ -31,7 +31,7 @@ _MARGIN = 3
 _MAX_BARS_WITH_BEATS = 32
 
 
-def plot_score(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.float32] | None, title: str) -> None:
+def plot_score(path: Path, score: Score, output: ChainOutput, mel: Floats | None, title: str) -> None:
     """Plot a score above its inputs, with its beats and sections.
 
     Args:
@@ -74,7 +74,7 @@ def plot_score(path: Path, score: Score, output: ChainOutput, mel: NDArray[np.fl
     atomic_write(path, picture.getvalue())
 
 
-def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:
+def _frame_edges(frames: int, score: Score) -> Doubles:
     """Return where frames begin and the last one ends, in bars from the first one on, [frames + 1]."""
     if score.lead_in is None:
         return np.arange(frames + 1) / frames * score.bars
@@ -82,7 +82,7 @@ def _frame_edges(frames: int, score: Score) -> NDArray[np.float64]:
     bars = np.arange(len(times), dtype=np.float64)
     first, last = times[1] - times[0], times[-1] - times[-2]
     seconds = np.arange(frames + 1) * FRAME_SECONDS
-    edges: NDArray[np.float64] = np.interp(seconds, times, bars)
+    edges: Doubles = np.interp(seconds, times, bars)
     # np.interp is constant beyond its ends; frames there are as long as in the first and in the last bar.
     before = seconds < times[0]
     edges[before] = (seconds[before] - times[0]) / first
@@ -114,7 +114,7 @@ def _name_sections(axes: Axes, score: Score) -> None:
         axes.text(bar + 0.05, 0.52, letter, ha="left", va="bottom", color=_INK, fontsize=8, fontweight="bold")
 
 
-def _draw_mel(axes: Axes, mel: NDArray[np.float32], score: Score) -> None:
+def _draw_mel(axes: Axes, mel: Floats, score: Score) -> None:
     top = float(mel.max())
     low = max(top - _RANGE_DECIBELS, _MIN_DECIBELS)
     edges = _frame_edges(len(mel), score), np.arange(mel.shape[1] + 1)

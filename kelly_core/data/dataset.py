@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Floats, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.splits import BY_SEED, judging_part
 from kelly_core.entry_points import load_reference
 
@@ -74,8 +74,8 @@ class Batch:
 class Normalizer:
     """Maps raw inputs to network inputs: ``(x - mean) * scale``, both [in]; scale 0 disables an input."""
 
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    mean: Doubles
+    scale: Doubles
 
     @classmethod
     def identity(cls, size: int) -> Normalizer:
@@ -83,7 +83,7 @@ class Normalizer:
         return cls(np.zeros(size), np.ones(size))
 
     @classmethod
-    def of_moments(cls, mean: NDArray[np.float64], deviation: NDArray[np.float64]) -> Normalizer:
+    def of_moments(cls, mean: Doubles, deviation: Doubles) -> Normalizer:
         """Return the normalizer to zero mean and unit deviation for these moments, both [in]; a constant input is
         disabled.
         """
@@ -105,7 +105,7 @@ class Normalizer:
         return cls.of_moments(mean, np.sqrt(variance))
 
     @property
-    def deviation(self) -> NDArray[np.float64]:
+    def deviation(self) -> Doubles:
         """Return the standard deviation of the raw inputs, [in]; 0 for a disabled input."""
         return np.divide(1.0, self.scale, out=np.zeros_like(self.scale), where=self.scale > 0)
 
@@ -233,7 +233,7 @@ class Dataset(ABC):
     test: Indices
     metadata: dict[str, Any]
     reference: ReferenceLosses | None = None
-    bpm: NDArray[np.float64] | None = None
+    bpm: Doubles | None = None
     split_source: str = BY_SEED
     tables: tuple[str, ...] = ()
     licenses: Mapping[str, str] = MappingProxyType({})
@@ -333,7 +333,7 @@ class CorpusReport:
 
 def custom_loss_sums(
     loss: str, outputs: NDArray[np.floating], targets: NDArray[np.floating], weights: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Doubles, Doubles]:
     """Return the weighted loss of each example and its size, both [N], computed by a function of PyTorch tensors.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kelly_core.arrays import Floats, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import UNLABELED
 from kelly_core.data.files import SkippedFiles
 from kelly_core.data.label_tables import (
@@ -125,7 +125,7 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
 
 def label_files(
     files: Sequence[str],
-    features: NDArray[np.float64],
+    features: Doubles,
     splits: NDArray[np.str_],
     known: KnownLabels,
     *,

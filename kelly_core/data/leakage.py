@@ -185,7 +185,7 @@ def _evenly_spaced(indices: Indices, most: int, run: int = 1) -> Indices:
     return chosen
 
 
-def _copies(inputs: Floats, target: Floats) -> NDArray[np.intp]:
+def _copies(inputs: Floats, target: Floats) -> Indices:
     """Return the columns of ``inputs`` [n, in] that are a linear function of ``target`` [n]."""
     if not len(target):
         return np.empty(0, np.intp)

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.data.dataset import (
@@ -445,7 +444,7 @@ def _batch(inputs: Floats, targets: Floats) -> Batch:
     return Batch(inputs, targets, np.ones((*targets.shape[:2], 1), np.float32))
 
 
-def _mean_loss(loss: str, predictions: Floats | NDArray[np.float64], targets: Floats) -> float:
+def _mean_loss(loss: str, predictions: Floats | Doubles, targets: Floats) -> float:
     """Return a network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
     predictions = np.asarray(predictions, np.float64)
     if is_custom_loss(loss):

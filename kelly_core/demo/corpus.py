@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kelly_core.arrays import Floats
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.chain import ChainOutput
 from kelly_core.composition.composer import compose
 from kelly_core.composition.score import Part, Score, midi_bytes
@@ -229,10 +228,10 @@ def _chord_shares(valence: float, arousal: float) -> Floats:
     return shares.astype(np.float32)
 
 
-def _weights(values: dict[int, int], size: int) -> NDArray[np.float64]:
+def _weights(values: dict[int, int], size: int) -> Doubles:
     weights = np.zeros(size)
     weights[list(values)] = list(values.values())
-    shares: NDArray[np.float64] = weights / weights.sum()
+    shares: Doubles = weights / weights.sum()
     return shares
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from kelly_core.arrays import Doubles
 from kelly_core.errors import KellyError
 from kelly_core.formatting import format_bytes
 
@@ -67,7 +68,7 @@ class ExternalEngine:
             hint = "Name a program that can be run, with its path where it is not on the PATH"
             raise KellyError(f"there is no engine {command!r} that can be run", hint=hint)
 
-    def run(self, model: Path, frames: NDArray[np.floating]) -> NDArray[np.float64]:
+    def run(self, model: Path, frames: NDArray[np.floating]) -> Doubles:
         """Return outputs [T, out] for the frames [T, in], in sequence from zero state.
 
         Raises:

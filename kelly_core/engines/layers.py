@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.spec import (
     Activation,
     ActivationOnly,
@@ -21,8 +21,6 @@ from kelly_core.spec import (
     SameSize,
 )
 
-Array = NDArray[np.float32]
-
 GATE_ORDER = ("input", "forget", "cell", "output")
 """Order of an LSTM's gates, the same in PyTorch and RTNeural."""
 
@@ -33,8 +31,8 @@ GRU_GATE_ORDER = ("reset", "update", "new")
 class _Weighted:
     """Base of dense and convolutional layers: ``weight`` [out, ...] and ``bias`` [out]."""
 
-    weight: Array
-    bias: Array
+    weight: Floats
+    bias: Floats
     use_bias: bool
 
     @property
@@ -56,8 +54,8 @@ class DenseWeights(_Weighted):
     """
 
     kind: ClassVar[str] = Dense.kind
-    weight: Array
-    bias: Array
+    weight: Floats
+    bias: Floats
     activation: str
     use_bias: bool = True
 
@@ -75,10 +73,10 @@ class RecurrentWeights:
     """
 
     kind: ClassVar[str]
-    weight_ih: Array
-    weight_hh: Array
-    bias_ih: Array
-    bias_hh: Array
+    weight_ih: Floats
+    weight_hh: Floats
+    bias_ih: Floats
+    bias_hh: Floats
     use_bias: bool = True
     activation: ClassVar[str] = ""
 
@@ -120,8 +118,8 @@ class Conv1dWeights(_Weighted):
     """
 
     kind: ClassVar[str] = Conv1d.kind
-    weight: Array
-    bias: Array
+    weight: Floats
+    bias: Floats
     activation: str
     dilation: int = 1
     groups: int = 1
@@ -151,10 +149,10 @@ class BatchNormWeights:
     """
 
     kind: ClassVar[str] = BatchNorm1d.kind
-    gamma: Array
-    beta: Array
-    mean: Array
-    variance: Array
+    gamma: Floats
+    beta: Floats
+    mean: Floats
+    variance: Floats
     epsilon: float
     affine: bool = True
     activation: ClassVar[str] = ""
@@ -180,7 +178,7 @@ class PreluWeights(SameSize):
     """A PReLU over ``size`` values: x if x ≥ 0, else slope · x, with one ``slope`` for all or one per value."""
 
     kind: ClassVar[str] = Prelu.kind
-    slope: Array
+    slope: Floats
     size: int
     activation: ClassVar[str] = ""
 
@@ -214,11 +212,6 @@ def without_activation(layer: Layer) -> Layer | None:
     if isinstance(layer, ActivationLayer):
         return None
     return replace(layer, activation="") if isinstance(layer, DenseWeights | Conv1dWeights) else layer
-
-
-def carries_state(layer: Layer) -> bool:
-    """Return True if a layer's output depends on earlier frames."""
-    return isinstance(layer, RecurrentWeights) or (isinstance(layer, Conv1dWeights) and layer.history > 0)
 
 
 def layer_spec(layer: Layer) -> LayerSpec:
@@ -260,10 +253,10 @@ class Engine(Protocol):
     def reset(self) -> None:
         """Set all state to zero."""
 
-    def step(self, frame: Array) -> Array:
+    def step(self, frame: Floats) -> Floats:
         """Compute one frame, shape [in] → [out], and update the state."""
-        outputs: Array = self.process(frame[np.newaxis])[0]
+        outputs: Floats = self.process(frame[np.newaxis])[0]
         return outputs
 
-    def process(self, frames: Array) -> Array:
+    def process(self, frames: Floats) -> Floats:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from threadpoolctl import get_cached_controller
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -29,20 +29,20 @@ weights have variance 1/in, and by 3e-6 if they are twice as large.
 """
 
 
-def _sigmoid(x: Array) -> Array:
+def _sigmoid(x: Floats) -> Floats:
     """σ(x) = (tanh(x / 2) + 1) / 2, which cannot overflow and is exactly 0 below -19."""
-    y: Array = np.tanh(x * 0.5) * 0.5 + 0.5
+    y: Floats = np.tanh(x * 0.5) * 0.5 + 0.5
     return y
 
 
-def _softmax(x: Array) -> Array:
+def _softmax(x: Floats) -> Floats:
     # The largest exponent becomes 0, so that no power overflows.
-    powers: Array = np.exp(x - x.max())
+    powers: Floats = np.exp(x - x.max())
     powers /= powers.sum()
     return powers
 
 
-ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "": lambda x: x,
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0.0),
@@ -69,7 +69,7 @@ class NumpyEngine:
         for stage in self._stages:
             stage.reset()
 
-    def step(self, frame: Array) -> Array:
+    def step(self, frame: Floats) -> Floats:
         """Compute one frame, shape [in] → [out], and update the state."""
         values = np.asarray(frame, dtype=np.float32)
         if values.shape != (self.in_size,):
@@ -79,7 +79,7 @@ class NumpyEngine:
                 values = stage(values)
         return values
 
-    def process(self, frames: Array) -> Array:
+    def process(self, frames: Floats) -> Floats:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         outputs = np.empty((len(frames), self.out_size), dtype=np.float32)
         # Threads do not speed up products of this size, and one that another program displaces delays them for long.
@@ -90,7 +90,7 @@ class NumpyEngine:
 
 
 class _Stage(Protocol):
-    def __call__(self, x: Array) -> Array: ...
+    def __call__(self, x: Floats) -> Floats: ...
 
     def reset(self) -> None: ...
 
@@ -122,7 +122,7 @@ class _ActivationStage(_Stateless):
     def __init__(self, layer: ActivationLayer) -> None:
         self._activate = ACTIVATIONS[layer.activation]
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         return self._activate(x)
 
 
@@ -132,7 +132,7 @@ class _DenseStage(_Stateless):
         self._bias = layer.bias.astype(np.float32)
         self._activate = ACTIVATIONS[layer.activation]
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         y = np.dot(self._weight, x)
         y += self._bias
         return self._activate(y)
@@ -144,8 +144,8 @@ class _BatchNormStage(_Stateless):
         # The engine adds and divides in float32, too.
         self._factor = layer.gamma / np.sqrt(layer.variance + np.float32(layer.epsilon))
 
-    def __call__(self, x: Array) -> Array:
-        y: Array = self._factor * (x - self._mean) + self._beta
+    def __call__(self, x: Floats) -> Floats:
+        y: Floats = self._factor * (x - self._mean) + self._beta
         return y
 
 
@@ -153,7 +153,7 @@ class _PreluStage(_Stateless):
     def __init__(self, layer: PreluWeights) -> None:
         self._slope = layer.slope
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         return np.where(x >= 0.0, x, x * self._slope)
 
 
@@ -176,7 +176,7 @@ class _LstmStage:
         self._joined = np.zeros(layer.in_size + hidden, dtype=np.float32)
         self._cell = np.zeros(hidden, dtype=np.float32)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         hidden, joined = self._hidden, self._joined
         joined[:-hidden] = x
         gates = np.dot(self._weight, joined)
@@ -186,7 +186,7 @@ class _LstmStage:
         gates += self._shift
         input_gate, forget_gate, candidate, output_gate = gates.reshape(4, hidden)
         self._cell = forget_gate * self._cell + input_gate * candidate
-        output: Array = output_gate * np.tanh(self._cell)
+        output: Floats = output_gate * np.tanh(self._cell)
         joined[-hidden:] = output
         return output
 
@@ -204,7 +204,7 @@ class _GruStage:
         self._bias_ih, self._bias_hh = layer.bias_ih, layer.bias_hh
         self._state = np.zeros(layer.out_size, dtype=np.float32)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         hidden = self._hidden
         from_input = np.dot(self._weight_ih, x) + self._bias_ih
         from_state = np.dot(self._weight_hh, self._state) + self._bias_hh
@@ -232,7 +232,7 @@ class _Conv1dStage:
         self._ages = layer.dilation * np.arange(kernel - 1, -1, -1)
         self._newest = 0
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Floats) -> Floats:
         ring = self._ring
         self._newest = (self._newest + 1) % len(ring)
         ring[self._newest] = x.reshape(ring.shape[1:])

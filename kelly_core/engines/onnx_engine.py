@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     GATE_ORDER,
     GRU_GATE_ORDER,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -27,7 +27,7 @@ from kelly_core.engines.layers import (
     LstmWeights,
     PreluWeights,
     RecurrentWeights,
-    carries_state,
+    layer_spec,
 )
 from kelly_core.errors import ExportError
 
@@ -110,12 +110,12 @@ class OnnxEngine(Engine):
         """Set all state to zero."""
         self._state = dict(self._zeros)
 
-    def process(self, frames: Array) -> Array:
+    def process(self, frames: Floats) -> Floats:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         values = self._session.run(self._names, {"input": np.asarray(frames, np.float32), **self._state})
         results = dict(zip(self._names, values, strict=True))
         self._state = {name: results[f"{name}_next"] for name in self._state}
-        outputs: Array = results["output"]
+        outputs: Floats = results["output"]
         return outputs
 
 
@@ -132,7 +132,7 @@ class _Graph:
 
     def add(self, layer: Layer, values: str) -> str:
         """Add a layer that reads ``values`` [frames, in]; return the name of its output [frames, out]."""
-        self._stateful += carries_state(layer)
+        self._stateful += layer_spec(layer).carries_state
         match layer:
             case DenseWeights():
                 values = self.node("Gemm", [values, *self._constants(weight=layer.weight, bias=layer.bias)], transB=1)
@@ -204,7 +204,7 @@ class _Graph:
         return list(names)
 
 
-def _reordered(stacked: Array, order: Sequence[int]) -> Array:
+def _reordered(stacked: Floats, order: Sequence[int]) -> Floats:
     """Reorder stacked gates from PyTorch's order to ONNX's."""
     gates = np.split(stacked, len(order))
     return np.concatenate([gates[index] for index in order])

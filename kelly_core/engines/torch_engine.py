@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -75,19 +75,19 @@ class TorchEngine(Engine):
         """Set all state to zero."""
         self._state = None
 
-    def process(self, frames: Array) -> Array:
+    def process(self, frames: Floats) -> Floats:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         with torch.inference_mode():
             outputs, self._state = self._module.advance(
                 torch.from_numpy(np.asarray(frames, np.float32))[None], self._state
             )
-        result: Array = outputs[0].numpy()
+        result: Floats = outputs[0].numpy()
         return result
 
-    def sequences(self, inputs: Array) -> Array:
+    def sequences(self, inputs: Floats) -> Floats:
         """Compute sequences, shape [N, T, in] → [N, T, out], each from zero state; the state is kept."""
         with torch.inference_mode():
-            result: Array = self._module(torch.from_numpy(inputs)).numpy()
+            result: Floats = self._module(torch.from_numpy(inputs)).numpy()
         return result
 
 
@@ -125,7 +125,7 @@ def _modules(layer: Layer) -> Iterator[nn.Module]:
         yield ACTIVATIONS[layer.activation]()
 
 
-def _module(layer: Layer) -> tuple[nn.Module, dict[str, Array]]:
+def _module(layer: Layer) -> tuple[nn.Module, dict[str, Floats]]:
     """Return a module of a layer's type and sizes, and the arrays for its parameters and buffers, by attribute."""
     spec = layer_spec(layer)
     match layer:

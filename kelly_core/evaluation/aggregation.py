@@ -27,7 +27,7 @@ class GroupSums:
     corpora: NDArray[np.str_]
     sources: NDArray[np.str_]
     groups: NDArray[np.str_]
-    examples: NDArray[np.intp]
+    examples: Indices
     truth: Sums
     errors: dict[str, Sums]
 

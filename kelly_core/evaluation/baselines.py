@@ -357,7 +357,7 @@ def _quartile(values: Floats, spread: tuple[float, float]) -> Indices:
     return np.searchsorted(edges, values)
 
 
-def _quadrant(batch: Batch) -> NDArray[np.intp]:
+def _quadrant(batch: Batch) -> Indices:
     valence, arousal = _affect(batch)
     return 2 * (valence > 0).astype(np.intp) + (arousal > 0)
 

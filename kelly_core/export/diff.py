@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -109,7 +109,7 @@ def _weights(old: Export, new: Export) -> Iterator[tuple[str, ArrayDifference]]:
             yield f"{number} {describe_layer(one)}: {name}", _difference(array, theirs[name])
 
 
-def _arrays(layer: Layer) -> dict[str, Array]:
+def _arrays(layer: Layer) -> dict[str, Floats]:
     """Return the arrays that RTNeural computes with: it uses the sum of an LSTM's two biases."""
     match layer:
         case DenseWeights() | Conv1dWeights():
@@ -149,7 +149,7 @@ def _golden(export: Export) -> Golden | None:
         raise ExportError(error.text, where=export.path) from error
 
 
-def _difference(old: Array, new: Array) -> ArrayDifference:
+def _difference(old: Floats, new: Floats) -> ArrayDifference:
     # In double precision, so that the difference of nearly equal weights is exact.
     wide = old.astype(np.float64)
     apart = np.abs(wide - new)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kelly_core.engines.layers import Array
+from kelly_core.arrays import Floats
 from kelly_core.export.json_values import FormatError, read_matrix
 from kelly_core.export.reader import Export
 from kelly_core.music.context import DESCRIPTORS
@@ -20,11 +20,11 @@ _PROBE_SEED = 7
 class Golden(NamedTuple):
     """Recorded frames: ``inputs`` [T, in] and ``outputs`` [T, out], computed in sequence from zero state."""
 
-    inputs: Array
-    outputs: Array
+    inputs: Floats
+    outputs: Floats
 
 
-def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
+def golden_inputs(mean: Floats, std: Floats, code_inputs: int = 0) -> Floats:
     """Draw golden input frames [8, in] from a normal distribution; fixed seed. With a code they are [16, in].
 
     Args:
@@ -33,7 +33,7 @@ def golden_inputs(mean: Array, std: Array, code_inputs: int = 0) -> Array:
             a musical context, four with a known one.
     """
     noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
-    frames: Array = (mean + std * noise).astype(np.float32)
+    frames: Floats = (mean + std * noise).astype(np.float32)
     if not code_inputs:
         return frames
     corners = np.array([[-0.6, -0.6], [-0.6, 0.6], [0.6, -0.6], [0.6, 0.6]])
@@ -63,7 +63,7 @@ def read_golden(record: object, in_size: int, out_size: int) -> Golden:
     return Golden(inputs, read_matrix(record.get("outputs"), frames, out_size, "the golden outputs"))
 
 
-def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
+def probe_frames(count: int, in_size: int, golden: Golden | None) -> Floats:
     """Return noise [count, in] with mean and standard deviation of the golden inputs, or standard normal noise.
 
     The seed is fixed, and a longer sequence starts with the same frames as a shorter one.
@@ -74,11 +74,11 @@ def probe_frames(count: int, in_size: int, golden: Golden | None) -> Array:
     wide = golden.inputs.astype(np.float64)
     # Finite inputs of any size are valid; the check of the outputs reports an overflow.
     with np.errstate(over="ignore"):
-        probe: Array = (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
+        probe: Floats = (wide.mean(axis=0) + wide.std(axis=0) * noise).astype(np.float32)
     return probe
 
 
-def probe_export(export: Export, count: int) -> Array:
+def probe_export(export: Export, count: int) -> Floats:
     """Return probe frames [count, in] for an export; missing or invalid golden vectors are ignored."""
     try:
         golden = read_golden(export.metadata.get("golden"), export.in_size, export.out_size)

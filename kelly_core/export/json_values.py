@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kelly_core.engines.layers import Array
+from kelly_core.arrays import Floats
 
 Rule = Literal["structure", "layer types", "dimensions", "activations", "finite", "gates"]
 
@@ -24,7 +24,7 @@ class FormatError(Exception):
         super().__init__(text)
 
 
-def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
+def read_matrix(value: object, rows: int, columns: int, name: str) -> Floats:
     """Convert ``rows`` JSON lists of ``columns`` numbers each to a float32 array [rows, columns].
 
     Raises:
@@ -40,7 +40,7 @@ def read_matrix(value: object, rows: int, columns: int, name: str) -> Array:
     return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
 
 
-def read_vector(value: object, size: int, name: str) -> Array:
+def read_vector(value: object, size: int, name: str) -> Floats:
     """Convert a JSON list of ``size`` numbers to a float32 array [size].
 
     Raises:
@@ -173,7 +173,7 @@ def _shape_error(rows: int, lengths: set[int], wanted_rows: int, wanted_columns:
     return f"is {rows} × {max(lengths, default=0)}"
 
 
-def _numbers(values: list[Any], kinds: list[type], name: str) -> Array:
+def _numbers(values: list[Any], kinds: list[type], name: str) -> Floats:
     if not set(kinds) <= {int, float}:
         raise FormatError("structure", f"{name} holds an entry that is not a number")
     try:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     GATE_ORDER,
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -236,7 +236,7 @@ def _gru(layer: dict[str, Any], in_size: int, hidden: int) -> GruWeights:
     )
 
 
-def _reset_first(stacked: Array) -> Array:
+def _reset_first(stacked: Floats) -> Floats:
     """Reorder gates from RTNeural's update, reset, new to PyTorch's reset, update, new."""
     update, reset, new = np.split(stacked, 3)
     return np.concatenate([reset, update, new])
@@ -311,13 +311,13 @@ def _epsilon(layer: dict[str, Any]) -> float:
     return read_number(layer["epsilon"], '"epsilon"')
 
 
-def _require_root(variance: Array, epsilon: float) -> None:
+def _require_root(variance: Floats, epsilon: float) -> None:
     # The engine adds in float32; the smallest sum must be positive, because its square root is a divisor.
     if not (variance + np.float32(epsilon) > 0).all():
         raise FormatError("finite", 'the variance plus "epsilon" must be above 0; the engine divides by its root')
 
 
-def _batchnorm_array(value: object, size: int, name: str) -> Array:
+def _batchnorm_array(value: object, size: int, name: str) -> Floats:
     if isinstance(value, list) and len(value) < size:
         text = f"{name} must have {size} numbers, but has {len(value)}; the engine leaves the rest at 0 or 1 silently"
         raise FormatError("dimensions", text)
@@ -426,7 +426,7 @@ def _require_no_activation(layer: dict[str, Any]) -> None:
         raise FormatError("activations", f"activation {found} of this type of layer: the engine ignores it")
 
 
-def _use_bias(layer: dict[str, Any], *biases: Array) -> bool:
+def _use_bias(layer: dict[str, Any], *biases: Floats) -> bool:
     """Return the entry "use_bias", which marks a bias that is only there because the engine needs one."""
     value = layer.get("use_bias", True)
     if not isinstance(value, bool):

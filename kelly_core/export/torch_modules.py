@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -243,18 +243,18 @@ def read_layer(module: nn.Module, name: str, size: int) -> Layer:
     return ActivationLayer(next(word for kind, word in _ACTIVATIONS.items() if isinstance(module, kind)), size)
 
 
-def _bias(module: nn.Linear | nn.Conv1d, name: str) -> tuple[Array, bool]:
+def _bias(module: nn.Linear | nn.Conv1d, name: str) -> tuple[Floats, bool]:
     """Return a layer's bias, zero if it has none, and whether it has one."""
     if module.bias is None:
         return np.zeros(module.weight.shape[0], np.float32), False
     return _array(module, name, "bias"), True
 
 
-def _array(module: nn.Module, name: str, key: str) -> Array:
+def _array(module: nn.Module, name: str, key: str) -> Floats:
     tensor = getattr(module, key)
     if isinstance(tensor, UninitializedParameter | UninitializedBuffer) or tensor.is_meta:
         _refuse(module, name, f"its {key} has no values yet", "Load weights, or run it once")
-    array: Array = tensor.detach().cpu().float().numpy().copy()
+    array: Floats = tensor.detach().cpu().float().numpy().copy()
     if not np.isfinite(array).all():
         _refuse(module, name, f"its {key} holds values that are not finite as float32")
     return array
@@ -298,7 +298,7 @@ def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Lay
     )
 
 
-def _difference(outputs: Any, expected: Array, by_channel: bool) -> float | None:
+def _difference(outputs: Any, expected: Floats, by_channel: bool) -> float | None:
     """Return the largest difference, aligned at the last frame; None if the outputs are not frames of that size."""
     first = outputs[0] if isinstance(outputs, tuple | list) and outputs else outputs
     if not isinstance(first, Tensor) or first.dim() != 3 or len(first) != 1:

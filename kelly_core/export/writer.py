@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     GATE_ORDER,
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -92,7 +92,7 @@ def build_metadata(
     checkpoint: str,
     metrics: Mapping[str, Any],
     features: Mapping[str, Any],
-    golden: Array,
+    golden: Floats,
     quality: Mapping[str, Any] | None = None,
     code_version: int | None = None,
 ) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _arrays(layer: Layer) -> list[Any]:
             return []
 
 
-def _update_first(stacked: Array) -> Array:
+def _update_first(stacked: Floats) -> Floats:
     """Reorder gates from PyTorch's reset, update, new to RTNeural's update, reset, new."""
     reset, update, new = np.split(stacked, 3)
     return np.concatenate([update, reset, new])
@@ -207,7 +207,7 @@ def _gates(layer: LstmWeights) -> dict[str, Any]:
     return {name: [_decimals(gate) for gate in np.split(stacked, len(GATE_ORDER))] for name, stacked in parts.items()}
 
 
-def _decimals(array: Array) -> list[Any]:
+def _decimals(array: Floats) -> list[Any]:
     """Return nested lists of the shortest decimals that round-trip to the same float32 values.
 
     ``json`` prints the float64 number nearest to such a decimal as that same decimal, so the text stays short.

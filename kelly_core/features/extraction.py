@@ -90,10 +90,10 @@ class FeatureTable:
     files: list[str]
     hashes: list[str]
     arrays: dict[str, NDArray[Any]]
-    counts: dict[str, NDArray[np.int64]]
+    counts: dict[str, Ints]
     skipped: dict[str, list[str]]
 
-    def file_indices(self, name: str) -> NDArray[np.intp]:
+    def file_indices(self, name: str) -> Indices:
         """Return the index into ``files`` of each row of the array ``name``."""
         return np.repeat(np.arange(len(self.files)), self.counts[name])
 
@@ -284,7 +284,7 @@ def _content_hash(path: Path) -> str:
 
 
 def _add_segment(
-    cache: FeatureCache, index: FileIndex, rows: NDArray[np.intp], segment: Sequence[ExtractionResult]
+    cache: FeatureCache, index: FileIndex, rows: Indices, segment: Sequence[ExtractionResult]
 ) -> ArrayStore:
     arrays: dict[str, list[NDArray[Any]]] = {}
     for result in segment:

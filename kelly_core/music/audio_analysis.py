@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import DataError
@@ -190,7 +190,7 @@ def _line(number: Doubles, times: Doubles, bpm: float | None) -> tuple[float, fl
     return float(period), float(start)
 
 
-def _attack(audio: NDArray[np.float32], beats: Doubles) -> float:
+def _attack(audio: Floats, beats: Doubles) -> float:
     """Return the median delay of the sound's attacks after the beats, in seconds.
 
     An attack is the steepest rise of the level within 60 ms of a beat; the tracker's frames are coarser.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.errors import DataError
 from kelly_core.music.key import NOTE_NAMES, Tonality, tonality
 from kelly_core.music.notes import Notes
@@ -33,7 +34,7 @@ _MIN_BEATS = 1e-6
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
 
-def _chord_tones() -> NDArray[np.float64]:
+def _chord_tones() -> Doubles:
     tones = np.zeros((CLASSES, 12))
     for quality, intervals in enumerate(_INTERVALS):
         for root in range(12):
@@ -71,7 +72,7 @@ def chord_class(root: int, tones: Collection[int]) -> int:
     return 12 * quality + root
 
 
-def transpose_chords(index: ArrayLike, semitones: int) -> NDArray[np.intp]:
+def transpose_chords(index: ArrayLike, semitones: int) -> Indices:
     """Transpose classes [...] up by ``semitones``; the class "no chord" is unchanged."""
     index = np.asarray(index, np.intp)
     turned = index - index % 12 + (index + semitones) % 12
@@ -86,7 +87,7 @@ def progression_key(indices: ArrayLike, durations: ArrayLike | None = None) -> T
     return tonality(_class_durations(indices, durations) @ CHORD_TONES)
 
 
-def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -> NDArray[np.float32]:
+def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -> Floats:
     """Return the share of time [64] of each class in a progression [n], n ≥ 1; without durations, the share of chords.
 
     Raises:
@@ -95,11 +96,11 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
     total = _class_durations(indices, durations)
     if not 0 < total.sum() < np.inf:
         raise DataError("the progression is empty, or its durations have no finite sum")
-    share: NDArray[np.float32] = (total / total.sum()).astype(np.float32)
+    share: Floats = (total / total.sum()).astype(np.float32)
     return share
 
 
-def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
+def estimate_chords(notes: Notes, shift: int = 0) -> Indices:
     """Return the class of the chord in each two beats of some pitched notes [n], n ≥ 1.
 
     That is the class whose tones have the largest cosine with the beats that each pitch class sounds; where nothing
@@ -124,11 +125,11 @@ def estimate_chords(notes: Notes, shift: int = 0) -> NDArray[np.intp]:
     return np.where(sounding.any(axis=1), fit.argmax(axis=1), NO_CHORD)
 
 
-def _time_since(moments: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+def _time_since(moments: Doubles, times: Doubles) -> Doubles:
     """Return for each moment the sum of the time that has passed since each of the earlier ``times``."""
     ordered = np.sort(times)
     over = np.searchsorted(ordered, moments)
-    passed: NDArray[np.float64] = over * moments - np.concatenate([[0.0], np.cumsum(ordered)])[over]
+    passed: Doubles = over * moments - np.concatenate([[0.0], np.cumsum(ordered)])[over]
     return passed
 
 
@@ -139,6 +140,6 @@ def minor_share(indices: ArrayLike, durations: ArrayLike | None = None) -> float
     return float(minor / total.sum()) if total.sum() > 0 else 0.0
 
 
-def _class_durations(indices: ArrayLike, durations: ArrayLike | None) -> NDArray[np.float64]:
+def _class_durations(indices: ArrayLike, durations: ArrayLike | None) -> Doubles:
     weights = np.ones(np.shape(indices)) if durations is None else np.asarray(durations, np.float64)
     return np.bincount(np.asarray(indices, np.intp), weights, CLASSES).astype(np.float64)

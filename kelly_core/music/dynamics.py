@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Doubles, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.music.notes import Notes
 
 WINDOW_SECONDS = 15.0
@@ -42,7 +42,7 @@ _STACCATO_RATIO = 0.5 - 1e-6
 """Slightly below one half: rounding of seconds must not change the result for the exact halves of notated music."""
 
 
-def expression_windows(notes: Notes) -> tuple[NDArray[np.float32], Doubles]:
+def expression_windows(notes: Notes) -> tuple[Floats, Doubles]:
     """Return the sixteen parameters of each window with at least 24 notes; drums are ignored.
 
     Windows begin every 7.5 s from the first onset, and none reaches beyond the last release. Notes whose onsets follow

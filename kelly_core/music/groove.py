@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-from kelly_core.arrays import Doubles, Indices
+from kelly_core.arrays import Doubles, Floats, Indices
 from kelly_core.music.notes import PPQ
 
 POSITIONS = 16
@@ -33,7 +33,7 @@ class GrooveWindows(NamedTuple):
         mask: [windows, 32], whether a value is known.
     """
 
-    values: NDArray[np.float32]
+    values: Floats
     mask: NDArray[np.bool_]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
+
 BEATS_PER_BAR = 4
 """Quarter notes in a bar of 4/4, the only meter that grooves, pieces and the pulse of recordings support."""
 PPQ = 480
@@ -31,16 +33,16 @@ class Notes:
         beats_per_bar: quarter notes in a bar of the first time signature.
     """
 
-    onset: NDArray[np.float64]
-    duration: NDArray[np.float64]
-    onset_beats: NDArray[np.float64]
-    duration_beats: NDArray[np.float64]
+    onset: Doubles
+    duration: Doubles
+    onset_beats: Doubles
+    duration_beats: Doubles
     pitch: NDArray[np.int16]
     velocity: NDArray[np.int16]
     track: NDArray[np.int16]
     drum: NDArray[np.bool_]
     track_names: tuple[str, ...]
-    pedal: NDArray[np.float64]
+    pedal: Doubles
     bpm: float = DEFAULT_BPM
     beats_per_bar: float = BEATS_PER_BAR
 

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Doubles
+from kelly_core.arrays import Doubles, Indices
 from kelly_core.errors import DataError
 from kelly_core.music.chords import CHORD_BEATS, CHORD_TONES, NO_CHORD
 from kelly_core.music.key import MAJOR_SCALE, Tonality, tonality_of
 from kelly_core.music.melody import find_melody
 from kelly_core.music.notes import BEATS_PER_BAR, Notes
 
-Chords = NDArray[np.intp]
+Chords = Indices
 
 EXCERPT_BARS = 32
 """Bars over which repetition and range are counted: in a longer piece both are larger."""

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Floats
 from kelly_core.chain import MARGINAL, NEUTRAL_INPUT
 from kelly_core.data.dataset import Normalizer
-from kelly_core.engines.layers import Array, DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
+from kelly_core.engines.layers import DenseWeights, GruWeights, Layer, LstmWeights, describe_layer
 from kelly_core.errors import CheckpointError, ExportError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.json_values import Layout
@@ -202,7 +203,7 @@ def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[
     return list(layers)
 
 
-def _folded(weight: Array, bias: Array, normalizer: Normalizer) -> tuple[Array, Array]:
+def _folded(weight: Floats, bias: Floats, normalizer: Normalizer) -> tuple[Floats, Floats]:
     # In double precision: 128 products with raw decibels of size 30 to 80 nearly cancel.
     scaled = weight.astype(np.float64) * normalizer.scale
     return scaled.astype(np.float32), (bias.astype(np.float64) - scaled @ normalizer.mean).astype(np.float32)
@@ -227,7 +228,7 @@ def _forgetful(lstm: LstmWeights) -> LstmWeights:
     return LstmWeights(weight_ih, np.zeros_like(lstm.weight_hh), bias_ih, bias_hh)
 
 
-def run_checkpoint(path: Path, weights_hash: str, inputs: Array) -> Array:
+def run_checkpoint(path: Path, weights_hash: str, inputs: Floats) -> Floats:
     """Return outputs [T, out] of a checkpoint's own network in PyTorch, which the outputs of its export must match.
 
     Args:
@@ -247,5 +248,5 @@ def run_checkpoint(path: Path, weights_hash: str, inputs: Array) -> Array:
     frames = standardized[:, None] if checkpoint.state == "stateless" else standardized[None]
     with torch.inference_mode():
         outputs, _ = network(frames)
-    result: Array = outputs.reshape(len(inputs), -1).float().numpy()
+    result: Floats = outputs.reshape(len(inputs), -1).float().numpy()
     return result

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from kelly_core.arrays import Doubles
 from kelly_core.engines.layers import ActivationLayer, Conv1dWeights, DenseWeights, Layer, describe_layer
 from kelly_core.engines.torch_engine import LayerStates, advance, new_module
 from kelly_core.export.torch_modules import read_layer
@@ -80,7 +80,7 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
         return KellyNetwork(spec)
 
 
-def start_at(network: KellyNetwork, output: NDArray[np.float64]) -> None:
+def start_at(network: KellyNetwork, output: Doubles) -> None:
     """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that output.
 
     The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end

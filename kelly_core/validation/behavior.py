@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.engines.layers import (
-    Array,
-    DenseWeights,
-    Layer,
-    RecurrentWeights,
-    carries_state,
-    without_activation,
-)
+from kelly_core.arrays import Doubles, Floats
+from kelly_core.engines.layers import DenseWeights, Layer, RecurrentWeights, layer_spec, without_activation
 from kelly_core.engines.numpy_engine import TOLERANCE, NumpyEngine
 from kelly_core.errors import KellyError
 from kelly_core.export.golden import Golden, probe_frames, read_golden
@@ -59,7 +53,7 @@ class ReferenceEngine:
     """
 
     label: str
-    run: Callable[[Array], NDArray[np.floating]]
+    run: Callable[[Floats], NDArray[np.floating]]
 
 
 def check_behavior(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
@@ -93,7 +87,7 @@ def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
     return _compare_outputs("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
 
 
-def _compare_outputs(name: str, ours: Array, theirs: NDArray[np.floating], success: str) -> Check:
+def _compare_outputs(name: str, ours: Floats, theirs: NDArray[np.floating], success: str) -> Check:
     apart = float(np.abs(ours.astype(np.float64) - theirs).max())
     # Written so that NaN, which compares as false with anything, counts as a difference.
     if apart <= TOLERANCE:
@@ -101,13 +95,13 @@ def _compare_outputs(name: str, ours: Array, theirs: NDArray[np.floating], succe
     return Check(name, False, f"outputs differ by up to {apart:.3g}; {TOLERANCE:.0e} would be rounding")
 
 
-def _check_outputs(layers: Sequence[Layer], probe: Array) -> Check:
+def _check_outputs(layers: Sequence[Layer], probe: Floats) -> Check:
     finite = bool(np.isfinite(NumpyEngine(layers).process(probe)).all())
     detail = "all finite" if finite else "some infinite or not a number, so further trials are left out"
     return Check("outputs", finite, f"{len(probe)} frames, {detail}")
 
 
-def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
+def _check_dependence(layers: Sequence[Layer], probe: Floats) -> Check:
     """Check that different inputs give different outputs at the same step, where the state alone cannot differ."""
     # The same frames in reverse are as plausible as the probe, and differ from it at every step.
     outputs, others = (NumpyEngine(layers).process(frames) for frames in (probe, probe[::-1].copy()))
@@ -117,7 +111,7 @@ def _check_dependence(layers: Sequence[Layer], probe: Array) -> Check:
     return Check("input dependence", False, f"constant: other inputs change the outputs by {apart:.1g} at most")
 
 
-def _check_softmax(layers: Sequence[Layer], probe: Array) -> Iterator[Check]:
+def _check_softmax(layers: Sequence[Layer], probe: Floats) -> Iterator[Check]:
     """Check that the engine's softmax cannot overflow: by bounds if the layer before is bounded, else by trial."""
     for index, layer in enumerate(layers):
         if layer.activation != "softmax":
@@ -144,14 +138,15 @@ def _bound(layers: Sequence[Layer], index: int) -> float | None:
     return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
 
 
-def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Array) -> Iterator[Check]:
+def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Floats) -> Iterator[Check]:
     declared, layers = content.get("state"), network.layers
-    if not any(map(carries_state, layers)):
+    carrying = [layer for layer in layers if layer_spec(layer).carries_state]
+    if not carrying:
         yield Check("state", True, "no layer with state, so every frame is independent")
         return
     recurrent = [layer for layer in layers if isinstance(layer, RecurrentWeights)]
     # A file that declares no state is stateless if its recurrent weights are 0, as those of a folded export are.
-    folded = len(recurrent) == sum(map(carries_state, layers)) and not any(each.weight_hh.any() for each in recurrent)
+    folded = len(recurrent) == len(carrying) and not any(each.weight_hh.any() for each in recurrent)
     state = declared if declared in STATES else "stateless" if folded else "stateful"
     if state == "stateless":
         yield _check_repeats(layers, probe)
@@ -169,7 +164,7 @@ def _not_recorded(name: str) -> Check:
     return Check(name, True, "the file does not record how it was trained", applicable=False)
 
 
-def _check_repeats(layers: Sequence[Layer], probe: Array) -> Check:
+def _check_repeats(layers: Sequence[Layer], probe: Floats) -> Check:
     """Check that each frame gives, after any other frames, bit for bit the output that it gives from zero state."""
     engine = NumpyEngine(layers)
     in_sequence = engine.process(probe)
@@ -206,14 +201,14 @@ def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     return Check("recurrence", True, "the recurrent weights were trained")
 
 
-def _uniformity(weights: Array) -> float:
+def _uniformity(weights: Floats) -> float:
     """Kolmogorov's √n·D against the uniform distribution within ±max; 1.95 is exceeded by chance once in a thousand."""
     ordered = np.sort(np.abs(weights), axis=None).astype(np.float64)
     ranks = (np.arange(ordered.size) + 0.5) / ordered.size
     return float(np.sqrt(ordered.size) * np.abs(ordered / ordered[-1] - ranks).max())
 
 
-def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
+def _check_drift(layers: Sequence[Layer], probe: Floats) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
     The probe is repeated. The second pass is free of start-up effects and has exactly the inputs of the last pass, so
@@ -230,11 +225,11 @@ def _check_drift(layers: Sequence[Layer], probe: Array) -> Check:
     return Check("drift", False, f"the output for the same input changes by {drift:.0%}, over {steps:,} steps")
 
 
-def _rms(values: NDArray[np.float64]) -> float:
+def _rms(values: Doubles) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _check_parity(layers: Sequence[Layer], frames: Array, reference: ReferenceEngine) -> Check:
+def _check_parity(layers: Sequence[Layer], frames: Floats, reference: ReferenceEngine) -> Check:
     name = f"parity with {reference.label}"
     try:
         theirs = np.asarray(reference.run(frames))

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Floats
 from kelly_core.config.loading import load_settings
 from kelly_core.config.schema import Settings
 from kelly_core.data.catalog import inspect_corpus, open_dataset
@@ -99,7 +99,7 @@ def inspect(name: str, settings: Settings) -> dict[str, Any]:
     return {"report": report.as_json(NAMES_PER_REASON) | shown}
 
 
-def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:
+def label_pairs(dataset: CorpusDataset) -> Floats:
     """Return valence and arousal of all examples, [n, 2]: one label per frame for dynamic labels, else one per example.
 
     The array is empty for a corpus without emotions.
@@ -115,7 +115,7 @@ def label_pairs(dataset: CorpusDataset) -> NDArray[np.float32]:
     return np.concatenate([dataset.labels[by_frame].reshape(-1, 2), whole[np.arange(len(whole)), first]])
 
 
-def _count_labels(labels: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+def _count_labels(labels: Sequence[Floats]) -> dict[str, Any]:
     """Count labels by valence, by arousal, and pairs of both by valence (first axis) and arousal, -1..1."""
     pairs = np.concatenate([np.zeros((0, 2), np.float32), *labels])
     bins = ((np.clip(pairs, -1, 1) + 1) * (LABEL_BINS / 2)).clip(0, LABEL_BINS - 1)
@@ -160,7 +160,7 @@ def _preview(name: str, settings: Settings, index: int) -> dict[str, Any]:
     }
 
 
-def _rounded(frames: NDArray[np.float32]) -> list[list[float]]:
+def _rounded(frames: Floats) -> list[list[float]]:
     # Digits beyond the resolution of a picture would only make the line longer.
     rounded: list[list[float]] = np.round(np.nan_to_num(np.atleast_2d(frames)), 4).tolist()
     return rounded

@@ -15,12 +15,13 @@ import psutil
 import pytest
 from threadpoolctl import threadpool_info
 
+from kelly_core.arrays import Floats
 from kelly_core.benchmark import suite
 from kelly_core.benchmark.results import BenchmarkResult, EngineResult, Latency, MachineLoad
 from kelly_core.benchmark.suite import WARM_UP_CALLS, LoadMeter, benchmark, read_models
 from kelly_core.chain import Compute
 from kelly_core.engines.external import ExternalEngine
-from kelly_core.engines.layers import Array, Layer
+from kelly_core.engines.layers import Layer
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import Export
@@ -142,7 +143,7 @@ def test_only_the_calls_after_the_warm_up_count(monkeypatch: pytest.MonkeyPatch)
     frames = np.arange(6, dtype=np.float32).reshape(3, 2)
     clock, seen = [0], list[float]()
 
-    def call(frame: Array) -> None:
+    def call(frame: Floats) -> None:
         seen.append(float(frame[0]))
         clock[0] += 1_000 if len(seen) > suite.WARM_UP_CALLS else 50_000
 

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.data.dataset import Batch, Dataset
 from kelly_core.data.synthetic import (
     WALK_COVARIANCE,
@@ -25,8 +25,6 @@ from tests.seeds import seeded_rng, shifted
 
 SPECS = {spec.dataset: spec for spec in MODELS}
 
-Array = NDArray[np.float32]
-
 
 @pytest.fixture(scope="module", params=DATASETS)
 def dataset(request: pytest.FixtureRequest) -> SyntheticDataset:
@@ -38,7 +36,7 @@ def synthetic(name: str, **options: int) -> SyntheticDataset:
     return create_synthetic(name, **{"seed": shifted(0)} | options)
 
 
-def losses(name: str, predictions: Array, targets: Array) -> NDArray[np.float64]:
+def losses(name: str, predictions: Floats, targets: Floats) -> Doubles:
     """The network's loss of each example, [n]."""
     # A probability of 1 - 1e-9 is 1 in float32, whose logarithm of the rest is infinite.
     predictions = predictions.astype(np.float64)
@@ -55,7 +53,7 @@ def losses(name: str, predictions: Array, targets: Array) -> NDArray[np.float64]
     return ((predictions - targets) ** 2).mean(axis=(1, 2))
 
 
-def standard_error(per_example: NDArray[np.float64]) -> float:
+def standard_error(per_example: Doubles) -> float:
     return float(per_example.std() / np.sqrt(len(per_example)))
 
 
@@ -204,7 +202,7 @@ def test_melody_from_the_present_alone_is_far_from_the_best() -> None:
     assert 0.15 < excess / (dataset.reference.prior - dataset.reference.bayes) < 0.3
 
 
-def gaussian(offsets: NDArray[np.float64], covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+def gaussian(offsets: Doubles, covariance: Doubles) -> Doubles:
     """Density of N(0, covariance) up to a factor, at ``offsets`` [..., 2]."""
     return np.exp(-0.5 * np.einsum("...i,ij,...j", offsets, np.linalg.inv(covariance), offsets))
 
@@ -288,7 +286,7 @@ def test_chords_are_single_and_notes_are_on_or_off() -> None:
 class Highest:
     """A random generator whose uniform draws are the largest that there are."""
 
-    def random(self, shape: tuple[int, ...], dtype: type[np.float32]) -> Array:
+    def random(self, shape: tuple[int, ...], dtype: type[np.float32]) -> Floats:
         return np.full(shape, 1 - 2.0**-24, dtype)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kelly_core.engines.layers import Array, Conv1dWeights, Engine, Layer, PreluWeights
+from kelly_core.arrays import Floats
+from kelly_core.engines.layers import Conv1dWeights, Engine, Layer, PreluWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.engines.torch_engine import TorchEngine
@@ -27,7 +28,7 @@ ENGINES: dict[str, Callable[[Sequence[Layer]], Engine]] = {
 }
 
 
-def table(path: Path, columns: int) -> Array:
+def table(path: Path, columns: int) -> Floats:
     return np.loadtxt(path, delimiter=",", dtype=np.float32).reshape(-1, columns)
 
 

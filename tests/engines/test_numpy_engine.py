@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kelly_core.arrays import Floats
 from kelly_core.data.dataset import Normalizer
-from kelly_core.engines.layers import ActivationLayer, Array, DenseWeights, LstmWeights
+from kelly_core.engines.layers import ActivationLayer, DenseWeights, LstmWeights
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.spec import MODELS, ModelSpec
 from kelly_core.training.exporting import fold_normalization, fold_stateless
@@ -20,11 +21,11 @@ from tests.seeds import seeded_rng
 TOLERANCE = 1e-6
 
 
-def array(*values: object) -> Array:
+def array(*values: object) -> Floats:
     return np.array(values, dtype=np.float32)
 
 
-def table(path: Path, columns: int) -> Array:
+def table(path: Path, columns: int) -> Floats:
     return np.loadtxt(path, delimiter=",", dtype=np.float32).reshape(-1, columns)
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kelly_core.engines.layers import Array, Layer
+from kelly_core.arrays import Floats
+from kelly_core.engines.layers import Layer
 from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.engines.torch_engine import build_module
 from kelly_core.errors import ExportError
@@ -29,16 +30,16 @@ def seeded_weights() -> None:
     torch.manual_seed(shifted(1))
 
 
-def frames_for(size: int, count: int = 50) -> Array:
+def frames_for(size: int, count: int = 50) -> Floats:
     return seeded_rng(2).standard_normal((count, size)).astype(np.float32)
 
 
-def exported(folder: Path, module: nn.Module, size: int, frames: Array) -> Array:
+def exported(folder: Path, module: nn.Module, size: int, frames: Floats) -> Floats:
     to_rtneural(module, size, folder / "x.json")
     return load_engine(folder / "x.json").process(frames)
 
 
-def outputs_of(module: nn.Module, inputs: Array) -> Array:
+def outputs_of(module: nn.Module, inputs: Floats) -> Floats:
     with torch.inference_mode():
         return module.eval()(torch.from_numpy(inputs)).numpy()
 

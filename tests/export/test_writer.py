@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kelly_core.engines.layers import Array, DenseWeights, Layer
+from kelly_core.arrays import Floats
+from kelly_core.engines.layers import DenseWeights, Layer
 from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
@@ -24,7 +25,7 @@ from kelly_core.spec import MODELS, ModelSpec
 from tests.helpers.networks import metadata_of, spec_network, tiny_network, write_tiny
 
 
-def arrays(layer: object) -> list[Array]:
+def arrays(layer: object) -> list[Floats]:
     return [value for value in vars(layer).values() if isinstance(value, np.ndarray)]
 
 

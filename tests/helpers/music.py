@@ -7,8 +7,9 @@ from pathlib import Path
 
 import mido
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from kelly_core.arrays import Floats
 from kelly_core.data.readers import midi
 from kelly_core.demo.synth import notes_wav_bytes
 from kelly_core.music.notes import Notes
@@ -75,7 +76,7 @@ _PROGRESSIONS = {
 
 def chords_and_clicks(
     bpm: float, tonic: int, mode: str, first_bar: float, seconds: float = 24.0, *, clicks: bool = True
-) -> NDArray[np.float32]:
+) -> Floats:
     """Chords I IV V I, one a bar and struck on every beat, with clicks that are louder on the first beat of a bar.
 
     Args:
@@ -105,5 +106,5 @@ def chords_and_clicks(
         if 0 <= begin < len(samples):
             room = len(samples) - begin
             samples[begin : begin + len(sound)] += sound[:room]
-    quieter: NDArray[np.float32] = (0.8 * samples / np.abs(samples).max()).astype(np.float32)
+    quieter: Floats = (0.8 * samples / np.abs(samples).max()).astype(np.float32)
     return quieter

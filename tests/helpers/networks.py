@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
     ActivationLayer,
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -31,7 +31,7 @@ def tiny_network(seed: int = 0) -> list[Layer]:
     """4 inputs, dense 6 tanh, LSTM 5, dense 5 softmax: an LSTM and a square matrix among its layers."""
     rng = seeded_rng(seed)
 
-    def normal(*shape: int) -> Array:
+    def normal(*shape: int) -> Floats:
         return (0.5 * rng.standard_normal(shape)).astype(np.float32)
 
     return [
@@ -45,7 +45,7 @@ def spec_network(spec: ModelSpec, seed: int = 0) -> list[Layer]:
     """One of the plugin's networks with normal weights of variance 1/in, as if trained."""
     rng = seeded_rng(seed)
 
-    def normal(*shape: int, fan_in: int) -> Array:
+    def normal(*shape: int, fan_in: int) -> Floats:
         return (rng.standard_normal(shape) / np.sqrt(fan_in)).astype(np.float32)
 
     layers: list[Layer] = []
@@ -63,7 +63,7 @@ def spec_network(spec: ModelSpec, seed: int = 0) -> list[Layer]:
 def random_network(rng: np.random.Generator, depth: int) -> list[Layer]:
     """A network of random layers of every type that an engine computes, of random sizes."""
 
-    def normal(*shape: int) -> Array:
+    def normal(*shape: int) -> Floats:
         return (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
 
     size = int(rng.integers(1, 7))

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles
 from kelly_core.music.dynamics import PARAMETER_NAMES, expression_windows
 from kelly_core.music.notes import Notes
 from tests.helpers.music import make_notes
@@ -66,7 +66,7 @@ def test_velocities_are_described_by_mean_range_and_deviation() -> None:
     assert window["velocity deviation"] == pytest.approx(velocity[INSIDE].std() / 32)
 
 
-def correlated(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+def correlated(one: Doubles, other: Doubles) -> float:
     return float(0.5 + 0.5 * np.corrcoef(one[INSIDE], other[INSIDE])[0, 1])
 
 

@@ -7,8 +7,8 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.music import emotion
 from kelly_core.music.emotion import (
     AROUSAL_SPREAD,
@@ -186,7 +186,7 @@ def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
     ],
 )
 def test_imputed_values_have_deams_moments(
-    impute: Callable[..., NDArray[np.float32]], known: tuple[float, float], drawn: tuple[float, float]
+    impute: Callable[..., Floats], known: tuple[float, float], drawn: tuple[float, float]
 ) -> None:
     rng = seeded_rng(5)
     given = rng.normal(*known, 100_000)
@@ -197,7 +197,7 @@ def test_imputed_values_have_deams_moments(
     assert np.abs(values).max() <= 1
 
 
-def feature_table(n: int = 50) -> NDArray[np.float64]:
+def feature_table(n: int = 50) -> Doubles:
     """d, w, g, m, kappa of made-up files."""
     return seeded_rng(6).uniform(size=(n, 5))
 

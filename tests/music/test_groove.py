@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Ints
 from kelly_core.data.readers.midi import read_notes
 from kelly_core.music.groove import apply_groove, groove_windows
 from kelly_core.music.notes import PPQ
 from tests.seeds import seeded_rng
 
 
-def every_sixteenth(bars: int) -> NDArray[np.int64]:
+def every_sixteenth(bars: int) -> Ints:
     return 120 * np.arange(16 * bars)
 
 

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
+from kelly_core.arrays import Doubles, Floats
 from kelly_core.errors import DataError
 from kelly_core.music import mel
 from kelly_core.music.audio_analysis import librosa_cache_lock
@@ -16,7 +16,7 @@ with librosa_cache_lock():
     import librosa.util.utils
 
 
-def band_limited_noise(sample_rate: int, seconds: int, cutoff: float) -> NDArray[np.float64]:
+def band_limited_noise(sample_rate: int, seconds: int, cutoff: float) -> Doubles:
     """The same pulsating pink-like noise at any sample rate, without anything above ``cutoff`` Hz."""
     rng = seeded_rng(0)
     bins = int(cutoff * seconds)
@@ -161,7 +161,7 @@ def test_transposed_frames_are_about_those_of_transposed_music(semitones: int) -
     rate = 22_050
     time = np.arange(2 * rate) / rate
 
-    def chord(by: int) -> NDArray[np.float32]:
+    def chord(by: int) -> Floats:
         waves = [np.sin(2 * np.pi * hertz * 2 ** (by / 12) * time) for hertz in (440, 660, 880, 2000, 3000)]
         return mel_frames((0.05 * np.sum(waves, axis=0)).astype(np.float32), rate)
 

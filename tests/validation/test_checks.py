@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kelly_core.arrays import Floats
 from kelly_core.engines.layers import (
-    Array,
     BatchNormWeights,
     Conv1dWeights,
     DenseWeights,
@@ -145,7 +145,7 @@ def write_every_layer(folder: Path) -> Path:
     """4 inputs; dense, gru, conv1d with groups and dilation, batchnorm, prelu, dense."""
     rng = seeded_rng(31)
 
-    def normal(*shape: int) -> Array:
+    def normal(*shape: int) -> Floats:
         return (0.5 * rng.standard_normal(shape)).astype(np.float32)
 
     layers: list[Layer] = [
@@ -438,19 +438,19 @@ def test_softmax_is_judged_by_what_can_occur(tmp_path: Path) -> None:
 def test_parity_compares_whole_sequences(tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
 
-    def parity(run: Callable[[Array], Any]) -> tuple[bool, str]:
+    def parity(run: Callable[[Floats], Any]) -> tuple[bool, str]:
         check = validate_file(path, references=[ReferenceEngine("the checkpoint", run)]).checks[-1]
         assert check.name == "parity with the checkpoint"
         return check.passed, check.detail
 
-    def same(inputs: Array) -> Array:
+    def same(inputs: Floats) -> Floats:
         assert inputs.shape == (PARITY_FRAMES, 4)
         return NumpyEngine(tiny_network()).process(inputs)
 
-    def forgetful(inputs: Array) -> Array:
+    def forgetful(inputs: Floats) -> Floats:
         return np.concatenate([NumpyEngine(tiny_network()).process(frame[None]) for frame in inputs])
 
-    def broken(_inputs: Array) -> Array:
+    def broken(_inputs: Floats) -> Floats:
         raise KellyError("the engine died", hint="See its log")
 
     assert parity(same) == (True, "1,200 frames in sequence, identical")
@@ -476,9 +476,9 @@ def test_probes_are_like_the_recorded_inputs(tmp_path: Path) -> None:
         "outputs": np.tanh([[-0.6, 0], [-0.4, 0], [-0.5, 0]]).tolist(),
     }
     write_export(tmp_path / "x.json", layers, metadata)
-    seen: list[Array] = []
+    seen: list[Floats] = []
 
-    def run(inputs: Array) -> Array:
+    def run(inputs: Floats) -> Floats:
         seen.append(inputs)
         return NumpyEngine(layers).process(inputs)
 

@@ -214,7 +214,7 @@ class EmotionDataset(CorpusDataset):
         own: Floats = self._frames[start : start + self._audio_frames[index]]
         return own
 
-    def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _moments(self) -> tuple[Doubles, Doubles]:
         """Return mean and standard deviation of the training frames, both [128], with one file in memory at a time."""
         mean = _sum(self._own_frames(index) for index in self.train) / self.training_frames
         # A second pass: the mean of squares minus the square of the mean would lose digits.
@@ -372,7 +372,7 @@ def _length(seconds: float) -> int:
     return round(seconds / FRAME_SECONDS)
 
 
-def _sum(blocks: Iterable[NDArray[Any]]) -> NDArray[np.float64]:
+def _sum(blocks: Iterable[NDArray[Any]]) -> Doubles:
     """Return the sum of all rows of the blocks [n, 128] in float64, added row by row as NumPy adds one array."""
     total = np.zeros(BANDS)
     for block in blocks:

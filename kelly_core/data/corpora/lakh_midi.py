@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kelly_core.arrays import Floats, Indices
+from kelly_core.arrays import Floats, Indices, Ints
 from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions, extract_selection
 from kelly_core.data.dataset import Batch, CorpusReport, ExampleMetadata
 from kelly_core.data.files import has_files, select_files
@@ -160,7 +160,7 @@ def _extract(path: Path) -> Features:
     }
 
 
-def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _sequences(steps: NDArray[np.bool_], path: Path) -> tuple[NDArray[np.bool_], Ints]:
     """Cut beats [n, 128] into sequences [s, 64, 128] and the beats in each; silence around the melody is dropped."""
     sounding = np.flatnonzero(steps.any(axis=1))
     if not len(sounding) or sounding[-1] - sounding[0] + 1 < _MIN_BEATS:
