@@ -187,7 +187,7 @@ def test_mistakes_get_a_message(kelly_core: CommandRunner, ended: RunDirectory, 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a run takes longer to answer than a person is kept waiting."""
-    monkeypatch.setattr(run_control, "_SECONDS_TO_ANSWER", 120.0)
+    monkeypatch.setattr(run_control, "_ANSWER_TIMEOUT_SECONDS", 120.0)
 
 
 @pytest.mark.usefixtures("forked")

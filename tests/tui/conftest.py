@@ -21,6 +21,7 @@ from kelly_core.config.loading import load_settings
 from kelly_core.io.locks import FileLock
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, RunEvent, StateChanged, encode_record
 from kelly_core.runs.run_dir import RunDirectory, RunManifest, write_manifest
+from kelly_tui import keys
 from kelly_tui.app import KellyApp
 from kelly_tui.session import Options
 from kelly_tui.state_store import save_state
@@ -61,10 +62,11 @@ async def _nothing_is_due(_least_seconds: float = 0.0, most_seconds: float = 1.0
 
 @pytest.fixture(autouse=True)
 def _at_any_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses end when all is done, and notices stay, however long a test takes."""
+    """Pauses end when all is done, notices stay, and keys wait for their screens, however long a test takes."""
     for module in ("textual.app", "textual.pilot"):
         monkeypatch.setattr(f"{module}.wait_for_idle", _nothing_is_due)
     monkeypatch.setattr(Notification, "time_left", 3600.0)
+    monkeypatch.setattr(keys, "_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
 
 
 @pytest.fixture
