@@ -12,6 +12,7 @@ from rich.style import Style
 from rich.text import Text
 from textual import on, work
 from textual.app import RenderResult
+from textual.content import Content
 from textual.events import Click, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.geometry import Region
 from textual.message import Message
@@ -88,7 +89,8 @@ class CurveChart(Widget, can_focus=True):
         if placeholder is not None and placeholder != self._placeholder:
             self._placeholder = placeholder
             self.refresh()
-        if self.border_title != title:
+        # Brackets in the name of a file are not markup.
+        if self.border_title != (title := Content(title).markup):
             self.border_title = title
         self.series = tuple(series)
         self._draw_soon()

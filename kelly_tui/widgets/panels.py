@@ -8,6 +8,7 @@ from typing import Protocol
 from rich.text import Text
 from textual.app import ComposeResult, RenderResult
 from textual.containers import VerticalScroll
+from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
@@ -23,7 +24,11 @@ def update_text(widget: Static, text: str | Text) -> None:
 
 
 def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
-    """Set the titles in a widget's border unless they are equal, since Textual would then redraw the whole widget."""
+    """Set the titles in a widget's border unless they are equal, since Textual would then redraw the whole widget.
+
+    Brackets in the titles, as of a folder, are not markup.
+    """
+    title, subtitle = Content(title).markup, Content(subtitle).markup
     if widget.border_title != title:
         widget.border_title = title
     if (widget.border_subtitle or "") != subtitle:

@@ -11,6 +11,7 @@ from kelly_core.export.quality_record import QualityRecord
 from kelly_core.runs.run_dir import RunDirectory
 from kelly_tui.screens.validate import Validate, exports_in
 from kelly_tui.widgets.bars import CommandLine
+from tests.helpers.rendered import shows
 from tests.tui.conftest import (
     BEGAN,
     WIDE,
@@ -150,3 +151,9 @@ async def test_a_version_that_came_after_the_last_look_is_checked(shown: Shown, 
         os.utime(workplace / "models" / "a.json", (1, 1))
         await pilot.press("v")
         await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
+
+
+async def test_brackets_in_names_are_shown_in_titles(shown: Shown, workplace: Path) -> None:
+    write_exports(workplace, "odd[b]x")
+    async with shown("4", size=(160, 40)) as (app, pilot):
+        await until(pilot, lambda: shows(app, "odd[b]x.json") and shows(app, "losses of odd[b]x"))
