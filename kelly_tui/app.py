@@ -95,8 +95,14 @@ class KellyApp(DisplayApp):
         Binding("q", "quit", "Quit", tooltip="Quit; trainings continue in their own processes"),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, tooltip="Back to the shell; fg returns"),
-        Binding("ctrl+o", "jump", "Jump", show=False, tooltip="Letters over all parts; one of them goes there"),
-        Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Draw everything again"),
+        Binding(
+            "ctrl+o",
+            "jump",
+            "Jump",
+            show=False,
+            tooltip="Label each part with a letter; typing it moves the focus there",
+        ),
+        Binding("ctrl+l", "redraw", "Redraw", show=False, tooltip="Redraw everything"),
     ]
 
     def __init__(self, options: Options | None = None, *, owns_process: bool = False) -> None:
@@ -256,7 +262,7 @@ class KellyApp(DisplayApp):
             if waiting and not self.session.options.read_only:
                 ensure_dispatcher(self.runs_folder)
         except OSError as error:
-            problem = f"{self.runs_folder} cannot be looked into ({error.strerror})"
+            problem = f"{self.runs_folder} cannot be read ({error.strerror})"
         except RunError as error:
             problem = str(error)
         call_from_worker(self, self._show_runs, run_list, waiting, problem)

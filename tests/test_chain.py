@@ -49,7 +49,7 @@ def edited(folder: Path, stem: str, edit) -> Path:
 FRAMES = seeded_rng(3).standard_normal((6, 128)).astype(np.float32)
 
 
-def test_calibrated_answers_have_the_spread_of_the_labels(copy: Path) -> None:
+def test_calibrated_outputs_have_the_spread_of_the_labels(copy: Path) -> None:
     plain = ModelChain.load(copy).run(FRAMES)
     assert np.array_equal(ModelChain.load(copy).run(FRAMES, calibrated=True).code, plain.code), "without a calibration"
     own = {"answer_mean": float(plain.affect.valence.mean()), "answer_sd": 0.1, "label_mean": 0.2, "label_sd": 0.2}
@@ -72,7 +72,7 @@ def test_calibrated_answers_have_the_spread_of_the_labels(copy: Path) -> None:
     assert np.array_equal(ModelChain.load(copy).run(FRAMES).code, plain.code)
 
 
-def test_each_network_hears_what_the_plugin_feeds_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+def test_each_network_gets_the_inputs_that_the_plugin_gives_it(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     chain = ModelChain.load(folder)
     heard = networks["emotionrecognizer"].process(FRAMES)
     for count, (mel, code) in enumerate(zip(FRAMES, heard, strict=True), start=1):
@@ -102,7 +102,7 @@ def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
     assert not np.array_equal(later.melody, first.melody)
 
 
-def test_the_register_that_is_heard_follows_another_piece_within_a_minute() -> None:
+def test_the_estimated_register_follows_another_piece_within_a_minute() -> None:
     pieces = np.repeat(np.array([0.5, -0.7], np.float32), 120)[:, np.newaxis].repeat(64, axis=1)
     mean = ContextMean()
     averaged = mean.process(pieces)
@@ -116,7 +116,9 @@ def test_the_register_that_is_heard_follows_another_piece_within_a_minute() -> N
     assert pieces[-1, -1] == np.float32(-0.7), "the given codes are left as they are"
 
 
-def test_following_skips_the_recognizer_and_feeds_neutral_audio(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+def test_a_given_emotion_skips_the_recognizer_and_uses_neutral_audio(
+    folder: Path, networks: dict[str, NumpyEngine]
+) -> None:
     valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
     said = ModelChain.load(folder).follow(valence, arousal)
     codes = encode_affect(valence, arousal)
@@ -128,7 +130,7 @@ def test_following_skips_the_recognizer_and_feeds_neutral_audio(folder: Path, ne
     np.testing.assert_array_equal(said.chords, networks["harmonypredictor"].process(heard))
 
 
-def test_a_known_context_replaces_what_is_heard(folder: Path, networks: dict[str, NumpyEngine]) -> None:
+def test_a_known_context_replaces_the_estimated_one(folder: Path, networks: dict[str, NumpyEngine]) -> None:
     context = np.array([0.4, 0, 0, -0.3, 0, 0, 0, 0], np.float32)
     heard = ModelChain.load(folder).run(FRAMES)
     given = ModelChain.load(folder).run(FRAMES, context)
@@ -162,7 +164,7 @@ def test_exports_without_a_version_have_the_first_one(exports: dict[str, Export]
         chain.follow([0.5], [-0.5], [0.3] * 8)
 
 
-def test_models_of_different_versions_are_no_chain(exports: dict[str, Export], folder: Path) -> None:
+def test_models_of_different_versions_do_not_form_a_chain(exports: dict[str, Export], folder: Path) -> None:
     mixed = exports | {"MelodyTransformer": with_version(exports["MelodyTransformer"])}
     with pytest.raises(ExportError, match=r"different versions of the emotion code: .*MelodyTransformer 1") as caught:
         ModelChain(mixed)
@@ -183,7 +185,7 @@ def test_a_version_that_is_not_known_is_refused(exports: dict[str, Export], vers
 @pytest.mark.parametrize(
     "features", [{}, {NEUTRAL_INPUT: [0.0] * 64}, {NEUTRAL_INPUT: ["0"] * 128}, {NEUTRAL_INPUT: [10**400] * 128}, None]
 )
-def test_following_needs_to_know_what_to_feed_without_audio(copy: Path, features: object) -> None:
+def test_a_given_emotion_needs_a_recorded_neutral_input(copy: Path, features: object) -> None:
     path = edited(copy, "harmonypredictor", lambda document: document["metadata"].update(features=features))
     chain = ModelChain.load(copy)
     chain.run(FRAMES)

@@ -172,7 +172,7 @@ def corpus(name, **more):
 """
 
 
-def test_a_broken_package_is_left_out_with_its_reason_and_costs_nothing_else(tmp_path: Path) -> None:
+def test_a_broken_package_is_left_out_with_its_reason_and_affects_nothing_else(tmp_path: Path) -> None:
     for name, (group, code, _) in BROKEN.items():
         write_metadata(tmp_path, name, {group: {"entry": f"{name}:FOUND"}})
         (tmp_path / f"{name}.py").write_text(HEAD + code + "\n")

@@ -128,7 +128,9 @@ def test_only_what_an_encoding_has_not_is_replaced() -> None:
         (["--help"], "Usage"),
     ],
 )
-def test_commands_speak_ascii_where_nothing_else_can_be_shown(tmp_path: Path, words: list[str], reported: str) -> None:
+def test_commands_print_ascii_if_the_encoding_allows_nothing_else(
+    tmp_path: Path, words: list[str], reported: str
+) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LANG": "C", "PYTHONUTF8": "1"}
     done = subprocess.run([*COMMAND, *words], cwd=tmp_path, env=environment, capture_output=True, timeout=600)
     said = (done.stdout + done.stderr).decode("ascii")

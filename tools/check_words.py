@@ -1,8 +1,8 @@
 """Check that text in the repository uses plain technical English.
 
 Usage: ``python tools/check_words.py [PATH ...]``. Without a path, every tracked text file is checked. The exit status
-is 1 if a phrase of the word list occurs. Spelling is codespell's job; this list holds phrases, which codespell cannot
-match. A line that must quote a listed phrase ends in ``words: ignore``.
+is 1 if a phrase of the word list occurs, also in a name, with ``_`` between the words. Spelling is codespell's job; this
+list holds phrases, which codespell cannot match. A line that must quote a listed phrase ends in ``words: ignore``.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ PHRASES = {
     r"hence": "so, therefore",
     r"lest": "so that … not",
     r"so many": "the number: 'at most N'",
-    r"(?<!there\s)is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
-    r"(?<!there\s)are no (?!longer|more|less|better|worse|later|other)\w+": "are not …",
+    r"(?<!there[\s_])is no (?!longer|more|less|better|worse|later|other)\w+": "is not a …",
+    r"(?<!there[\s_])are no (?!longer|more|less|better|worse|later|other)\w+": "are not …",
     r"in hand": "current, available",
     r"foretells?": "estimate",
     r"mend(s|ed|ing)?": "fix, repair",
@@ -68,6 +68,13 @@ PHRASES = {
     r"cannot stand t?here": "is not allowed there",
     r"spoken?": "sent, reported",
     r"but for": "except",
+    r"looked into": "read",
+    r"too good to be true": "implausible",
+    r"recognisers?|labelled": "the US spelling",
+    r"(former|other) sel(f|ves)": "earlier or other version",
+    r"cost(s|ing)? nothing": "zero, without cost",
+    r"pil(e|es|ed) up": "accumulate, grow",
+    r"makes? up for": "compensate",
     r'(?<=""")(what|whatever|whoever|whether|of)': "the subject first (a predicate: True if …)",
     r"(?<=[.!]\s)(what|whatever|whoever|whether|of)": "the subject first",
 }
@@ -75,11 +82,12 @@ PHRASES = {
 
 IGNORE = "words: ignore"
 
-_GAP = r"[\s#]+"
-"""Gap between two words: spaces, or a line break, which in a comment is followed by "#"."""
+_GAP = r"[\s#_]+"
+"""Gap between two words: spaces, a line break, which in a comment is followed by "#", or _ in a name."""
 
 _PATTERNS = [
-    (re.compile(rf"\b{phrase.replace(' ', _GAP)}\b", re.IGNORECASE), advice) for phrase, advice in PHRASES.items()
+    (re.compile(rf"(?<![^\W_]){phrase.replace(' ', _GAP)}(?![^\W_])", re.IGNORECASE), advice)
+    for phrase, advice in PHRASES.items()
 ]
 
 

@@ -136,8 +136,8 @@ def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
     if bound is None or loss >= (1 - bound) * baseline:
         return ""
     return (
-        f"too good to be true: {1 - loss / baseline:.0%} below the best constant output, where real music allows for "
-        f"{bound:.0%} at most; look for validation songs among the training ones and for labels made from the targets "
+        f"implausible gain: {1 - loss / baseline:.0%} below the best constant output, expected at most {bound:.0%} on "
+        "real music; look for validation songs among the training ones and for labels made from the targets "
         f"(a corpus made by rules may be that easy; {RULES_FILE} in its folder marks one)"
     )
 

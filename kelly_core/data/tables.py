@@ -117,7 +117,7 @@ def _read_plain(path: Path, count: int = -1) -> bytes:
     if len(plain) > MAX_TABLE_BYTES:
         raise DataError(f"is larger than {format_bytes(MAX_TABLE_BYTES)} when it is decompressed", where=path)
     if count < 0 and not inflater.eof:
-        raise DataError("is gzip data without its end", where=path, hint="Copy the file again")
+        raise DataError("is truncated gzip data", where=path, hint="Copy the file again")
     return plain
 
 
@@ -255,7 +255,7 @@ def is_large_list(path: Path) -> bool:
 def stream_json_list(path: Path) -> Iterator[object]:
     """Yield the elements of a JSON list one by one, with a bounded part of the file in memory.
 
-    The encoding is UTF-8; a byte that is not becomes a replacement character.
+    The encoding is UTF-8; an invalid byte becomes a replacement character.
 
     Raises:
         DataError: the file cannot be read, is not a JSON list, or has an element of more than 16 million characters.
@@ -286,7 +286,7 @@ class _TextWindow:
                 self._next()
                 yield self._element()
         if self._next():
-            raise self._error("text behind the list")
+            raise self._error("text after the list")
 
     def _next(self) -> str:
         """Move to the next character that is not a space and return it, "" at the end of the text."""

@@ -93,7 +93,7 @@ def fit_bin_means(
     Args:
         training: what to fit to.
         partitions: by name.
-        prior: targets that are assumed as if seen ``strength`` times, so that no probability is 0 or 1.
+        prior: targets of ``strength`` pseudo-observations, so that no probability is 0 or 1.
         strength: 0 fits plain means.
     """
     fitted = {name: _BinMeans(bins, training.dataset.output_size) for name, bins in partitions.items()}
@@ -121,7 +121,7 @@ def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
     """Return the constant output [out] with the smallest loss on the training examples, on ``most`` of them unless 0.
 
     That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
-    squared error, binary and soft cross-entropy. For a loss that a spec names itself, the mean is only a start.
+    squared error, binary and soft cross-entropy. For a custom loss, the mean is only an initial value.
     """
     if loss != "masked_l1":
         return mean_target(dataset, most)

@@ -131,7 +131,7 @@ class _Training:
         return settings
 
     def _with_changes(self, settings: Settings) -> Settings:
-        """Apply what was changed on request in earlier attempts to the models that continue from them.
+        """Apply the changes requested in earlier attempts to the models that continue from them.
 
         An extension, which was requested later, decides on the number of epochs.
         """

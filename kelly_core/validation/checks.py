@@ -144,7 +144,7 @@ def _complete(metadata: dict[str, Any], wanted: tuple[str, ...]) -> Check:
     wrong += [f'"{key}" is not an object' for key in _OBJECTS if not isinstance(metadata.get(key, {}), dict)]
     if metadata.get("state", STATES[0]) not in STATES:
         wrong.append(f'"state" is not one of {", ".join(STATES)}')
-    return Check("metadata", not wrong, "; ".join(wrong) or f"all {len(wanted)} entries are there")
+    return Check("metadata", not wrong, "; ".join(wrong) or f"all {len(wanted)} entries are present")
 
 
 def _agrees(name: str, metadata: dict[str, Any], truth: dict[str, int | str]) -> Check:

@@ -92,7 +92,7 @@ def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
     text = (
         f"{model} goes back to the weights of epoch {epoch}, its best so far, and continues at half the learning rate, "
         "at most at that of the epoch. "
-        "What came after is dropped. It may be done any number of times."
+        "Later epochs are discarded. This can be repeated any number of times."
     )
     return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Continue"), ("back", "Roll back")], "back")
 

@@ -123,7 +123,7 @@ class Datasets(BaseScreen):
             try:
                 found[name] = is_present(name, datasets.folder(name))
             except OSError as error:
-                found[name] = f"cannot be looked into ({error.strerror})"
+                found[name] = f"cannot be read ({error.strerror})"
         call_from_worker(self, self._show_found, found, find_unclaimed(datasets))
         # Stamps come last, since they take seconds for a corpus of many files.
         for name in [name for name, here in found.items() if here is True]:

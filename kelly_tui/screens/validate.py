@@ -383,7 +383,7 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
         documents = sorted(path for path in folder.iterdir() if path.suffix == ".json" and path.is_file())
         return [ExportFile.at(path) for path in documents if _may_be_export(path)], ""
     except OSError as error:
-        return [], f"{folder} cannot be looked into ({error.strerror})"
+        return [], f"{folder} cannot be read ({error.strerror})"
 
 
 def _may_be_export(path: Path) -> bool:

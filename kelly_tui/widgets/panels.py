@@ -38,7 +38,7 @@ def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
 class DetailsPanel(VerticalScroll):
     """Scrollable rows of label and value."""
 
-    HELP = "Details of what is chosen. Scroll with the arrow keys; the copy key takes all of it."
+    HELP = "Details of the selected item. Scroll with the arrow keys; the copy key copies all of them."
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)

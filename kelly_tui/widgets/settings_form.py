@@ -66,12 +66,12 @@ class SettingInput(Input):
 
 
 class SettingChoice(Select[str]):
-    """A choice of words."""
+    """A choice between named values."""
 
     HELP = "Press enter and choose. Esc goes back to the models; ctrl+s saves."
 
     def value_to_copy(self) -> str:
-        """Return the selected word."""
+        """Return the selected value."""
         return "" if self.is_blank() else str(self.value)
 
 

@@ -57,7 +57,7 @@ def test_a_run_is_one_line_and_is_read_back(tmp_path: Path) -> None:
     assert (chain.p50_us, chain.p99_us, chain.histogram, last.command) == (200.0, 600.0, None, "engine")
 
 
-def test_runs_of_other_machines_and_lines_that_are_no_run_are_passed_over(tmp_path: Path) -> None:
+def test_runs_of_other_machines_and_invalid_lines_are_skipped(tmp_path: Path) -> None:
     append_run(tmp_path, result(100.0))
     line = (tmp_path / FILE).read_text()
     other = json.dumps({**json.loads(line), "host": platform.node() + "-other"})

@@ -57,7 +57,7 @@ def test_the_size_of_the_cache_and_of_its_needed_part_are_reported(
         (["--clear"], []),
     ],
 )
-def test_what_is_asked_for_is_removed(run: CommandRunner, options: list[object], left: list[str]) -> None:
+def test_only_requested_caches_are_removed(run: CommandRunner, options: list[object], left: list[str]) -> None:
     assert corpora(run, *options) == left == corpora(run)
 
 
@@ -76,7 +76,7 @@ def test_corrupted_features_are_named_and_removed_when_asked(run: CommandRunner,
     assert "all checksums match" in run("cache", "--verify").out
 
 
-def test_one_that_is_in_use_stays_and_the_others_go(run: CommandRunner, caches: Path) -> None:
+def test_a_cache_in_use_stays_and_the_others_are_removed(run: CommandRunner, caches: Path) -> None:
     (folder,) = caches.glob("groove_midi-*")
     lock = FileLock.acquire(folder / "lock")
     assert lock is not None

@@ -76,7 +76,7 @@ def test_a_path_that_was_asked_for_and_is_missing_is_an_error(
     assert not (tmp_path / "models").exists()
 
 
-def test_a_missing_folder_at_its_default_place_is_no_error(run: CommandRunner, tmp_path: Path) -> None:
+def test_a_missing_default_folder_is_not_an_error(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[datasets]\ndir = "datasets"\n')
     run.ok("datasets")
 

@@ -80,11 +80,11 @@ def test_get_without_a_terminal_needs_agreement_to_the_license(
 
 
 @pytest.mark.parametrize("words", ["", "maestro --all", "maestor --yes", "maestro --yes --mirror ftp://host"])
-def test_get_refuses_what_it_cannot_understand(run: CommandRunner, words: str) -> None:
+def test_get_refuses_invalid_arguments(run: CommandRunner, words: str) -> None:
     run.refused("datasets", "get", *words.split(), code=2)
 
 
-def test_get_says_what_to_do_for_a_source_behind_a_form(run: CommandRunner) -> None:
+def test_get_explains_a_source_that_requires_a_form(run: CommandRunner) -> None:
     assert "cvml.unige.ch/databases/emoMusic" in run.refused("datasets", "get", "emomusic", "--yes", code=1)
 
 

@@ -43,9 +43,7 @@ def test_audio_becomes_midi_and_a_picture(run: CommandRunner, models: Path, tmp_
 
 
 @pytest.mark.slow
-def test_the_piece_lies_on_the_beats_and_in_the_key_of_the_audio(
-    run: CommandRunner, models: Path, tmp_path: Path
-) -> None:
+def test_the_piece_follows_the_beats_and_the_key_of_the_audio(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     first_bar, bpm = 0.9, 96
     soundfile.write(tmp_path / "clip.wav", chords_and_clicks(bpm, 9, "minor", first_bar), RATE)
     done = run.ok("generate", "clip.wav", "--models", models, "-o", "a.mid", "--plot", "a.png")
@@ -126,7 +124,7 @@ def test_an_emotion_or_a_curve_takes_the_place_of_audio(run: CommandRunner, mode
         (["--curve", "file"], "needs rows with the columns"),
     ],
 )
-def test_mistakes_are_reported_in_words(
+def test_invalid_arguments_are_explained(
     run: CommandRunner, models: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -172,7 +170,7 @@ def test_features_of_a_midi_file_are_measures_of_music(run: CommandRunner, model
 
 
 @pytest.mark.slow
-def test_deploying_copies_and_says_what_it_did(run: CommandRunner, models: Path, tmp_path: Path) -> None:
+def test_deploy_copies_and_reports_the_files(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     done = run.json("deploy", models, "--to", "plugin", "--mkdir")
     assert done["deployed"]
     assert [file["status"] for file in done["files"]] == ["new"] * 5
@@ -199,9 +197,7 @@ def test_deploying_refuses_synthetic_exports_unless_they_are_allowed(
     run.ok("deploy", "models", "--to", "plugin", "--allow-synthetic")
 
 
-def test_deploying_says_what_was_trained_on_non_commercial_data(
-    run: CommandRunner, models: Path, tmp_path: Path
-) -> None:
+def test_deploy_names_models_trained_on_non_commercial_data(run: CommandRunner, models: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(models, tmp_path / "models"))
     licenses = {"maestro": "CC BY-NC-SA 4.0, non-commercial", "groove_midi": "CC BY 4.0"}
     _edit_trained_on(folder, synthetic=False, licences=licenses)
@@ -214,7 +210,7 @@ def test_deploying_says_what_was_trained_on_non_commercial_data(
     assert "groove_midi: CC BY 4.0" in page
 
 
-def test_deploying_refuses_with_the_reasons(run: CommandRunner, tmp_path: Path) -> None:
+def test_deploy_gives_the_reasons_for_a_refusal(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "groovepredictor.json").write_text("{")
     (tmp_path / "plugin").mkdir()

@@ -40,7 +40,7 @@ def test_a_training_ends_with_a_verdict(run: CommandRunner, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_file_carries_its_verdict(run: CommandRunner, tmp_path: Path) -> None:
+def test_an_export_contains_its_verdict(run: CommandRunner, tmp_path: Path) -> None:
     quality = recorded(tmp_path / GROOVE)
     names = {baseline.name for baseline in quality.baselines}
     assert names == {"zero and neutral", "position mean", "position median", "cubic curve"}
@@ -66,7 +66,7 @@ def test_a_split_is_measured_again(run: CommandRunner) -> None:
 
 
 @pytest.mark.usefixtures("trained")
-def test_a_bad_verdict_fails_only_where_that_is_asked(run: CommandRunner, tmp_path: Path) -> None:
+def test_a_bad_verdict_fails_only_on_request(run: CommandRunner, tmp_path: Path) -> None:
     for verdict, code in (("trained", 0), ("not better than position mean", 1)):
         with edited(tmp_path / GROOVE) as document:
             quality = document["metadata"]["quality"]
@@ -92,7 +92,7 @@ def test_a_bad_verdict_fails_only_where_that_is_asked(run: CommandRunner, tmp_pa
         (lambda quality: quality.update(epsilon=0.01), "epsilon_limit"),
     ],
 )
-def test_a_record_that_makes_no_sense_fails(
+def test_an_invalid_record_fails(
     run: CommandRunner, tmp_path: Path, damage: Callable[[dict[str, Any]], None], words: str
 ) -> None:
     with edited(tmp_path / GROOVE) as document:
@@ -105,7 +105,7 @@ def test_a_record_that_makes_no_sense_fails(
 
 
 @pytest.mark.usefixtures("trained")
-def test_what_cannot_be_measured_says_why(run: CommandRunner) -> None:
+def test_quality_that_cannot_be_measured_has_a_reason(run: CommandRunner) -> None:
     (report,) = reports(run, "--split", "validation", code=1)
     assert report["checks"][-1]["name"] == "quality on validation"
     assert "groove_midi is not here" in report["checks"][-1]["detail"]

@@ -106,7 +106,7 @@ def write_tune(folder: Path, bars: int = 8) -> Score:
     return score
 
 
-def test_a_page_needs_nothing_but_itself(run: CommandRunner, trained: Path) -> None:
+def test_a_page_is_self_contained(run: CommandRunner, trained: Path) -> None:
     write_tune(trained)
     shown = run.ok("report", "out", "--allow-synthetic")
     assert shown.out.splitlines() == ["wrote out/report.html", "wrote out/report.md"]
@@ -124,7 +124,7 @@ def test_a_page_needs_nothing_but_itself(run: CommandRunner, trained: Path) -> N
     assert {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a" and "download" not in a} <= anchors
 
 
-def test_every_figure_is_that_of_its_source(run: CommandRunner, trained: Path) -> None:
+def test_every_number_equals_that_of_its_source(run: CommandRunner, trained: Path) -> None:
     remember(trained, 321.0)
     page = page_of(run)
     metadata = read_export(trained / "groovepredictor.json").metadata
@@ -163,7 +163,7 @@ def test_every_figure_is_that_of_its_source(run: CommandRunner, trained: Path) -
     assert f"{GROOVE.parameter_count:,} numbers" in page.text
 
 
-def test_the_summary_has_a_row_a_model_and_is_loud_about_generated_data(run: CommandRunner, trained: Path) -> None:
+def test_the_summary_has_a_row_per_model_and_marks_generated_data(run: CommandRunner, trained: Path) -> None:
     page = page_of(run)
     groove, dynamics = page.row("GroovePredictor"), page.row("DynamicsEngine")
     quality = QualityRecord.from_json(read_export(trained / "dynamicsengine.json").metadata["quality"])
@@ -191,7 +191,7 @@ def test_generated_data_are_refused_unless_they_are_allowed_and_named_first(run:
     assert "trained on SYNTHETIC data" in (trained / "report.md").read_text()
 
 
-def test_the_markdown_says_the_same(run: CommandRunner, trained: Path) -> None:
+def test_the_markdown_has_the_same_content(run: CommandRunner, trained: Path) -> None:
     remember(trained, 99_000.0)
     page = page_of(run)
     twin = Page(rendered((trained / "report.md").read_text()))
@@ -240,7 +240,7 @@ def test_music_that_cannot_be_shown_is_named(run: CommandRunner, trained: Path) 
     assert "broken.png: is not a PNG file" in page.text
 
 
-def test_whatever_files_hold_is_text(run: CommandRunner, trained: Path) -> None:
+def test_content_of_files_is_shown_as_text(run: CommandRunner, trained: Path) -> None:
     quality = read_export(trained / "groovepredictor.json").metadata["quality"]
     quality["notes"] = [HOSTILE]
     quality["sources"][0]["corpus"] = HOSTILE
@@ -320,7 +320,7 @@ def test_the_legacy_layout_is_reported_too(run: CommandRunner, tmp_path: Path) -
         ({"load": MachineLoad(0.37, 0.0)}, "Other programs used 37 % of the processor while this was measured"),
     ],
 )
-def test_a_benchmark_of_limited_use_says_so(
+def test_a_benchmark_of_limited_use_is_marked(
     run: CommandRunner, trained: Path, when: dict[str, Any], problem: str
 ) -> None:
     remember(trained, 50.0, **when)
@@ -329,7 +329,7 @@ def test_a_benchmark_of_limited_use_says_so(
     assert page.row("numpy")[3] == "50.0"
 
 
-def test_a_terminal_shows_it_and_nothing_is_written(
+def test_the_report_is_printed_and_no_file_is_written(
     run: CommandRunner, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(trained.rglob("*"))
@@ -370,5 +370,5 @@ def test_engine_and_split_are_evaluated_again(run: CommandRunner, trained: Path,
         (["out", "--split", "train"], 2, "is not one of"),
     ],
 )
-def test_it_refuses_what_makes_no_sense(run: CommandRunner, arguments: list[str], code: int, words: str) -> None:
+def test_invalid_arguments_are_refused(run: CommandRunner, arguments: list[str], code: int, words: str) -> None:
     assert words in run.refused("report", *arguments, code=code)

@@ -72,21 +72,21 @@ def test_tempo_doubles_over_four_thirds_of_arousal(arousal: float, bpm: int) -> 
     assert composed(output(arousal=arousal), bars=4, bpm=90).tempos == ((0, 90),)
 
 
-def test_a_piece_is_as_long_as_what_it_follows() -> None:
+def test_a_piece_is_as_long_as_its_input() -> None:
     score = composed(output(frames=90))
     assert abs(score.seconds - 45) <= 0.5 * 4 * 60 / 105
     assert composed(output(frames=90), bpm=60).bars == 11
     assert composed(output(frames=1)).bars == 1
 
 
-def test_tempo_follows_a_curve_from_phrase_to_phrase_and_only_so() -> None:
+def test_tempo_follows_a_curve_only_from_phrase_to_phrase() -> None:
     rising = joined(output(arousal=-0.8, frames=16), output(arousal=0.8, frames=16))
     score = composed(rising, bars=16)
     assert score.tempos == ((0, tempo_of_arousal(-0.8)), (8 * BAR, tempo_of_arousal(0.8)))
     assert score.seconds == pytest.approx(8 * 240 / tempo_of_arousal(-0.8) + 8 * 240 / tempo_of_arousal(0.8))
 
 
-def test_a_curve_is_spread_over_the_bars_and_comes_home_where_it_ends() -> None:
+def test_a_curve_is_spread_over_the_bars_and_the_piece_ends_in_its_key() -> None:
     shares = {C: 0.3, AM: 0.3, F: 0.2, G: 0.2}
     dark, bright = (output(valence=v, arousal=a, chords=shares) for v, a in ((-0.8, -0.8), (0.6, 0.8)))
     scores = [compose(joined(dark, bright), bars=20, seed=shifted(seed), tonic=9) for seed in range(PIECES)]
@@ -108,7 +108,7 @@ def test_the_frame_moves_to_the_key(valence: float, key: str, semitones: int) ->
 
 @pytest.mark.parametrize("tonic", range(12))
 @pytest.mark.parametrize(("valence", "mode"), [(0.4, "major"), (-0.4, "minor")])
-def test_learning_from_a_piece_undoes_its_transposition(
+def test_the_corpus_reader_reverts_the_transposition_of_a_piece(
     valence: float, mode: Literal["major", "minor"], tonic: int
 ) -> None:
     """Also where the tonic is a tritone away, and up is as near as down."""
@@ -153,12 +153,12 @@ def test_a_voicing_holds_the_tones_of_its_chord_close_together(chord: int) -> No
         assert abs(np.mean(pitches) - center) <= 3.5
 
 
-def test_the_melody_takes_only_pitches_that_are_possible() -> None:
+def test_the_melody_has_no_pitch_of_probability_zero() -> None:
     score = composed(output(pitches={64: 0.3, 67: 0.3, 71: 0.3}), bars=16)
     assert {note.pitch for note in score.part("Melody").notes} <= {64, 67, 71}
 
 
-def test_the_melody_leans_on_the_chord() -> None:
+def test_the_melody_favors_chord_tones() -> None:
     pitches = dict.fromkeys(range(60, 72), 0.2)
     everywhere, stressed = [], []
     for chord in (C, F, G):
@@ -186,7 +186,7 @@ def test_the_melody_rests_as_often_as_no_pitch_sounds() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_density_of_the_dynamics_decides_on_the_number_of_notes(seed: int) -> None:
+def test_the_number_of_notes_follows_the_density(seed: int) -> None:
     def notes(density: float) -> int:
         score = compose(output(dynamics={"density": density}), bars=16, seed=shifted(seed))
         return sum(len(score.part(name).notes) for name in ("Melody", "Chords"))
@@ -209,7 +209,7 @@ def test_density_of_the_dynamics_decides_on_the_number_of_notes(seed: int) -> No
         ("density", 0.3, 0.7),
     ],
 )
-def test_dynamics_are_played_so_that_they_are_measured_again(parameter: str, low: float, high: float) -> None:
+def test_measured_dynamics_of_a_piece_equal_the_requested_ones(parameter: str, low: float, high: float) -> None:
     """On average over three pieces; the accents differ most by chance (standard error .016)."""
     soft, strong = (
         np.mean(
@@ -225,7 +225,7 @@ def test_dynamics_are_played_so_that_they_are_measured_again(parameter: str, low
     assert strong > soft + 0.05 * (high - low)
 
 
-def test_base_velocity_and_pedal_share_are_met_as_asked() -> None:
+def test_velocity_and_pedal_share_are_as_requested() -> None:
     asked = {"base velocity": 0.55, "velocity deviation": 0.1, "accent": 0.1, "pedal share": 0.6}
     found = measured(composed(output(dynamics=asked), bars=32))
     assert found["base velocity"] == pytest.approx(0.55, abs=0.04)
@@ -242,7 +242,7 @@ def test_loudness_follows_a_trend_or_an_arch_over_each_phrase(parameter: str, sh
         assert found == pytest.approx(2 * value - 1, abs=0.15)
 
 
-def test_melody_and_bass_stand_out_as_voicing_and_bass_say() -> None:
+def test_melody_and_bass_are_louder_by_their_parameters() -> None:
     even = composed(output(dynamics={"velocity with pitch": 0.5, "accent": 0}), bars=16)
     loud = composed(output(dynamics={"velocity with pitch": 0.5, "accent": 0, "voicing": 0.9, "bass": 0.1}), bars=16)
     assert mean_velocity(loud, "Melody") - mean_velocity(even, "Melody") == pytest.approx(50 * 0.4, abs=2)
@@ -272,7 +272,7 @@ def test_drums_get_busier_with_arousal() -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("groove", [-1.0, 1.0])
 @pytest.mark.parametrize("affect", [-1.0, 1.0])
-def test_whatever_the_chain_says_comes_out_as_sound_midi(value: float, groove: float, affect: float) -> None:
+def test_any_output_of_the_chain_gives_valid_midi(value: float, groove: float, affect: float) -> None:
     said = output(
         valence=affect,
         arousal=affect,
@@ -360,7 +360,7 @@ def test_drums_get_louder_with_arousal_even_where_the_piano_does_not(velocity: f
         assert all(wild[name] > calm[name] for name in calm)
 
 
-def test_emotion_is_found_again_in_the_notes() -> None:
+def test_note_features_of_a_piece_show_its_emotion() -> None:
     """By the features that label real pieces; means of four pieces, whose standard errors are about .04 and .05."""
     found = {
         corner: np.mean([affect_features(notes_of(piece(*corner, seed, bars=16))) for seed in range(4)], axis=0)

@@ -152,7 +152,7 @@ def test_a_long_value_is_shown_in_part(value: str) -> None:
 
 @pytest.mark.parametrize("text", ["[training", "\x00", "a = " + "[" * 5000, "a = " + "1" * 5000, "a." * 5000 + "a = 1"])
 @pytest.mark.parametrize("name", ["config.toml", "settings"])
-def test_a_file_that_is_no_toml_is_named(write, text: str, name: str) -> None:
+def test_a_file_that_is_not_toml_is_named(write, text: str, name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: is not valid TOML"):
         load_settings(write(text, name), {}, {})
 

@@ -141,7 +141,7 @@ class TestContent:
 
     @pytest.mark.parametrize("content", [b"these are notes, no audio\n" * 100, b"\0" * 5000, b"MThd\0\0\0\6", b"\xff"])
     @pytest.mark.parametrize("named", ["wav", "mp3", "m4a"])
-    def test_what_is_no_audio_is_refused(self, tmp_path: Path, content: bytes, named: str) -> None:
+    def test_files_that_are_not_audio_are_refused(self, tmp_path: Path, content: bytes, named: str) -> None:
         path = tmp_path / f"a.{named}"
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"not WAV|cannot be decoded"):
@@ -301,7 +301,7 @@ def test_a_damaged_file_is_read_with_finite_samples_or_refused(tmp_path: Path, n
 
 
 @pytest.mark.parametrize("name", [*WRITERS, "a.opus"])
-def test_a_file_that_is_cut_off_is_read_as_far_as_it_goes(tmp_path: Path, name: str, capfd) -> None:
+def test_a_truncated_file_is_read_up_to_its_end(tmp_path: Path, name: str, capfd) -> None:
     path, seconds = tmp_path / name, 4.0
     if name == "a.opus":
         soundfile.write(path, noise(seconds), 48_000, format="OGG", subtype="OPUS")

@@ -108,7 +108,7 @@ def test_a_json_file_of_another_name_is_named_with_what_to_do(tmp_path: Path) ->
         create_dataset("chords", tmp_path)
 
 
-def test_a_file_without_chords_is_no_song(tmp_path: Path) -> None:
+def test_a_file_without_chords_is_not_a_song(tmp_path: Path) -> None:
     write(tmp_path / "a.lab", "")
     write(tmp_path / "POP909/001/chord_midi.txt", "0\t1\tN\n")
     assert [str(entry).rpartition(": ")[2] for entry in entries(tmp_path)] == ["no chords"] * 2

@@ -28,7 +28,7 @@ def read(name: str, folder: Path):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_examples_hold_what_their_corpus_tells(name: str, tmp_path: Path) -> None:
+def test_examples_contain_the_descriptors_of_their_corpus(name: str, tmp_path: Path) -> None:
     dataset = read(name, tmp_path)
     assert dataset.has_context
     every = np.arange(len(dataset))
@@ -46,7 +46,7 @@ def test_examples_hold_what_their_corpus_tells(name: str, tmp_path: Path) -> Non
     assert (noisy[:, 0] == 0).all(axis=1).any(), "some examples have no context"
 
 
-def test_dynamics_see_no_context(tmp_path: Path) -> None:
+def test_dynamics_examples_have_no_context(tmp_path: Path) -> None:
     dataset = read("maestro", tmp_path)
     assert not dataset.has_context
     assert dataset.with_context("unknown") is dataset
@@ -63,7 +63,7 @@ def test_a_mixture_passes_the_kind_of_context_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(known, np.broadcast_to(expected[:, np.newaxis], known.shape))
 
 
-def test_the_recognizer_learns_what_is_heard(tmp_path: Path) -> None:
+def test_the_recognizer_learns_the_context_measured_from_audio(tmp_path: Path) -> None:
     dataset = read("deam", tmp_path)
     assert not dataset.has_context, "its inputs hold none"
     every = np.arange(len(dataset))

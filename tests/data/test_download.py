@@ -131,7 +131,9 @@ def test_a_part_longer_than_the_file_and_a_complete_part_end_well(server: Archiv
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link"])
-def test_what_is_in_the_place_of_a_part_is_replaced(server: ArchiveServer, tmp_path: Path, kind: str) -> None:
+def test_an_entry_with_the_name_of_a_partial_download_is_replaced(
+    server: ArchiveServer, tmp_path: Path, kind: str
+) -> None:
     other = tmp_path / "other"
     other.write_bytes(b"keep")
     part = tmp_path / DOWNLOADS / f"{NAME}.part"

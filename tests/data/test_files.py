@@ -103,7 +103,7 @@ class TestLinksAndOddEntries:
         assert skipped == {UNREADABLE_FOLDER: ["closed/"]}
         assert "1 left out: folder that cannot be read: closed/" in caplog.text
 
-    def test_what_systems_leave_in_archives_and_pipes_are_no_files_of_the_corpus(self, tmp_path: Path) -> None:
+    def test_pipes_and_files_of_operating_systems_are_ignored(self, tmp_path: Path) -> None:
         for name in ("__MACOSX/a.mid", "a/__MACOSX/._b.mid", "._c.mid", ".DS_Store", "a/d.mid"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).touch()

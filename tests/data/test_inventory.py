@@ -72,7 +72,7 @@ def test_files_beside_the_folders_of_corpora_are_named(
     assert reported in found.text
 
 
-def test_what_a_corpus_reads_and_what_is_no_data_is_not_named(tmp_path: Path) -> None:
+def test_files_of_a_corpus_and_files_without_data_are_not_listed(tmp_path: Path) -> None:
     tiny.groove_midi(tmp_path / "Groove_MIDI")
     tiny.maestro(tmp_path / "elsewhere/piano")
     write(tmp_path / "README.md")

@@ -69,7 +69,7 @@ class TestRows:
         assert table.labels["100"] == (0.25, -0.25)
         assert table.damaged == ["a.csv row 42"]
 
-    def test_several_rows_of_every_song_are_no_averages(self, tmp_path: Path) -> None:
+    def test_several_rows_per_song_are_not_averages(self, tmp_path: Path) -> None:
         ratings = "".join(f"{song},{value},5\n" for song in range(9) for value in range(1, 6))
         with pytest.raises(DataError, match="several rows a song"):
             read_affect_table(write(tmp_path / "a.csv", HEADER + ratings))
@@ -95,7 +95,7 @@ class TestText:
         assert is_affect_table(path)
         assert read_affect_table(path, "-5..5").labels == {"2": (0.5, -0.25)}
 
-    def test_a_byte_that_is_no_text_does_not_cost_the_table(self, tmp_path: Path) -> None:
+    def test_an_invalid_byte_does_not_invalidate_the_table(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.csv", b"a,b\n\x81,\x00\n")
         assert read_table(path)[0]["b"] == "\0"
 

@@ -86,7 +86,7 @@ class TestMaestro:
         (root / "midi" / "maestro-v3.0.0.csv").rename(root / "tables" / "maestro-v3.0.0.csv")
         assert_test_kept_out(load("maestro", root), f"midi/{MAESTRO_TEST}")
 
-    def test_resource_forks_are_no_tables(self, load, maestro) -> None:
+    def test_resource_forks_are_not_tables(self, load, maestro) -> None:
         forks = maestro / "__MACOSX" / "maestro-v3.0.0"
         forks.mkdir(parents=True)
         for name in ("._maestro-v3.0.0.csv", "maestro-v3.0.0.csv"):
@@ -271,7 +271,7 @@ class TestChords:
         assert is_present("chords", tmp_path / "chords")
         assert len(load("chords", tmp_path / "chords")) == 6
 
-    def test_other_json_below_is_no_chord_file(self, tmp_path) -> None:
+    def test_other_json_below_is_not_a_chord_file(self, tmp_path) -> None:
         (tmp_path / "chords" / "notes").mkdir(parents=True)
         (tmp_path / "chords" / "notes" / "other.json").write_text("[]")
         assert not is_present("chords", tmp_path / "chords")
@@ -360,7 +360,7 @@ class TestDeam:
         groups = load("deam", root, duration=2).rows.groups.tolist()
         assert sorted(groups) == sorted(["ada", "ada", "4", "bo", "bo", "hits", "hits", "9", "10"])
 
-    def test_fewer_than_five_artists_are_no_groups(self, load, tmp_path) -> None:
+    def test_fewer_than_five_artists_are_not_groups(self, load, tmp_path) -> None:
         root = tiny.deam(tmp_path / "deam", songs=4, seconds=2)
         tiny.write_csv(root / "metadata.csv", [("song_id", "artist"), (2, "Ada"), (3, "Ada")])
         assert set(load("deam", root, duration=2).rows.groups) == {"2", "3", "4", "5"}

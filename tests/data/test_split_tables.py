@@ -17,7 +17,7 @@ from tests.helpers import tiny
 
 
 @pytest.mark.parametrize("name", ["maestro", "groove_midi"])
-def test_all_else_stays_as_it_is(name: str, load, tmp_path: Path) -> None:
+def test_other_columns_are_unchanged(name: str, load, tmp_path: Path) -> None:
     root = tiny.WRITERS[name](tmp_path / name)
     usual = load(name, root)
     asked = load(name, root, include_test=True)
@@ -220,7 +220,7 @@ def test_of_splits_that_disagree_the_most_held_out_counts_with_a_warning(
     ],
     ids=["picture", "text", "words", "gzip", "other words", "one song", "wide", "deep", "long"],
 )
-def test_a_file_of_another_kind_is_no_table(name: str, content: bytes, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_not_a_table(name: str, content: bytes, tmp_path: Path) -> None:
     selection = _select(tmp_path, name, content)
     assert selection.tables == []
     assert [warning.partition(":")[0] for warning in selection.warnings] == ["no table of official splits"]

@@ -145,5 +145,5 @@ def test_figures_are_read(tmp_path: Path) -> None:
         "[" * 100_000,
     ],
 )
-def test_figures_that_make_no_sense_are_an_error(tmp_path: Path, printed: str) -> None:
+def test_invalid_latencies_are_an_error(tmp_path: Path, printed: str) -> None:
     assert "expected {" in words(engine(tmp_path, f"print({printed!r})"), bench=True)

@@ -48,7 +48,7 @@ def test_ridge_of_one_output_is_that_of_several() -> None:
     np.testing.assert_allclose(twice, np.repeat(alone, 2, axis=1), rtol=1e-5)
 
 
-def test_ridge_is_careful_where_there_is_nothing_to_learn() -> None:
+def test_ridge_of_noise_is_close_to_the_mean() -> None:
     """On unseen noise it is within 2 % of the mean's error; without a penalty the error triples."""
     rng = seeded_rng(0)
     (inputs, targets), (unseen, wanted) = (
@@ -65,7 +65,7 @@ def test_ridge_with_one_song_takes_the_strongest_penalty() -> None:
     assert np.ptp(predicted) < 0.1 * np.ptp(known.targets)
 
 
-def test_weights_of_zero_take_points_out() -> None:
+def test_points_with_weight_zero_have_no_effect() -> None:
     known, _ = points(200, noise=0.0)
     weights = known.weights.copy()
     targets = known.targets.copy()
@@ -82,7 +82,7 @@ def test_neighbors_are_the_nearest_ten() -> None:
     assert fit_nearest_neighbors(few)(np.array([[7.0]], np.float32)).tolist() == [[1.0]]
 
 
-def test_of_many_points_some_are_looked_at_from_all_over() -> None:
+def test_many_points_are_sampled_evenly() -> None:
     count = 3 * MAX_POINTS
     inputs = np.arange(count, dtype=np.float32)[:, np.newaxis]
     known = Points(inputs, inputs, np.ones(count, np.float32), np.full(count, "song"))

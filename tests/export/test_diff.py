@@ -132,7 +132,7 @@ def test_different_models_are_an_error(tmp_path: Path) -> None:
         compare_exports(old, shorter)
 
 
-def test_golden_inputs_that_make_no_sense_are_an_error(tmp_path: Path) -> None:
+def test_invalid_golden_inputs_are_an_error(tmp_path: Path) -> None:
     old = export(tmp_path / "old")
     document = json.loads(old.path.read_text())
     document["metadata"]["golden"]["inputs"] = [[1.0]]

@@ -63,7 +63,7 @@ def test_refuses_what_the_engine_refuses(shared_vectors: Path, name: str, report
         read_export(shared_vectors / "rtneural" / f"{name}.json")
 
 
-def test_refuses_what_is_no_readable_file(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     for path, reported in (
         (tmp_path / "none.json", "No such file"),
         (tmp_path, "is not a file"),
@@ -106,7 +106,7 @@ def test_refuses_a_huge_file_unread(tmp_path: Path) -> None:
         (b'{"in_shape":[1,1,2,2],"layers":[{}]}', "one to three entries"),
     ],
 )
-def test_refuses_what_is_no_export(tmp_path: Path, content: bytes, reported: str) -> None:
+def test_files_that_are_not_exports_are_refused(tmp_path: Path, content: bytes, reported: str) -> None:
     assert reported in reason(tmp_path / "x.json", content)
 
 
@@ -116,7 +116,7 @@ def test_refuses_every_beginning_of_a_file(tmp_path: Path) -> None:
         assert reason(tmp_path / "cut.json", content[:length])
 
 
-def test_keys_that_differ_in_numbers_are_no_repetition(tmp_path: Path, valid: dict[str, Any]) -> None:
+def test_keys_that_differ_in_numbers_are_not_duplicates(tmp_path: Path, valid: dict[str, Any]) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(valid | {"metadata": {"step [1]": 1, "step [2]": 2}}))
     assert read_export(path).metadata == {"step [1]": 1, "step [2]": 2}

@@ -84,7 +84,7 @@ def test_a_table_holds_all_files_in_order(read) -> None:
         (MemoryError(), "needs more memory than is available (MemoryError)"),
     ],
 )
-def test_any_error_of_one_file_costs_that_file(read, caplog, error: Exception, reason: str) -> None:
+def test_any_error_of_a_file_skips_only_that_file(read, caplog, error: Exception, reason: str) -> None:
     def failing(path: Path) -> dict[str, np.ndarray]:
         if path.name == "b.txt":
             raise error
@@ -98,7 +98,7 @@ def test_any_error_of_one_file_costs_that_file(read, caplog, error: Exception, r
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ModuleNotFoundError])
-def test_an_interrupt_and_a_missing_package_are_no_faults_of_a_file(read, error: type[BaseException]) -> None:
+def test_an_interrupt_or_a_missing_package_does_not_skip_a_file(read, error: type[BaseException]) -> None:
     def failing(_path: Path) -> dict[str, np.ndarray]:
         raise error
 
@@ -122,7 +122,7 @@ def test_a_file_that_could_not_be_read_once_is_tried_again(read, lengths, error:
     assert not lengths.calls
 
 
-def test_a_second_start_touches_no_file(read, lengths, monkeypatch) -> None:
+def test_a_second_start_reads_no_file(read, lengths, monkeypatch) -> None:
     first = read()
     opened: list[str] = []
     real_open = Path.open
@@ -135,7 +135,7 @@ def test_a_second_start_touches_no_file(read, lengths, monkeypatch) -> None:
     assert second.files == first.files
 
 
-def test_only_what_changed_is_computed(read, lengths) -> None:
+def test_only_changed_files_are_computed(read, lengths) -> None:
     read()
     (read.root / "c.txt").write_text("four!")
     (read.root / "d.txt").write_text("new")
@@ -199,7 +199,7 @@ def rot(path: Path, place: int) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 7 * 8, 8 * 8 - 1])
-def test_bytes_that_rot_while_size_and_time_stay_are_found_at_the_start(read, lengths, place: int) -> None:
+def test_corruption_without_a_change_of_size_or_time_is_detected(read, lengths, place: int) -> None:
     read()
     rot(read.store() / "letters", place)
     (problem,) = verify_folder(read.folder())
@@ -209,7 +209,7 @@ def test_bytes_that_rot_while_size_and_time_stay_are_found_at_the_start(read, le
     assert not verify_folder(read.folder())
 
 
-def test_of_a_large_cache_other_blocks_are_checked_at_each_start(read, lengths, monkeypatch) -> None:
+def test_each_start_checks_other_blocks_of_a_large_cache(read, lengths, monkeypatch) -> None:
     monkeypatch.setattr(store, "_BLOCK_BYTES", 16)
     monkeypatch.setattr(store, "SAMPLED_BLOCKS", 1)
     read()
@@ -246,7 +246,7 @@ def test_a_cut_or_missing_array_is_named(read) -> None:
     ]
 
 
-def test_a_cache_that_was_copied_is_read_once_more_and_trusted(read, lengths) -> None:
+def test_a_copied_cache_is_verified_and_used(read, lengths) -> None:
     read()
     for path in read.store().iterdir():
         os.utime(path, (1, 1))
@@ -270,7 +270,7 @@ def test_arrays_are_mapped_not_read(read) -> None:
     assert not letters.flags.writeable
 
 
-def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
+def test_memory_does_not_grow_with_the_number_of_features(read, monkeypatch) -> None:
     monkeypatch.setattr(extraction, "_SEGMENT_BYTES", 2**21)
     for number in range(64):
         (read.root / f"{number:02}.txt").write_text(str(number))
@@ -284,7 +284,7 @@ def test_features_do_not_pile_up_in_memory(read, monkeypatch) -> None:
     assert peak < 24 * 2**20
 
 
-def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:
+def test_a_duplicate_stays_if_the_other_file_is_removed(read, lengths) -> None:
     (read.root / "z.txt").write_text("one")
     read()
     (read.root / "a.txt").unlink()
@@ -292,7 +292,7 @@ def test_a_file_that_was_twice_there_stays_when_one_goes(read, lengths) -> None:
     assert not lengths.calls
 
 
-def test_files_at_the_end_may_come_and_go(read, lengths) -> None:
+def test_files_at_the_end_may_be_added_and_removed(read, lengths) -> None:
     both = read()
     last = read.root / "c.txt"
     last.rename(read.root / "c")
@@ -312,7 +312,7 @@ def test_a_cache_that_cannot_be_written_is_reported_in_words(read, tmp_path) -> 
         read()
 
 
-def test_what_a_killed_process_had_computed_is_kept(read, lengths, monkeypatch) -> None:
+def test_features_computed_by_a_killed_process_are_kept(read, lengths, monkeypatch) -> None:
     monkeypatch.setattr(extraction, "_SEGMENT_SECONDS", 0.0)
 
     def killed(path: Path) -> dict[str, np.ndarray]:
@@ -380,7 +380,7 @@ def test_rows_follow_the_files_whatever_the_stores_they_come_from(read, monkeypa
         assert table.counts["letters"].tolist() == [len(text) for text in texts]
 
 
-def test_the_same_content_twice_counts_once(read) -> None:
+def test_duplicate_files_count_once(read) -> None:
     (read.root / "z.txt").write_text("one")
     assert read().skipped == {"bad text": ["b.txt"], "same content as another file": ["z.txt"]}
 

@@ -58,7 +58,7 @@ def corpora(tmp_path: Path) -> Corpora:
     return Corpora(tmp_path)
 
 
-def test_what_no_start_reads_is_known(corpora: Corpora) -> None:
+def test_stale_caches_are_recognized(corpora: Corpora) -> None:
     assert corpora.list() == {}
     corpora.read("here")
     corpora.read("gone")
@@ -83,7 +83,7 @@ def test_a_cache_counts_all_its_bytes_and_when_it_was_used(corpora: Corpora) -> 
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", json.dumps({"corpus": "maestro"})])
-def test_a_recipe_that_makes_no_sense_is_of_a_former_version(corpora: Corpora, content: str) -> None:
+def test_an_invalid_key_counts_as_an_older_version(corpora: Corpora, content: str) -> None:
     corpora.read()
     folder = corpora.only().path
     (folder / KEY_FILE).write_text(content)
@@ -128,7 +128,7 @@ def test_a_lock_that_is_a_link_is_not_taken(corpora: Corpora) -> None:
     assert (one.path / "features-000001" / "manifest").exists()
 
 
-def test_a_reader_continues_with_what_is_removed(corpora: Corpora) -> None:
+def test_a_reader_continues_with_a_removed_cache(corpora: Corpora) -> None:
     table = corpora.read()
     remove_cache(corpora.only())
     assert corpora.list() == {}
@@ -137,7 +137,7 @@ def test_a_reader_continues_with_what_is_removed(corpora: Corpora) -> None:
     assert corpora.list() == {"a": ""}
 
 
-def test_what_is_being_computed_stays(corpora: Corpora) -> None:
+def test_a_cache_being_computed_stays(corpora: Corpora) -> None:
     corpora.read()
     one = corpora.only()
     lock = FileLock.acquire(one.path / "lock")
@@ -148,7 +148,7 @@ def test_what_is_being_computed_stays(corpora: Corpora) -> None:
     assert bytes(corpora.read().arrays["letters"]) == b"tune"
 
 
-def test_a_cache_that_goes_while_someone_wants_its_lock_is_made_again(
+def test_a_cache_removed_while_another_process_waits_for_its_lock_is_created_again(
     corpora: Corpora, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpora.read()

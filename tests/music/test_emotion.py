@@ -89,7 +89,7 @@ def test_decoding_follows_the_plugins_formulas() -> None:
     assert read.complexity == pytest.approx(0.3)
 
 
-def test_unknown_dominance_is_silent_and_reads_as_neutral() -> None:
+def test_unknown_dominance_is_zero_and_decodes_as_neutral() -> None:
     code = encode_affect(0.4, 0.2)
     assert not code[32:48].any()
     assert decode_affect(code).dominance == 0
@@ -169,7 +169,7 @@ def test_scores_are_interpolated_between_fitted_values() -> None:
     assert between == pytest.approx((middle_of_three + highest) / 2)
 
 
-def test_a_large_corpus_is_kept_as_few_knots_and_comes_out_normal() -> None:
+def test_a_large_corpus_is_stored_as_few_knots_and_maps_to_a_normal_distribution() -> None:
     values = seeded_rng(4).exponential(size=20_000)
     ranks = RankGaussian.fit(values)
     assert len(ranks.knots) == 256
@@ -270,7 +270,7 @@ def test_minor_chords_make_a_progression_sad() -> None:
     assert (np.diff(valence) < 0).all()
 
 
-def test_emopias_quadrants_are_found_again(emopia: list[tuple[int, Notes]]) -> None:
+def test_emopias_quadrants_are_estimated(emopia: list[tuple[int, Notes]]) -> None:
     """On all 1,078 clips the halves were right in .883 (arousal) and .732 (valence), the quadrant in .647."""
     quadrant = np.array([quadrant for quadrant, _ in emopia])
     table = np.array([affect_features(notes) for _, notes in emopia])

@@ -87,7 +87,7 @@ def test_of_several_named_tracks_the_one_with_most_notes_counts() -> None:
     assert len(find_melody(tracks(*parts, names=("Lead", "Melody"))).notes) == N
 
 
-def test_a_drum_track_is_no_melody_whatever_its_name() -> None:
+def test_a_drum_track_is_not_a_melody_whatever_its_name() -> None:
     parts = (make_notes(np.arange(N), pitch=TUNE, drum=True), make_notes(np.arange(N), pitch=TUNE + 5))
     melody = find_melody(tracks(*parts, names=("lead drums", "Piano")))
     assert melody.how == "monophonic"
@@ -104,7 +104,7 @@ def test_without_a_name_the_track_that_overlaps_least_counts() -> None:
     np.testing.assert_array_equal(melody.notes.pitch, TUNE + 1)
 
 
-def test_a_beat_on_one_pitch_is_no_melody() -> None:
+def test_a_beat_on_one_pitch_is_not_a_melody() -> None:
     kick = make_notes(np.arange(0, N, 0.5), pitch=60, duration=0.1)
     melody = find_melody(tracks(kick, make_notes(np.arange(N), pitch=TUNE), names=("", "")))
     assert len(melody.notes) == N

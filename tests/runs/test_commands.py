@@ -71,7 +71,7 @@ def test_an_id_is_never_cut_short(
     assert ended.id in kelly_core("runs").out
 
 
-def test_no_runs_is_no_mistake(kelly_core: CommandRunner) -> None:
+def test_an_empty_list_of_runs_is_not_an_error(kelly_core: CommandRunner) -> None:
     assert "no runs in" in kelly_core("runs").out
     assert json.loads(kelly_core("runs", "--json").out) == {"runs": [], "unreadable": {}}
     nothing = kelly_core("runs", "show", "last")

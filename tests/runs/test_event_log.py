@@ -150,7 +150,7 @@ def test_damage_of_every_sort_is_damage(tmp_path: Path, line: bytes) -> None:
     assert reader.damaged == 1
 
 
-def test_records_of_a_newer_version_are_no_damage(tmp_path: Path) -> None:
+def test_records_of_a_newer_version_do_not_count_as_damage(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     newer = b'{"t":1,"busy":0,"attempt":1,"kind":"gradient","data":{}}\n'
     more = encode_record(record(2)).replace(b'"done":', b'"mood":"good","done":')
@@ -237,12 +237,12 @@ def test_the_ending_gets_the_space_that_was_set_aside(tmp_path: Path, monkeypatc
     writer = LogWriter(path)
     write = os.write
 
-    def full_but_for_the_reserve(handle: int, content: bytes) -> int:
+    def full_except_reserve(handle: int, content: bytes) -> int:
         if any(file.stat().st_size >= 2**16 for file in tmp_path.iterdir()):
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(handle, content)
 
-    monkeypatch.setattr(os, "write", full_but_for_the_reserve)
+    monkeypatch.setattr(os, "write", full_except_reserve)
     writer.append(record(13))
     assert path.stat().st_size == 0
     writer.close()

@@ -65,7 +65,7 @@ def test_an_exit_code_is_reported_and_that_of_another_attempt_is_not(tmp_path: P
 
 
 @pytest.mark.parametrize("content", [b"", b"1", b"1 x", b"1 999", b"1 -9", b"9" * 5000, b"\xff \xff", None])
-def test_a_status_that_makes_no_sense_is_none(tmp_path: Path, content: bytes | None) -> None:
+def test_an_invalid_status_is_none(tmp_path: Path, content: bytes | None) -> None:
     folder = RunDirectory(tmp_path)
     os.mkfifo(folder.exit_status) if content is None else folder.exit_status.write_bytes(content)
     assert describe_exit(folder, 1).startswith("its process is gone. ")

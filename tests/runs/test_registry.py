@@ -150,7 +150,7 @@ def test_a_run_without_a_process_has_died_unless_its_log_shows_an_end(tmp_path: 
     assert Run(make_run(tmp_path / "never")).snapshot.state == "died"
 
 
-def test_killing_a_process_that_has_just_ended_is_no_mistake(tmp_path: Path) -> None:
+def test_killing_a_process_that_has_just_ended_is_not_an_error(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun())
     life = hold(folder)
     ended = subprocess.Popen(["true"])

@@ -76,7 +76,7 @@ def test_other_settings_are_asked_for_and_checked(kelly_core, tmp_path: Path) ->
     assert "has ended" in kelly_core("runs", "set", "one", "patience=3").err
 
 
-def test_a_log_tells_the_settings_that_were_changed(tmp_path: Path) -> None:
+def test_the_log_shows_the_settings_that_were_changed(tmp_path: Path) -> None:
     saved = events.CheckpointSaved(MODEL, 1, "latest", "x.pt")
     begun = events.ModelStarted(MODEL, "maestro", True, 8, 4, 1, 9, "cpu", 0.5)
     changed = events.SettingsChanged(MODEL, 1, learning_rate=0.5, epochs=20)

@@ -70,7 +70,7 @@ def test_the_training_outlives_its_terminal(folder: Path, environment: dict[str,
 
 @pytest.mark.usefixtures("no_run_left")
 @pytest.mark.slow
-def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[str, str]) -> None:
+def test_a_detached_training_prints_its_id_and_returns(folder: Path, environment: dict[str, str]) -> None:
     kelly = partial(subprocess.run, env=environment, capture_output=True, text=True, timeout=600)
     detached = kelly([*COMMAND, *LONG, "--detach"])
     assert detached.returncode == 0, detached.stderr
@@ -96,7 +96,7 @@ def test_detached_it_prints_its_id_and_returns(folder: Path, environment: dict[s
     [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
     ids=["terminated", "ctrl-c twice"],
 )
-def test_attached_it_ends_as_asked(
+def test_an_attached_training_ends_as_requested(
     folder: Path, environment: dict[str, str], sent: list[signal.Signals], code: int
 ) -> None:
     command = subprocess.Popen(COMMAND + LONG, env=environment, stderr=subprocess.PIPE, text=True)
@@ -113,7 +113,9 @@ def test_attached_it_ends_as_asked(
     assert validate_file(folder / "out" / "dynamicsengine.json", check_specs=True).passed
 
 
-def test_what_a_run_says_is_utf_8_whatever_its_terminal_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_a_run_is_utf_8_for_any_terminal_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_run(tmp_path / "run")
     write_manifest(folder, replace(read_manifest(folder), settings={"output": {"dir": "out"}, "µ": 1}))
     life = FileLock.acquire(folder.heartbeat)

@@ -92,7 +92,7 @@ def test_a_failure_stops_it_at_once(controller: RunController, reported: list[St
     assert reported[-1].state == "stopping"
 
 
-def test_holding_takes_no_time_at_work(controller: RunController, reported: list[StateChanged]) -> None:
+def test_a_pause_does_not_count_as_training_time(controller: RunController, reported: list[StateChanged]) -> None:
     controller.handle(Request(1, "pause"))
     training = threading.Thread(target=controller.should_stop)
     training.start()

@@ -72,7 +72,7 @@ def written_out(network: KellyNetwork, loss: Loss, *parts: TensorBatch, workers:
 
 @pytest.mark.parametrize(("loss", "output"), PAIRS)
 @pytest.mark.parametrize("hidden", ["tanh", "relu", "sigmoid", "softmax", ""])
-def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Activation, hidden: Activation) -> None:
+def test_the_hand_written_gradient_equals_that_of_autograd(loss: Loss, output: Activation, hidden: Activation) -> None:
     spec = ModelSpec("Chain", (Dense(6, 8, hidden), Dense(8, 5, hidden), Dense(5, 4, output)), loss, "none")
     network = build(spec)
     for every_output in (False, loss != "soft_cross_entropy"):
@@ -98,14 +98,14 @@ def test_the_written_chain_rule_gives_what_autograd_gives(loss: Loss, output: Ac
         ),
     ],
 )
-def test_layers_over_time_hand_on_what_autograd_gives(layers: tuple[LayerSpec, ...], pooled: bool) -> None:
+def test_layers_over_time_give_the_gradient_of_autograd(layers: tuple[LayerSpec, ...], pooled: bool) -> None:
     network = build(ModelSpec("Chain", layers, "mse", "none"))
     for every_output in (False, True):
         batch = random_batch(frames=9, every_output=every_output, pooled=pooled)
         torch.testing.assert_close(written_out(network, "mse", batch), of_autograd(network, "mse", batch))
 
 
-def test_parts_add_up_to_the_whole_and_do_not_depend_on_how_many_compute_them() -> None:
+def test_micro_batches_sum_to_the_batch_for_any_number_of_threads() -> None:
     network = build(ModelSpec("Chain", (Dense(6, 5, "relu"), Lstm(5, 4)), "mse", "none"))
     batch = random_batch(50, 9, pooled=True)
     parts = list(batch.batches(8))
@@ -116,7 +116,7 @@ def test_parts_add_up_to_the_whole_and_do_not_depend_on_how_many_compute_them() 
             assert torch.equal(got, wanted)
 
 
-def test_fewer_parts_than_before_leave_nothing_of_the_others_behind() -> None:
+def test_fewer_micro_batches_leave_no_earlier_gradient() -> None:
     network = build(ModelSpec("Chain", (Dense(6, 5, "relu"), Lstm(5, 4)), "mse", "none"))
     batch = random_batch(12, 3)
     gradient = torch.zeros(sum(parameter.numel() for parameter in network.parameters()))

@@ -131,7 +131,7 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
         ({"scale": torch.full((32,), float("nan"))}, "`scale` holds values that are not finite"),
     ],
 )
-def test_what_is_no_checkpoint_of_this_network_is_refused(
+def test_a_checkpoint_of_another_network_is_refused(
     changes: dict[str, Any], reported: str, written: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=reported):

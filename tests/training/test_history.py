@@ -29,7 +29,7 @@ def test_any_finite_history_can_be_drawn(losses: list[float], tmp_path: Path) ->
     assert path.stat().st_size > 5000
 
 
-def test_a_baseline_that_is_not_finite_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_baseline_that_is_not_finite_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "loss.png"
     plot_losses(path, "model", rows_of([0.5, 0.4]), {"best_epoch": 2, "val_loss": 0.4, "baseline_loss": math.inf})
     assert path.exists()
@@ -51,7 +51,7 @@ def test_a_history_is_read_back_as_far_as_a_curve_needs_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"epochs": [], "metrics": {}}', '{"epochs": [{"epoch": "x"}]}'])
-def test_what_is_no_history_is_an_error_in_words(content: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_history_is_an_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text(content)
     with pytest.raises(KellyError, match="is not a history"):
         read_history(tmp_path / "history.json")

@@ -67,7 +67,7 @@ def test_huge_logits_keep_loss_and_gradient_finite(loss: Loss, activation: str) 
 
 
 @pytest.mark.parametrize("spec", [GROOVE, HARMONY, MELODY], ids=lambda spec: spec.name)
-def test_what_is_masked_cannot_be_felt(spec: ModelSpec) -> None:
+def test_masked_values_do_not_change_the_loss(spec: ModelSpec) -> None:
     generator = seeded_torch(0)
     shape = (3, 4, spec.output_size)
     weights = torch.ones(3, 4, 1)
@@ -95,7 +95,7 @@ def test_single_outputs_can_be_masked() -> None:
     assert loss_of("masked_mse", "", [[[0.0, 0.0]], [[0.0, 0.0]]], batch) == pytest.approx((1 + 0 + 9) / 3)
 
 
-def test_a_batch_in_which_all_is_masked_costs_nothing() -> None:
+def test_the_loss_of_a_fully_masked_batch_is_zero() -> None:
     logits = torch.ones(1, 1, 2, requires_grad=True)
     value = mean_loss(*weighted_loss("mse", "tanh", logits, batch_of([[[1.0, 2.0]]], [[[0.0]]])))
     value.backward()
@@ -133,7 +133,7 @@ def test_batches_cut_every_part_alike() -> None:
     ("loss", "spec", "needed"),
     [("bce", GROOVE, "sigmoid"), ("soft_cross_entropy", MELODY, "softmax"), ("bce", HARMONY, "sigmoid")],
 )
-def test_a_loss_that_the_output_cannot_serve_is_refused(loss: Loss, spec: ModelSpec, needed: str) -> None:
+def test_a_loss_that_does_not_fit_the_output_is_refused(loss: Loss, spec: ModelSpec, needed: str) -> None:
     with pytest.raises(ConfigError, match=needed):
         check_loss(loss, spec)
     check_loss("mse", spec)

@@ -25,7 +25,7 @@ from tests.seeds import shifted
 
 
 @pytest.mark.parametrize("spec", [EMOTION, MELODY, GROOVE], ids=lambda spec: spec.name)
-def test_a_resumed_training_equals_one_in_one_go(spec: Any, tmp_path: Path) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one(spec: Any, tmp_path: Path) -> None:
     toy = ToyDataset(spec, frames=6 if spec.recurrent else 1)
     toy.averages_weights = spec is EMOTION
     whole = ToyRun(spec, tmp_path / "whole", toy)(epochs=4)
@@ -46,7 +46,7 @@ def test_more_epochs_continue_after_early_stopping(tmp_path: Path, monkeypatch: 
     assert run(epochs=40, patience=2, resume=True).epoch == 5
 
 
-def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
+def test_resuming_a_finished_training_does_nothing(tmp_path: Path) -> None:
     run = ToyRun(GROOVE, tmp_path)
     done = run(epochs=2)
     again = run(epochs=2, resume=True)
@@ -54,7 +54,7 @@ def test_a_finished_training_has_nothing_more_to_do(tmp_path: Path) -> None:
     assert_same_training(done, again)
 
 
-def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_about_losses_are_the_same_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = [1.0, *(7 * [0.5]), *(0.5 + 0.02 * epoch for epoch in range(12)), 0.4, 0.3]
     train_epoch = Trainer.train_epoch
 
@@ -87,7 +87,7 @@ def test_alarms_about_the_losses_are_the_same_after_a_resume(tmp_path: Path, mon
     assert_same_training(*results)
 
 
-def test_nothing_to_resume_is_said_and_training_starts(tmp_path: Path) -> None:
+def test_nothing_to_resume_is_reported_and_training_starts(tmp_path: Path) -> None:
     run = ToyRun(GROOVE, tmp_path / "fresh")
     result = run(resume=True)
     (alarm,) = run.events_of(TrainingWarning)
@@ -108,7 +108,7 @@ def test_another_training_is_not_resumed(name: str, value: Any, tmp_path: Path) 
     assert run.checkpoint_path("latest").read_bytes() == before
 
 
-def test_settings_beside_the_mathematics_may_change(tmp_path: Path) -> None:
+def test_settings_that_do_not_change_results_may_change(tmp_path: Path) -> None:
     run = ToyRun(GROOVE, tmp_path)
     run(epochs=1)
     assert run(epochs=2, resume=True, patience=9, threads=2, save_best=False, save_interval=1).epoch == 2

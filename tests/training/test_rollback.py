@@ -67,7 +67,7 @@ def test_three_rollbacks_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(torch.isfinite(tensor).all() for tensor in load_checkpoint(run.checkpoint_path("best")).network.values())
 
 
-def test_a_loss_that_runs_away_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diverging_loss_rolls_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses = iter([1.0, 0.5, 11.0, 0.4])
     monkeypatch.setattr(Trainer, "validate", lambda _self: next(losses))
     run = ToyRun(GROOVE, tmp_path)

@@ -28,7 +28,7 @@ def test_what_is_not_a_number_is_a_gap() -> None:
     assert segments(curve, 40) == [([1, 2], [3.0, 2.0]), ([4], [1.0])]
 
 
-def test_zero_has_no_place_on_a_logarithmic_scale() -> None:
+def test_zero_is_a_gap_on_a_logarithmic_scale() -> None:
     curve = Series("loss", [1, 2, 3], [100.0, 0.0, 0.01], "#FFFFFF")
     assert segments(curve, 40, log=True) == [([1], [2.0]), ([3], [-2.0])]
 
@@ -43,7 +43,7 @@ def test_the_least_and_the_greatest_of_each_column_are_kept() -> None:
 
 
 @given(st.lists(anything, max_size=400), st.integers(1, 60), st.booleans())
-def test_whatever_comes_only_finite_points_in_order_and_few(ys: list[float], columns: int, log: bool) -> None:
+def test_any_curve_gives_few_finite_points_in_order(ys: list[float], columns: int, log: bool) -> None:
     pieces = segments(Series("any", list(range(len(ys))), ys, "#FFFFFF"), columns, log=log)
     xs = [x for piece in pieces for x in piece[0]]
     assert all(math.isfinite(y) for piece in pieces for y in piece[1])
@@ -56,7 +56,7 @@ def test_the_tail_leaves_out_what_comes_before() -> None:
     assert segments(curve, 40, first_x=3) == [([3, 4], [2.0, 1.0])]
 
 
-def test_a_guide_is_left_out_where_no_curve_comes_to_it() -> None:
+def test_a_guide_far_from_all_curves_is_not_drawn() -> None:
     curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, math.nan, 1.0], "#FFFFFF")
     near, far = (Series("level", [1, 2, 3, 4], 4 * [y], "#FFFFFF", guide=True) for y in (3.5, 5.0))
 

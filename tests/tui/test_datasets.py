@@ -171,7 +171,7 @@ async def test_a_corpus_is_downloaded_after_agreement_to_its_license(
         assert "sum differs" in notices(app)
 
 
-async def test_a_cancelled_download_is_no_error_and_a_source_by_hand_is_explained(
+async def test_a_canceled_download_is_not_an_error_and_a_manual_source_is_explained(
     shown: Shown,
 ) -> None:
     begun, ended = Event(), Event()

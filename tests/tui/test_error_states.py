@@ -86,7 +86,7 @@ async def test_folders_that_may_not_be_read(shown: Shown, monkeypatch: pytest.Mo
         await until(pilot, lambda: column(app, "#corpora", 1)[:1] == ["unreadable"])
         assert "Permission denied" in details(app, "#details")
         await until(pilot, lambda: notices(app))
-        assert "runs cannot be looked into" in notices(app)[0]
+        assert "runs cannot be read" in notices(app)[0]
 
 
 async def test_a_run_that_dies_while_watched(shown: Shown, workplace: Path) -> None:
@@ -118,7 +118,7 @@ async def test_a_damaged_run_is_listed_as_such(shown: Shown, finished_run: RunDi
         await until(pilot, lambda: "damaged" in details(app, "#run-details"))
 
 
-async def test_losses_that_are_no_numbers_leave_gaps(shown: Shown, workplace: Path) -> None:
+async def test_losses_that_are_not_numbers_leave_gaps(shown: Shown, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4)
     reported[2] = replace(epoch("EmotionRecognizer", 2), val_loss=math.nan, train_loss=math.inf)
     reported.append(RunEnded("failed"))

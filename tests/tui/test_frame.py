@@ -80,7 +80,7 @@ def test_the_terminal_shows_each_frame(seed: int) -> None:
         assert screen.cells == expected.cells
 
 
-def test_a_frame_that_is_shown_already_costs_nothing() -> None:
+def test_a_frame_that_is_shown_already_is_not_sent() -> None:
     frame, lines = ShownFrame(), random_lines(1)
     assert sent(frame, full(lines))
     assert sent(frame, full(lines)) == ""

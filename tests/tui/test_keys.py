@@ -44,7 +44,7 @@ async def test_the_command_is_copied(shown: Shown) -> None:
         assert app.clipboard.startswith("deam\t")
 
 
-async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
+async def test_keys_that_arrive_together_go_to_what_the_first_one_opens(
     shown: Shown, finished_run: RunDirectory
 ) -> None:
     async with shown(size=WIDE) as (app, pilot):
@@ -60,7 +60,7 @@ async def test_keys_that_arrive_together_reach_what_the_first_of_them_opens(
         await until(pilot, lambda: not app.is_running)
 
 
-async def test_what_keys_that_arrive_together_change_is_drawn_once(
+async def test_changes_by_keys_that_arrive_together_are_drawn_once(
     shown: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with shown("2", size=WIDE) as (app, pilot):

@@ -33,7 +33,7 @@ async def test_a_setting_is_checked_as_typed_and_saved_with_its_comments(shown: 
         assert "models.EmotionRecognizer.epochs" in str(screen.query_one("#form-status", Label).content)
 
 
-async def test_someone_else_changed_the_same_setting(shown: Shown, workplace: Path) -> None:
+async def test_a_setting_changed_in_the_file_meanwhile_asks_before_saving(shown: Shown, workplace: Path) -> None:
     config = workplace / "config.toml"
     async with shown("2", "e", "7", size=WIDE) as (app, pilot):
         await until(pilot, lambda: "1 unsaved" in str(app.screen.query_one("#form-status", Label).content))

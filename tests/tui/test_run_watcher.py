@@ -30,7 +30,7 @@ def test_the_best_epoch_is_the_first_with_the_least_loss() -> None:
     assert curves_of(math.nan, 3.0, 1.0, 2.0, 1.0).best == 2
 
 
-def test_epochs_trained_once_more_replace_their_former_selves() -> None:
+def test_repeated_epochs_replace_the_earlier_ones() -> None:
     curves = curves_of(3.0, 2.0, 1.0, 0.5)
     before = curves.copy()
     curves.add(epoch(MODEL, 3, val=4.0))
@@ -41,7 +41,7 @@ def test_epochs_trained_once_more_replace_their_former_selves() -> None:
     assert (list(before.val_loss), before.best) == ([3.0, 2.0, 1.0, 0.5], 3)
 
 
-def test_a_log_that_takes_several_looks_is_read_completely(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_takes_several_polls_is_read_completely(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", [MODEL], trained(MODEL, 9, of=20))
     clock = itertools.count()
     monkeypatch.setattr(run_watcher, "_RECORDS_AT_ONCE", 2)

@@ -77,7 +77,7 @@ async def test_validation_shows_what_failed(shown: Shown, workplace: Path) -> No
         assert "readable" not in details(app, "#checks")
 
 
-def test_files_that_are_no_exports_are_left_out(tmp_path: Path) -> None:
+def test_files_that_are_not_exports_are_skipped(tmp_path: Path) -> None:
     for name, text in {
         "sweep.json": '{"points": []}', "list.json": "[1]", "other.json": '{"layers": [], "in_shape": []}',
         "emotionrecognizer.json": '{"damaged": 1}', "torn.json": "",

@@ -388,7 +388,7 @@ def test_a_state_that_moves_without_the_input_is_a_constant_answer(tmp_path: Pat
     assert "input dependence" in passed(validate_layers(tmp_path, tiny_network(), "stateful"))
 
 
-def test_a_state_that_runs_away_is_drift(tmp_path: Path) -> None:
+def test_a_diverging_state_is_drift(tmp_path: Path) -> None:
     """Forget gate wide open, input gate half open: the cell adds up the inputs' mean for ever."""
     keeping, forgetting = (one_cell([0, 0, 0.01, 0], [0, 0, 0, 3], [0, bias, 0, 0]) for bias in (20, 1))
     assert "the same input changes" in failed(validate_layers(tmp_path, keeping, "stateful"))["drift"]

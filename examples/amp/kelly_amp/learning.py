@@ -26,14 +26,14 @@ from kelly_core.evaluation.metrics.base import (
 )
 
 WARM_UP, SEGMENT = 64, 448
-"""Samples that let the state settle, which do not count, and samples of a segment that do."""
+"""Samples at the beginning of a segment that are not scored, while the state settles, and scored samples."""
 PRE_EMPHASIS, FLOOR, MAX_SECONDS = 0.95, 1e-6, 1800.0
-"""First-order high-pass before the error, least energy of a sample of the signal, and seconds that are read."""
+"""First-order high-pass before the error, minimum energy of a sample of the signal, and seconds that are read."""
 LOSS = "kelly_amp.learning:error_to_signal"
 
 
 def is_present(root: Path) -> bool:
-    """Return True if the recording's input is there."""
+    """Return True if the recording's input exists."""
     return (root / "input.wav").is_file()
 
 
@@ -94,7 +94,7 @@ class AmpMetrics(ModelMetrics):
         return {"error": custom_loss_sums(LOSS, outputs, labels.targets, labels.weights)[0]}
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
-        """Fit a gain and a filter of 32 taps by least squares, and take silence."""
+        """Fit a gain and a filter of 32 taps by least squares, and predict silence."""
         batches = [batch for batch, _ in training.batches(most=256)]
         targets = np.concatenate([batch.targets[:, WARM_UP:].ravel() for batch in batches])
         baselines = {"silence": constant(np.zeros(1, np.float32))}

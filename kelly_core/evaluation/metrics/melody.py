@@ -38,7 +38,7 @@ _POP909 = "POP909, 909 songs"
 
 
 class MelodyMetrics(ModelMetrics):
-    """Nats per beat, the share of beats whose five likeliest pitches hold one that sounds, and the diatonic mass."""
+    """Nats per beat, the share of beats with a sounding pitch among the five most likely, and the diatonic mass."""
 
     criteria = (Criterion("nats_per_beat", *mean_of("nats", "weight")),)
     published: ClassVar[tuple[PublishedResult, ...]] = (
