@@ -1,4 +1,4 @@
-"""The generated C++: complete, free of warnings, and right in its frames, as far as a compiler is there."""
+"""The generated C++: complete, free of warnings, and with correct frames, if a compiler is installed."""
 
 from __future__ import annotations
 

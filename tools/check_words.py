@@ -1,8 +1,8 @@
 """Check that text in the repository uses plain technical English.
 
 Usage: ``python tools/check_words.py [PATH ...]``. Without a path, every tracked text file is checked. The exit status
-is 1 if a phrase of the word list occurs, also in a name, with ``_`` between the words. Spelling is codespell's job; this
-list holds phrases, which codespell cannot match. A line that must quote a listed phrase ends in ``words: ignore``.
+is 1 if a phrase of the word list occurs, also in a name, with ``_`` between the words. codespell checks the spelling;
+this list contains phrases, which codespell cannot match. A line that must quote a phrase ends in ``words: ignore``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``kelly-core cache``: what it shows, what it removes, and what it leaves."""
+"""``kelly-core cache``: output, removal of caches, and what stays."""
 
 from __future__ import annotations
 

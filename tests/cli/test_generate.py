@@ -1,4 +1,4 @@
-"""The commands that make music and hand the models over, as a person types them."""
+"""The commands ``generate``, ``features``, ``deploy`` and ``datasets demo`` as typed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_piece_follows_the_beats_and_the_key_of_the_audio(run: CommandRunner
     assert "the first bar begins at 0.90 s" in done.err
     notes = read_notes(tmp_path / "a.mid")
     bass = notes.select(notes.track == notes.track_names.index("Bass"))
-    # Onsets 20 ms apart are heard as one. Every bar has a bass note on its first beat.
+    # Onsets 20 ms apart count as one. Every bar has a bass note on its first beat.
     bars = first_bar + 240 / bpm * np.arange(9)
     assert np.abs(bass.onset[:, np.newaxis] - bars).min(axis=0).max() < 0.02
     other = run("generate", "clip.wav", "--models", models, "-o", "b.mid", "--tempo", 48, "--key", "E", "--bars", 3)

@@ -66,12 +66,12 @@ class Page(HTMLParser):
             self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
 
     def row(self, *beginning: str) -> list[str]:
-        """The first row that begins so."""
+        """The first row that begins with this text."""
         return next(row for row in self.rows if row[: len(beginning)] == list(beginning))
 
 
 def rendered(markdown: str) -> str:
-    """Markdown as the HTML that a reader of it shows, tables included."""
+    """Markdown rendered as HTML, tables included."""
     return MarkdownIt("commonmark").enable("table").render(markdown)
 
 

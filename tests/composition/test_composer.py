@@ -43,7 +43,7 @@ def mean_velocity(score: Score, *names: str) -> float:
 
 
 def piece(valence: float, arousal: float, seed: int, bars: int = 32, tonic: int = 0) -> Score:
-    """A piece from the outputs that the demo's rules ask of the models."""
+    """A piece from the outputs that the demo's rules prescribe."""
     return compose(ideal_output(valence, arousal, 16), bars=bars, seed=shifted(seed), tonic=tonic)
 
 

@@ -1,4 +1,4 @@
-"""The musical context in the examples: known from notes, heard in audio, noisy in training, unknown in judging."""
+"""Musical context of examples: known from notes, estimated from audio, noisy in training, unknown in evaluation."""
 
 from __future__ import annotations
 

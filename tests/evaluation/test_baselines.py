@@ -1,4 +1,4 @@
-"""The regressions that EmotionRecognizer must beat are worth beating."""
+"""The regressions that EmotionRecognizer must beat are fitted correctly."""
 
 from __future__ import annotations
 

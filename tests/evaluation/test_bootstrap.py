@@ -1,4 +1,4 @@
-"""The bootstrap: paired, repeatable, and right about as often as it says."""
+"""The bootstrap: paired, repeatable, and with its nominal coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features are computed once and never trusted when damaged."""
+"""Features are computed once, and damaged ones are never used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.seeds import seeded_rng
 
 
 class Lengths:
-    """Counts the letters of a text file, and how often it was asked to."""
+    """Counts the letters of a text file, and its own calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -332,7 +332,7 @@ def test_features_computed_by_a_killed_process_are_kept(read, lengths, monkeypat
 
 
 class Noted(Lengths):
-    """Notes each file it is asked for in a file that two processes share, and takes its time."""
+    """Record each extracted file in a file that two processes share, and wait."""
 
     def __init__(self, log: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The cache folder: what is no longer read is known as such, and nothing but caches is ever removed."""
+"""The cache folder: stale caches are recognized, and only caches are ever removed."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Corpora:
         return load_features(path.parent, [path.name], extraction, ExtractionOptions(cache_dir=self.cache, jobs=1))
 
     def list(self) -> dict[str, str]:
-        """Why each cache is stale, by the folder it was computed from, or its own name where that is unknown."""
+        """Why each cache is stale, by the folder it was computed from, or its own name if that is unknown."""
         return {Path(one.source).name or one.path.name: one.stale for one in list_caches(self.cache)}
 
     def only(self) -> CachedFeatures:

@@ -1,4 +1,4 @@
-"""Five files for the chain with random weights, and outputs of the chain made by hand."""
+"""Five exports with random weights for the chain, and chosen outputs of the chain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ C, F, G, AM, NO_CHORD = 0, 5, 7, 21, 63
 
 
 def joined(first: ChainOutput, second: ChainOutput) -> ChainOutput:
-    """One after the other."""
+    """Concatenate two outputs in time."""
     affect = Affect(*map(np.concatenate, zip(first.affect, second.affect, strict=True)))
     code, _, *others = map(list, zip(first, second, strict=True))
     return ChainOutput(np.concatenate(code), affect, *map(np.concatenate, others))
@@ -68,7 +68,7 @@ NEUTRAL_DECIBELS = -0.5
 
 
 def write_chain(folder: Path, seed: int = 0) -> Path:
-    """Write the five exports; inputs whose mean is not 0 are said to be ``NEUTRAL_DECIBELS``."""
+    """Write the five exports; the neutral audio input is ``NEUTRAL_DECIBELS``."""
     for number, spec in enumerate(MODELS):
         layers = spec_network(spec, seed + number)
         state = "stateful" if spec.recurrent else "stateless"

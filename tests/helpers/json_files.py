@@ -11,7 +11,7 @@ from typing import Any
 
 @contextmanager
 def edited(path: Path) -> Iterator[Any]:
-    """Yield the document of a file, and write it back with what was changed in it."""
+    """Yield the document of a file, and write it back after the changes."""
     document = json.loads(path.read_text())
     yield document
     path.write_text(json.dumps(document))

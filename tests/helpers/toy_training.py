@@ -26,7 +26,7 @@ from tests.seeds import seeded_rng, shifted
 
 EMOTION, MELODY, GROOVE = (model_spec(name) for name in ("EmotionRecognizer", "MelodyTransformer", "GroovePredictor"))
 STEPS = 4
-"""Steps in an epoch of the toy corpus: 16 training examples, 4 a batch."""
+"""Steps per epoch of the toy corpus: 16 training examples, 4 per batch."""
 
 
 class ToyDataset(ArrayDataset):
@@ -106,7 +106,7 @@ class ToyRun:
         roll_back_after: Collection[int] = (),
         **changes: Any,
     ) -> TrainingResult:
-        """Train; after ``stop_after`` steps a stop is asked for, after those of ``roll_back_after`` a rollback."""
+        """Train; a stop is requested after ``stop_after`` steps, a rollback after ``roll_back_after`` steps."""
         asked = 0
 
         def should_stop() -> bool:
@@ -125,7 +125,7 @@ class ToyRun:
         return trainer.fit(resume=resume)
 
     def events_of(self, kind: type[Event]) -> list[Any]:
-        """The events of one kind so far."""
+        """Return the events of one type so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
     def checkpoint_path(self, kind: str) -> Path:

@@ -61,7 +61,7 @@ def of_autograd(network: KellyNetwork, loss: Loss, batch: TensorBatch) -> tuple[
 
 
 def written_out(network: KellyNetwork, loss: Loss, *parts: TensorBatch, workers: int = 0) -> tuple[Tensor, Tensor]:
-    """The same by ``GradientAccumulator``, from a gradient that is not clean."""
+    """The same by ``GradientAccumulator``, into a vector that is not zero."""
     gradient = torch.full((sum(parameter.numel() for parameter in network.parameters()),), 9.0)
     gradients = GradientAccumulator(network, loss, gradient)
     if not workers:

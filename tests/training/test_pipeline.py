@@ -89,7 +89,7 @@ def test_a_song_in_both_splits_is_reported_before_training(alarms, tmp_path: Pat
 
 @pytest.fixture
 def easy_chords(tmp_path: Path) -> Path:
-    """Chords that the song's label gives away, as no real music's do: 24 songs of C, 24 of A minor."""
+    """Chords that follow from the song's label, unlike in real music: 24 songs of C, 24 of A minor."""
     songs = [
         {"chords": ["C", "F"] * 4 if number % 2 else ["Am", "Dm"] * 4, "source": f"song {number}",
          "emotion": {"valence": 0.5 if number % 2 else -0.5, "arousal": 0.0}}
@@ -132,7 +132,7 @@ GROOVE = model_spec("GroovePredictor")
 
 
 class KilledError(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 def train(

@@ -1,4 +1,4 @@
-"""A resume is the same training, and only the same training is resumed."""
+"""A resumed training equals an uninterrupted one, and only the same training is resumed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_warnings_about_losses_are_the_same_after_a_resume(tmp_path: Path, monke
     train_epoch = Trainer.train_epoch
 
     def falling(trainer: Trainer) -> float | None:
-        """The loss that comes out is set by hand; the weights are those of the training."""
+        """The validation loss is prescribed; the weights are those of the training."""
         return None if train_epoch(trainer) is None else 0.9**trainer.epoch
 
     monkeypatch.setattr(Trainer, "train_epoch", falling)

@@ -1,4 +1,4 @@
-"""Curves are made fit to be drawn."""
+"""Preparation of curves for drawing."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_ticks_are_few_and_lie_within(low: float, span: float, count: int) -> No
 def test_ticks_are_round() -> None:
     assert nice_ticks(0, 10, 5) == [0, 2, 4, 6, 8, 10]
     assert nice_ticks(0.11, 0.39, 2) == pytest.approx([0.2, 0.3])
-    # With a step of 2 there are four, with one of 5 only one.
+    # With a step of 2 there are four, with a step of 5 only one.
     assert nice_ticks(1.9, 8.1, 2) == [2, 6]
 
 

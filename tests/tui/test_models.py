@@ -1,4 +1,4 @@
-"""The screen Models: settings are checked as typed, and saved beside what others change."""
+"""The screen Models: settings are validated as typed, and saved without losing other changes."""
 
 from __future__ import annotations
 

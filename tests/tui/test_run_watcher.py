@@ -1,4 +1,4 @@
-"""A run is followed without losing an epoch, and what has not changed is reported as the same object."""
+"""Following a run loses no epoch, and unchanged parts are the same objects as before."""
 
 from __future__ import annotations
 
