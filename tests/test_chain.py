@@ -89,7 +89,7 @@ def test_each_network_gets_the_inputs_that_the_plugin_gives_it(folder: Path, net
         assert said.affect.arousal == pytest.approx(np.tanh(code[16:32].sum() / 8), abs=1e-6)
 
 
-def test_running_is_stepping_and_state_lives_until_reset(folder: Path) -> None:
+def test_running_equals_stepping_and_state_is_kept_until_reset(folder: Path) -> None:
     chain = ModelChain.load(folder)
     stepped = [chain.step(mel) for mel in FRAMES]
     later = chain.run(FRAMES)

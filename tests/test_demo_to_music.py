@@ -52,7 +52,7 @@ def notes_per_second(score: Score) -> float:
 
 
 @pytest.mark.slow
-def test_networks_trained_on_the_demo_move_the_music_as_its_rules_say(tmp_path: Path) -> None:
+def test_networks_trained_on_the_demo_follow_its_rules(tmp_path: Path) -> None:
     datasets, models = tmp_path / "datasets", tmp_path / "models"
     write_demo(datasets, songs=SONGS, seed=shifted(0))
     events: list[Event] = []

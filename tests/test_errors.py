@@ -26,7 +26,7 @@ def test_a_name_that_is_not_known_gets_the_closest_one_as_a_hint(name: str, hint
     assert did_you_mean(name, known, "Look.") == hint
 
 
-def test_numpy_says_how_much_was_needed() -> None:
+def test_the_error_of_numpy_names_the_memory_needed() -> None:
     with pytest.raises(MemoryError) as caught:
         np.zeros((2**30, 2**27))
     text = str(as_memory_error(caught.value))

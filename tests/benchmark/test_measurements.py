@@ -38,7 +38,7 @@ def test_what_is_measured_next_to_other_programs_is_marked(monkeypatch: pytest.M
         assert [each.met for each in measured(lambda: [measurement])] == [met]
 
 
-def test_the_table_says_in_words_what_is_met_and_once_why_something_is_not_judged(
+def test_the_table_shows_what_is_met_and_once_why_something_is_not_judged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     met = [

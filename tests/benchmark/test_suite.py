@@ -47,7 +47,7 @@ def models(folder: Path) -> dict[str, Export]:
     return read_models([folder])
 
 
-def test_a_folder_stands_for_the_five_models_in_it(models: dict[str, Export], folder: Path, tmp_path: Path) -> None:
+def test_a_folder_means_the_five_models_in_it(models: dict[str, Export], folder: Path, tmp_path: Path) -> None:
     assert list(models) == NAMES
     for name in ("groovepredictor", "dynamicsengine"):
         (tmp_path / f"{name}.json").write_bytes((folder / f"{name}.json").read_bytes())

@@ -101,7 +101,7 @@ def test_licenses_reach_the_export_and_a_former_one_is_kept(run: CommandRunner, 
     run.ok("validate", tmp_path / "out/dynamicsengine.previous.json", "--check-specs")
 
 
-def test_the_first_training_and_the_first_look_say_how_to_get_corpora(run: CommandRunner, tmp_path: Path) -> None:
+def test_the_first_training_and_the_first_list_explain_how_to_get_corpora(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "datasets/groove").mkdir(parents=True)
     (tmp_path / "datasets/groove/a.mid").write_bytes(b"x")
     trained = run.ok("train", "-m", "dynamics", "-e", 1)
@@ -182,7 +182,7 @@ def test_mistakes_get_a_message_and_an_exit_code(run: CommandRunner, words: str,
     assert problem in run.refused(*words.split())
 
 
-def test_a_device_that_is_not_there_says_what_is(run: CommandRunner) -> None:
+def test_the_error_of_a_missing_device_lists_the_available_ones(run: CommandRunner) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -213,7 +213,7 @@ def test_validate_checks_the_exports_of_a_folder(run: CommandRunner, tmp_path: P
     assert "holds no export of a network" in run.refused("validate", "empty", code=1)
 
 
-def test_validate_sees_that_weights_and_checkpoint_differ(run: CommandRunner, tmp_path: Path) -> None:
+def test_validate_detects_that_weights_and_checkpoint_differ(run: CommandRunner, tmp_path: Path) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "other", "--seed", 1)
     best = "checkpoints/groovepredictor_best.pt"

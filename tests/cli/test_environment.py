@@ -113,7 +113,7 @@ def test_a_full_disk_under_the_answer_is_an_error_in_words(tmp_path: Path, argum
     assert done.stderr == "error: No space left on device\n"
 
 
-def test_a_working_folder_that_is_gone_is_an_error_in_words(tmp_path: Path) -> None:
+def test_a_removed_working_folder_is_a_clear_error(tmp_path: Path) -> None:
     code = f"import os; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone'); {KELLY[-1]}"
     arguments = ["train", "-m", "GroovePredictor", "--use-synthetic", "-o", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)

@@ -36,7 +36,7 @@ def write_groove(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def test_validate_asks_the_engine_for_parity(run: CommandRunner, tmp_path: Path) -> None:
+def test_validate_compares_with_the_engine(run: CommandRunner, tmp_path: Path) -> None:
     path = write_tiny(tmp_path)
     good = run.json("validate", path, "--engine", engine(tmp_path, GOOD))
     check = good["files"][0]["checks"][-1]
@@ -135,7 +135,7 @@ def test_export_writes_onnx_beside_the_json(run: CommandRunner, tmp_path: Path) 
     np.testing.assert_allclose(theirs, NumpyEngine(export.layers).process(frames), atol=1e-6)
 
 
-def test_export_says_what_onnx_needs_before_it_writes(
+def test_export_requires_onnx_before_it_writes(
     run: CommandRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("train", "-m", "GroovePredictor", "-e", 1, "-o", "out")

@@ -47,7 +47,7 @@ def amp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
-def test_a_state_dict_goes_there_and_back_without_loss(run: CommandRunner, tmp_path: Path, amp: str) -> None:
+def test_a_state_dict_survives_a_round_trip(run: CommandRunner, tmp_path: Path, amp: str) -> None:
     run.ok("export", f"{amp}:make", "--weights", "weights.pt", "-o", "net.json", "--onnx")
     run.ok("export", "net.json", "-o", "back.pt")
     before, after = (torch.load(tmp_path / name, weights_only=True) for name in ("weights.pt", "back.pt"))

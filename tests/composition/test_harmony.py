@@ -54,7 +54,7 @@ def assert_drawn_by(row: np.ndarray, chords: np.ndarray) -> None:
     assert (np.abs(found - expected) <= 6 * np.sqrt(expected / len(chords)) + 0.002).all()
 
 
-def test_every_bar_draws_from_its_distribution_whatever_came_before() -> None:
+def test_every_bar_has_its_distribution_for_any_previous_chord() -> None:
     """Though the steps between chords are not drawn freely."""
     one, other = distribution({C: 0.45, AM: 0.3, F: 0.2, NO_CHORD: 0.05}), distribution({C: 0.2, G: 0.5, AM: 0.3})
     phrases = (Phrase(0, 4, "A", "half", None, False), Phrase(4, 1, "A", "full", None, True))
@@ -87,5 +87,5 @@ def test_phrases_end_on_the_dominant_and_on_the_tonic_in_turn() -> None:
     assert all(fulls)
 
 
-def test_a_certain_chord_is_the_only_one_whatever_the_rules_say() -> None:
+def test_a_chord_of_probability_one_is_always_chosen() -> None:
     assert set(composed(output(chords={F: 1.0}), bars=12).chords) == {F}

@@ -219,7 +219,7 @@ def test_every_layout_is_present_and_makes_examples_at_any_depth(tmp_path: Path,
     assert len(dataset.validation)
 
 
-def test_an_odd_line_or_row_costs_that_song(tmp_path: Path) -> None:
+def test_an_invalid_line_or_row_skips_its_song(tmp_path: Path) -> None:
     pop909(tmp_path)
     folder = tmp_path / "POP909-Dataset-d83e6ed/POP909"
     write(folder / "004/chord_midi.txt", "0.0 1.0 C:maj\nbroken\n")

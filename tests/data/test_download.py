@@ -335,7 +335,7 @@ def test_names_of_sources_are_found_in_several_spellings() -> None:
         select_sources(["maestor"], SOURCES)
 
 
-def test_every_source_has_archives_with_sums_or_says_what_to_do() -> None:
+def test_every_source_has_archives_with_checksums_or_steps() -> None:
     for source in SOURCES.values():
         assert bool(source.archives) != bool(source.steps)
         for archive in source.archives:

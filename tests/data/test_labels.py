@@ -52,7 +52,7 @@ class TestRows:
             f"2,{'9' * 5000},4",
         ],
     )
-    def test_a_damaged_row_costs_that_row(self, tmp_path: Path, row: str) -> None:
+    def test_a_damaged_row_is_skipped(self, tmp_path: Path, row: str) -> None:
         table = read_affect_table(write(tmp_path / "a.csv", HEADER + SOUND + row + "\n3,5,9\n"))
         assert len(table.labels) == 41
         assert table.labels["3"] == (0.0, 1.0)
@@ -195,7 +195,7 @@ class TestWhichTables:
 
 
 class TestSidecarsAndQuadrants:
-    def test_an_odd_entry_costs_that_entry(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_an_invalid_entry_is_skipped(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         sound = '"a": {"valence": 0.5, "arousal": -1}'
         odd = ["3", "null", '{"valence": true, "arousal": 0}', '{"valence": 2, "arousal": 0}', '{"valence": NaN}']
         huge = '{"valence": ' + "9" * 5000 + ', "arousal": 0}'
@@ -211,7 +211,7 @@ class TestSidecarsAndQuadrants:
         write(tmp_path / "emotion_labels.json", '{"é.mid": {"valence": 0.5, "arousal": 0}}'.encode(encoding))
         assert read_sidecar(tmp_path / SIDECAR) == ({"é.mid": (0.5, 0.0)}, [])
 
-    def test_a_damaged_quadrant_costs_that_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_damaged_quadrant_skips_only_its_row(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = write(tmp_path / "label.csv", "ID,4Q\na,1\nb,\nc,5\nd,2.0\n,3\ne,nan\na,2\n")
         with caplog.at_level(logging.WARNING):
             labels, damaged = read_quadrants(path)
@@ -229,7 +229,7 @@ class TestSidecarsAndQuadrants:
         assert known.find("midis/Q1_a_1.mid") is None
         assert known.find("midis/Q1_b_0.mid") is None
 
-    def test_a_table_of_quadrants_that_cannot_be_read_costs_that_table(
+    def test_an_unreadable_table_of_quadrants_is_skipped(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         (tmp_path / "a").mkdir()
@@ -336,7 +336,7 @@ class TestCorpus:
             affect = decode_affect(dataset[index].targets[-1])
             assert (affect.valence, affect.arousal) == pytest.approx((0.5, -0.5), abs=2e-3)
 
-    def test_a_table_that_cannot_be_read_costs_that_table(self, load, deam: Path) -> None:
+    def test_an_unreadable_table_is_skipped(self, load, deam: Path) -> None:
         write(deam / "z.csv", "file,valence,arousal\na,-3,77\n")
         (warning,) = load("deam", deam, duration=4).report.warnings
         assert "table of labels left out" in warning

@@ -131,7 +131,7 @@ class TestMaestro:
             load("maestro", maestro)
 
     @pytest.mark.parametrize("damage", [{"split": "tset"}, {"midi_filename": ""}, {"split": None}])
-    def test_a_damaged_row_costs_its_file(self, maestro, damage) -> None:
+    def test_a_damaged_row_skips_its_file(self, maestro, damage) -> None:
         *others, test = rows_of(maestro / "maestro-v3.0.0.csv")
         write_rows(maestro / "maestro-v3.0.0.csv", [*others, test | damage])
         chosen = select_files(maestro, advice="Copy the table")
@@ -391,7 +391,7 @@ def test_official_sides_stay(official, splits) -> None:
     assert assign_splits(["a", "b", "c"], official, 0.2, 0).tolist() == splits
 
 
-def test_a_file_without_a_split_goes_with_its_group() -> None:
+def test_a_file_without_a_split_gets_that_of_its_group() -> None:
     splits = assign_splits(["a", "b", "b"], ["train", "validation", None], 0.2, 0)
     assert splits.tolist() == ["train", "validation", "validation"]
 

@@ -172,7 +172,7 @@ class TestCopiedTargets:
         dataset.rows = ExampleMetadata(np.full(60, "toy"), names, np.full(60, "estimated"), splits)
         return dataset
 
-    def test_an_honest_corpus_has_none(self, toy: ToyDataset) -> None:
+    def test_a_correct_corpus_has_no_leak(self, toy: ToyDataset) -> None:
         assert find_leakage(toy) == []
 
     @pytest.mark.parametrize("factor", [1.0, -0.3])
@@ -186,7 +186,7 @@ class TestCopiedTargets:
         toy.weights[::2, :, 3], toy.targets[::2, :, 3] = 0, 0
         assert find_leakage(toy) == ["targets copied into inputs: input 7 repeats output 3"]
 
-    def test_of_many_examples_a_few_places_are_looked_at(self) -> None:
+    def test_copied_targets_are_searched_in_samples_of_many_examples(self) -> None:
         spec = next(spec for spec in MODELS if spec.name == "DynamicsEngine")
         toy = ToyDataset(spec, examples=9000)
         toy.inputs[..., 7] = toy.targets[..., 3]
@@ -215,6 +215,6 @@ class TestCopiedTargets:
         ("EmotionRecognizer", (0.4, 1.0), (0.1, 1.0)),
     ],
 )
-def test_gains_within_what_is_known_are_believed(model, honest, suspicious) -> None:
+def test_gains_within_the_bound_are_plausible(model, honest, suspicious) -> None:
     assert implausible_gain(model_spec(model), *honest) == ""
     assert "implausible gain" in implausible_gain(model_spec(model), *suspicious)

@@ -67,7 +67,7 @@ def test_no_group_is_on_both_sides(dataset: CorpusDataset) -> None:
     assert dataset.report.splits == {"train": len(dataset.train), "validation": len(dataset.validation)}
 
 
-def test_indexing_gives_what_validation_sees(dataset: CorpusDataset) -> None:
+def test_indexing_gives_validation_examples(dataset: CorpusDataset) -> None:
     last = len(dataset) - 1
     example = dataset[last]
     batch = dataset.eval_batch(np.array([last]))
@@ -461,7 +461,7 @@ class TestGroove:
             "not in 4/4",
         }
 
-    def test_without_the_table_names_tell_and_sessions_stay_together(self, load, tmp_path) -> None:
+    def test_without_the_table_names_are_used_and_sessions_stay_together(self, load, tmp_path) -> None:
         root = tiny.groove_midi(tmp_path / "groove")
         (root / "info.csv").unlink()
         dataset = load("groove_midi", root)

@@ -73,9 +73,7 @@ def test_a_clip_is_read_with_its_quadrants_emotion(load, tmp_path: Path) -> None
         assert (affect.valence.mean(), affect.arousal.mean()) == pytest.approx(QUADRANTS[quadrant], abs=0.1)
 
 
-def test_a_row_without_a_quadrant_costs_that_row_and_is_named(
-    load, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_row_without_a_quadrant_is_skipped_and_named(load, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tiny.emotion_midi(tmp_path / "emopia")
     (root / "EMOPIA_1.0" / "label.csv").write_text("ID,4Q\nQ2_cc_0,5\n")
     dataset = load("maestro", root)
@@ -159,7 +157,7 @@ class TestMixing:
         assert skipped.fingerprint == alone.fingerprint
         assert not isinstance(skipped, MixedDataset)
 
-    def test_an_additional_corpus_stands_in_for_a_missing_main_one(self, settings, tmp_path: Path) -> None:
+    def test_an_additional_corpus_replaces_a_missing_main_one(self, settings, tmp_path: Path) -> None:
         tiny.emotion_audio(tmp_path / "data" / "emotion_audio")
         tiny.chords(tmp_path / "data" / "chords")
         options = settings(datasets__deam__duration=6.0)
@@ -172,9 +170,7 @@ class TestMixing:
         assert open_dataset("chords", options).metadata["audio_context"] == "nearest frames of emotion_audio, dB"
         assert open_dataset("maestro", options).synthetic
 
-    def test_an_additional_corpus_alone_is_opened_whatever_stands_in_for_main_ones(
-        self, settings, tmp_path: Path
-    ) -> None:
+    def test_an_additional_corpus_alone_is_opened_without_a_main_one(self, settings, tmp_path: Path) -> None:
         options = settings(datasets__use_synthetic=True)
         with pytest.raises(DataError, match=r"is not here.* into .*/data/emotion_midi"):
             open_dataset("emotion_midi", options)

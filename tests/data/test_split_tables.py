@@ -17,7 +17,7 @@ from tests.helpers import tiny
 
 
 @pytest.mark.parametrize("name", ["maestro", "groove_midi"])
-def test_other_columns_are_unchanged(name: str, load, tmp_path: Path) -> None:
+def test_reading_the_test_split_changes_nothing_else(name: str, load, tmp_path: Path) -> None:
     root = tiny.WRITERS[name](tmp_path / name)
     usual = load(name, root)
     asked = load(name, root, include_test=True)

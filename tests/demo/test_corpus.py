@@ -68,7 +68,7 @@ def test_official_tables_split_by_song(demo: Path, tmp_path: Path) -> None:
     assert {int(Path(name).name.split("_")[0]) for name in sides["groove_midi"]} == set(range(3, SONGS + 1, 3))
 
 
-def test_each_corpus_says_that_it_is_made_by_rules(demo: Path, tmp_path: Path) -> None:
+def test_each_corpus_is_marked_as_made_by_rules(demo: Path, tmp_path: Path) -> None:
     for name in DATASETS:
         assert RULES in (demo / name / "MADE_BY_RULES.md").read_text()
         dataset = create_dataset(name, demo / name, cache_dir=tmp_path)
@@ -159,7 +159,7 @@ def test_performances_follow_arousal_and_progressions_valence(demo: Path, emotio
     assert correlation(emotions, dark, 0) < -0.6
 
 
-def test_the_ideal_chain_says_probabilities_of_its_own_emotion() -> None:
+def test_the_ideal_chain_returns_probabilities_of_its_emotion() -> None:
     said = ideal_output(-0.5, 0.7, frames=3)
     assert decode_affect(said.code).valence == pytest.approx([-0.5] * 3, abs=0.002)
     assert said.chords.sum(axis=1) == pytest.approx(1)

@@ -66,7 +66,7 @@ BAD_ENDINGS = {
 
 
 @pytest.mark.parametrize("name", BAD_ENDINGS)
-def test_a_bad_engine_is_an_error_that_says_why(tmp_path: Path, name: str) -> None:
+def test_an_invalid_engine_is_an_error_with_its_reason(tmp_path: Path, name: str) -> None:
     program, reported = BAD_ENDINGS[name]
     assert reported in words(engine(tmp_path, READ_ALL + program))
 

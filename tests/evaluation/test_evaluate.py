@@ -197,7 +197,7 @@ def test_groups_that_chose_nothing_judge_if_there_are_enough() -> None:
     assert "chose the epoch" not in quality.summary()
 
 
-def test_a_record_of_the_first_version_is_read_and_says_what_it_lacks() -> None:
+def test_a_record_of_version_1_is_read_and_names_its_limits() -> None:
     record = of_right_outputs(random_corpus(DYNAMICS)).to_json()
     for name in ("version", "chose_epoch", "constant"):
         del record[name]

@@ -75,7 +75,7 @@ def written(folder: Path, layers: list[Layer], layout: Layout = "rtneural") -> t
     return export, folder / "x.onnx"
 
 
-def test_a_file_holds_the_folded_layers_and_says_what_it_is(tmp_path: Path) -> None:
+def test_an_export_contains_the_folded_layers_and_its_metadata(tmp_path: Path) -> None:
     export, path = written(tmp_path, fold_stateless(tiny_network()))
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -112,7 +112,7 @@ def test_what_does_not_compute_the_same_is_not_written(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_without_the_extra_the_error_says_what_to_install(
+def test_without_the_extra_the_error_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -58,7 +58,7 @@ def test_the_lease_of_a_killed_process_is_free(owner: subprocess.Popen[str], tmp
     lock.release()
 
 
-def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None:
+def test_a_released_lock_is_free_while_its_process_runs(tmp_path: Path) -> None:
     first = acquire_output_lock(tmp_path)
     release_output_lock(first)
     second = acquire_output_lock(tmp_path)
@@ -69,7 +69,7 @@ def test_a_given_up_lease_is_free_while_its_holder_lives(tmp_path: Path) -> None
     assert not is_held(second.path)
 
 
-def test_a_lock_lives_in_the_process_that_inherited_it(tmp_path: Path) -> None:
+def test_a_lock_is_held_by_the_process_that_inherited_it(tmp_path: Path) -> None:
     lock = FileLock.acquire(tmp_path / "lock")
     assert lock is not None
     heir = subprocess.Popen(

@@ -202,7 +202,7 @@ def test_drums_are_left_out() -> None:
     np.testing.assert_array_equal(expression_windows(notes)[0], expression_windows(notes.pitched())[0])
 
 
-def test_overlapping_windows_agree_with_each_looked_at_alone(maestro: list[Notes]) -> None:
+def test_overlapping_windows_equal_separate_ones(maestro: list[Notes]) -> None:
     notes = maestro[0]
     values, starts = expression_windows(notes)
     assert len(starts) > 50

@@ -202,7 +202,7 @@ def feature_table(n: int = 50) -> Doubles:
     return seeded_rng(6).uniform(size=(n, 5))
 
 
-def test_arousal_grows_with_density_and_with_trusted_loudness() -> None:
+def test_arousal_grows_with_density_and_with_varied_loudness() -> None:
     table = feature_table()
     affect = AffectEstimator.fit(table)
     quiet, loud, loud_but_constant, denser = np.full((4, 5), 0.5)

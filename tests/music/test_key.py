@@ -49,7 +49,7 @@ def test_no_pitch_class_in_favor_means_no_clarity(histogram: np.ndarray) -> None
         (11, "minor", -2),
     ],
 )
-def test_every_key_goes_home_by_the_nearest_way(tonic: int, mode: str, shift: int) -> None:
+def test_every_key_is_transposed_to_c_by_the_nearest_shift(tonic: int, mode: str, shift: int) -> None:
     assert semitones_to_c(Tonality(0.0, 1.0, tonic, mode)) == shift  # type: ignore[arg-type]
 
 

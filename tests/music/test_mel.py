@@ -139,7 +139,7 @@ def test_metadata_give_the_rules_for_every_sample_rate(sample_rate: int) -> None
     assert eval(facts["hop_rule"].removesuffix(", halves to the even number"), given) == hop_length(sample_rate)
 
 
-def test_metadata_says_all_that_a_plugin_must_know() -> None:
+def test_metadata_contains_everything_that_a_plugin_needs() -> None:
     facts = json.loads(json.dumps(mel.features_metadata(np.arange(128.0), np.ones(128))))
     assert facts["frame_rate_hz"] == 2.0
     assert facts["hop_samples"] == 441

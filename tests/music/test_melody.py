@@ -118,7 +118,7 @@ def test_the_skyline_is_what_nothing_sounds_above() -> None:
     assert list(zip(melody.notes.onset, melody.notes.pitch, strict=True)) == [(0, 72), (2, 70)]
 
 
-def test_the_skyline_looks_at_notes_that_begin_together_whatever_their_track() -> None:
+def test_the_skyline_compares_notes_that_begin_together_in_all_tracks() -> None:
     notes = make_notes([0, 0, 1, 1], pitch=[60, 67, 72, 48], duration=1, track=[0, 1, 0, 1], names=("a", "b"))
     np.testing.assert_array_equal(find_melody(notes).notes.pitch, [67, 72])
 

@@ -79,7 +79,7 @@ def test_a_worker_of_another_version_refuses(
 @pytest.mark.parametrize(
     ("change", "words"), [(Path.unlink, "does not see"), (lambda song: song.write_bytes(b"x"), "sees another")]
 )
-def test_a_worker_that_sees_other_files_refuses(two_workers: Cluster, tmp_path: Path, change, words: str) -> None:
+def test_a_worker_with_other_files_is_refused(two_workers: Cluster, tmp_path: Path, change, words: str) -> None:
     song = tmp_path / "song.mid"
     song.write_bytes(b"MThd")
 
@@ -228,7 +228,7 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPat
         list(executor.map_ordered(square, [1], scheduler="tcp://127.0.0.1:1"))
 
 
-def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ParallelError, match=r"Install the extra dask"):
         list(executor.map_ordered(square, [1], scheduler="tcp://127.0.0.1:1"))

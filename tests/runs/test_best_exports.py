@@ -71,7 +71,7 @@ def test_music_and_checks_come_from_the_best_epoch_of_a_run(
         synthesizer.play_midi(synthesizer.find_synthesizer(), tmp_path / "a.mid")
 
 
-def test_a_stand_in_comes_from_the_first_folder_that_has_one(tmp_path: Path) -> None:
+def test_a_missing_model_is_copied_from_the_first_folder_that_has_it(tmp_path: Path) -> None:
     first, second, target = (tmp_path / name for name in ("first", "second", "target"))
     for folder in (first, second, target):
         folder.mkdir()

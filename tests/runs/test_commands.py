@@ -140,7 +140,7 @@ def test_diff_compares_two(kelly_core: CommandRunner, ended: RunDirectory) -> No
     assert "the settings are the same" in kelly_core("runs", "diff", "2026", "2026").out
 
 
-def test_rm_asks_and_leaves_the_output(
+def test_rm_needs_confirmation_and_keeps_the_output(
     kelly_core: CommandRunner, ended: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs" / "out").mkdir()
@@ -191,7 +191,7 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_life_of_a_run(kelly_core: CommandRunner, tmp_path: Path) -> None:
+def test_a_run_from_start_to_end(kelly_core: CommandRunner, tmp_path: Path) -> None:
     train = ["train", "-m", "DynamicsEngine", "-e", 100_000, "-o", "out", "--early-stopping-patience", 0, "--no-plots"]
     detached = kelly_core(*train, "--detach")
     assert detached.code == 0
@@ -340,7 +340,7 @@ def test_attached_training_in_json_is_the_same_as_ever(kelly_core: CommandRunner
 
 
 @pytest.mark.usefixtures("forked")
-def test_a_training_whose_process_dies_states_it(kelly_core: CommandRunner, tmp_path: Path) -> None:
+def test_a_training_whose_process_is_killed_reports_it(kelly_core: CommandRunner, tmp_path: Path) -> None:
     def kill() -> None:
         while not list((tmp_path / "runs").glob("*/run.json")):
             pass

@@ -56,7 +56,7 @@ def test_an_epoch_of_a_former_version_is_read() -> None:
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
-def test_a_record_comes_back_from_one_line_of_strict_json(event: event_log.RunEvent) -> None:
+def test_a_record_survives_a_round_trip_through_a_line_of_strict_json(event: event_log.RunEvent) -> None:
     import json
 
     line = encode_record(LogRecord(1e9, 2.5, 3, event))
@@ -81,7 +81,7 @@ def test_a_number_that_is_not_finite_is_null_in_a_record_and_read_as_nan(loss: f
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(0, 13), max_size=6), st.data())
-def test_a_reader_sees_each_record_when_its_line_is_complete(
+def test_a_reader_gets_each_record_when_its_line_is_complete(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], data: st.DataObject
 ) -> None:
     path = tmp_path_factory.mktemp("log") / "events.jsonl"

@@ -111,7 +111,9 @@ def test_apprise_gets_the_text_and_its_addresses_stay_secret(monkeypatch: pytest
     assert send_message(NotifySettings(apprise=["ntfy://secret/topic"]), content) == []
 
 
-def test_a_training_that_needs_apprise_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_training_that_needs_apprise_explains_its_installation(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "apprise", None)
     settings = small_settings(notify__apprise=["ntfy://secret"], output=str(tmp_path))
     with pytest.raises(RunError, match=r"Apprise is not installed") as caught:

@@ -45,7 +45,7 @@ def end(folder: RunDirectory, code: str, attempt: int = 1) -> int:
         (signal.SIGALRM, "killed by SIGALRM (alarm clock). "),
     ],
 )
-def test_a_process_that_a_signal_ended_says_which(tmp_path: Path, number: signal.Signals, reported: str) -> None:
+def test_the_signal_that_ended_a_process_is_named(tmp_path: Path, number: signal.Signals, reported: str) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     end(folder, f"os.kill(os.getpid(), {int(number)})")
     snapshot = Run(folder).snapshot
@@ -108,7 +108,7 @@ class TestRealTrainings:
         finally:
             run.kill()
 
-    def test_one_that_needs_more_memory_than_its_limit_says_how_much(self, folder: Path) -> None:
+    def test_the_error_of_too_little_memory_names_the_limit(self, folder: Path) -> None:
         gibibytes = 16
         program = (
             f"import os, resource, sys; resource.setrlimit(resource.RLIMIT_AS, 2 * ({gibibytes << 30},)); "
@@ -178,7 +178,7 @@ def test_files_that_others_may_write_are_closed_to_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0, 0o022, 0o027, 0o077])
-def test_reading_stays_as_the_umask_says(tmp_path: Path, umask: int) -> None:
+def test_read_permission_follows_the_umask(tmp_path: Path, umask: int) -> None:
     previous = os.umask(umask)
     try:
         atomic_write(tmp_path / "folder" / "file", b"")
@@ -189,7 +189,7 @@ def test_reading_stays_as_the_umask_says(tmp_path: Path, umask: int) -> None:
 
 
 @pytest.mark.parametrize("gone", ["removed", "moved"])
-def test_a_run_whose_output_folder_is_gone_ends_and_leaves_the_next_owner_alone(
+def test_a_run_whose_output_folder_was_removed_ends_without_writing_to_a_new_one(
     start: Start, folder: Path, gone: str
 ) -> None:
     first = start(epochs=100_000)

@@ -71,7 +71,7 @@ def test_a_run_that_was_started_by_a_dispatcher_that_died_waits_no_more(tmp_path
     assert started.names == [waiting.id]
 
 
-def test_a_run_that_cannot_start_waits_and_says_why(tmp_path: Path, started: Started) -> None:
+def test_a_run_that_cannot_start_waits_and_gives_the_reason(tmp_path: Path, started: Started) -> None:
     blocked = add(tmp_path, **{"output.dir": "busy"})
     other = add(tmp_path)
     said: list[str] = []

@@ -179,7 +179,7 @@ def test_a_new_attempt_is_not_taken_for_the_process_of_the_former_one(
     assert LockOwner.read(folder.heartbeat).pid == 7
 
 
-def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
+def test_a_running_process_without_heartbeat_counts_as_alive(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     lock = hold(folder)
     os.utime(folder.heartbeat, (1e9, 1e9))
@@ -193,7 +193,7 @@ def test_a_live_process_that_is_silent_is_not_dead(tmp_path: Path) -> None:
     assert Run(folder).snapshot.state == "died"
 
 
-def test_a_process_on_another_machine_lives_while_its_sign_of_life_is_fresh(tmp_path: Path) -> None:
+def test_a_process_on_another_machine_is_alive_while_its_heartbeat_is_recent(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", AttemptBegun(), StateChanged("running"))
     folder.heartbeat.write_text(json.dumps({"run": "run", "pid": 1, "host": "elsewhere"}))
     run = Run(folder)
@@ -359,7 +359,7 @@ RUN = RunOverview(
         "age>1h age<1d", "-state:failed", "-tag:v3", "epoch:12", "data:lakh", "-", "note:'more dat",
     ],
 )  # fmt: skip
-def test_a_run_that_meets_all_conditions_is_kept(text: str) -> None:
+def test_a_run_that_matches_all_conditions_is_kept(text: str) -> None:
     assert RunFilter.parse(text).keeps(RUN)
 
 
@@ -374,7 +374,7 @@ def test_a_run_that_misses_one_condition_is_left_out(text: str) -> None:
     assert not RunFilter.parse(text).keeps(RUN)
 
 
-def test_what_is_not_known_meets_no_condition_on_numbers() -> None:
+def test_unknown_values_match_no_condition_on_numbers() -> None:
     unknown = replace(RUN, losses=(), gain=None, seed=None)
     assert not RunFilter.parse("loss<1").keeps(unknown)
     assert not RunFilter.parse("gain>0").keeps(unknown)

@@ -120,7 +120,7 @@ def rates(run: Run) -> list[float]:
     return [record.event.learning_rate for record in run.records() if isinstance(record.event, events.EpochDone)]
 
 
-def test_a_run_goes_back_to_its_best_epoch_when_asked(start: Start, folder: Path) -> None:
+def test_a_run_rolls_back_to_its_best_epoch_on_request(start: Start, folder: Path) -> None:
     run = start(epochs=LONG)
     until_epoch(run, 2)
     assert run.request_rollback() == "DynamicsEngine"
@@ -335,7 +335,7 @@ def test_what_another_training_left_in_the_folder_is_not_taken_for_ones_own(star
     assert next_event(again, events.ModelStarted).first_epoch == 1
 
 
-def test_a_failure_says_why(start: Start, folder: Path) -> None:
+def test_a_failure_has_a_reason(start: Start, folder: Path) -> None:
     broken = folder / "data" / "groove_midi"
     broken.mkdir(parents=True)
     (broken / "a.mid").write_bytes(b"MThd")
@@ -349,7 +349,7 @@ def test_a_failure_says_why(start: Start, folder: Path) -> None:
     assert exported(folder)
 
 
-def test_a_log_full_of_rubbish_costs_no_epoch(start: Start, folder: Path) -> None:
+def test_invalid_lines_of_a_log_do_not_hide_epochs(start: Start, folder: Path) -> None:
     run = start(epochs=3)
     until(run, "finished")
     run.take().release()

@@ -71,7 +71,7 @@ def test_a_training_from_its_start_to_its_end() -> None:
     assert run.models[1].state == "queued"
 
 
-def test_the_pace_of_an_epoch_without_batches_comes_from_its_own_steps() -> None:
+def test_the_speed_of_an_epoch_without_batches_is_that_of_its_steps() -> None:
     run = reduce_events(FRESH, log((1.0, STARTED), (2.0, replace(epoch(1), steps=40))))
     assert (run.models[0].steps, run.models[0].steps_per_second) == (40, 80.0)
     assert reduce_events(FRESH, log((1.0, STARTED), (2.0, epoch(1)))).models[0].steps_per_second is None
@@ -119,7 +119,7 @@ def test_a_later_attempt_knows_what_was_reached_and_nothing_of_the_ending() -> N
     assert late == run
 
 
-def test_the_verdict_comes_with_the_outcome_and_goes_with_another_attempt() -> None:
+def test_the_verdict_is_set_by_the_result_and_cleared_by_another_attempt() -> None:
     outcome = events.ModelResult(
         MODEL, "maestro", False, "a.json", "epochs_done", 1, {}, 4.0, verdict="trained: 1 of 2"
     )
@@ -137,7 +137,7 @@ def test_a_log_whose_beginning_is_missing_still_shows_the_state() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), max_size=30), st.integers(0, 30))
-def test_the_last_of_many_batches_says_it_all(steps: list[tuple[int, int]], cut: int) -> None:
+def test_the_last_of_many_batches_determines_the_state(steps: list[tuple[int, int]], cut: int) -> None:
     """Reducing all events at once may leave batches out; the state is the same as record by record."""
     written = log((0.0, STARTED), *[(1.0 + number, batch(*step)) for number, step in enumerate(steps)])
     at_once = reduce_events(FRESH, written)

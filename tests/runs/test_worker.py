@@ -148,7 +148,7 @@ def monitor(tmp_path: Path) -> Iterator[RunMonitor]:
     log.close()
 
 
-def test_a_sign_of_life_after_long_silence_is_reported(monitor: RunMonitor, tmp_path: Path) -> None:
+def test_a_heartbeat_after_a_long_silence_is_reported(monitor: RunMonitor, tmp_path: Path) -> None:
     folder = RunDirectory(tmp_path / "run")
     os.utime(folder.heartbeat, (1e9, 1e9))
     now = time.monotonic()

@@ -67,7 +67,7 @@ def test_weights_put_into_the_network_are_those_it_steps_from() -> None:
         assert 0 < moved.max() <= 1.01e-3, name
 
 
-def test_dead_weights_do_not_leave_denormal_moments_behind() -> None:
+def test_weights_without_gradient_leave_no_denormal_moments() -> None:
     network = build_network(SPEC, seed=shifted(0))
     optimizer = FlatAdam(network, 1e-3, 0.0)
     with cpu_workers(1):

@@ -65,7 +65,7 @@ def test_auto_takes_the_fastest_there_is() -> None:
     assert resolve_device("cpu").type == "cpu"
 
 
-def test_a_device_that_is_not_there_is_an_error_that_says_what_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_device_is_an_error_that_lists_the_available_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with pytest.raises(TrainingError, match=r"'cuda'.*mps, cpu"):

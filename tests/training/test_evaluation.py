@@ -112,7 +112,7 @@ def test_other_examples_than_it_was_trained_on_are_reported(tmp_path: Path) -> N
     assert not any("learned" in note for note in evaluate_export(export, GROOVE, run.dataset, "test").notes)
 
 
-def test_what_validation_shares_with_training_goes_into_the_export(tmp_path: Path) -> None:
+def test_leaks_are_recorded_in_the_export(tmp_path: Path) -> None:
     class Leaky(ToyDataset):
         def find_duplicates(self) -> list[tuple[int, int]]:
             return [(8, 0), (10, 2)]

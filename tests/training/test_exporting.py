@@ -65,7 +65,7 @@ def test_a_stateless_export_forgets_and_computes_first_frames(tmp_path: Path) ->
     np.testing.assert_allclose(own, in_a_row, atol=1e-5)
 
 
-def test_an_unused_input_has_no_say(tmp_path: Path) -> None:
+def test_an_unused_input_has_no_effect(tmp_path: Path) -> None:
     run = ToyRun(GROOVE, tmp_path)
     run.dataset.normalizer.scale[5] = 0.0
     layers = exported_layers(trained(run))
@@ -88,7 +88,7 @@ def test_it_is_the_best_weights_that_are_exported(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("state", ["stateful", "stateless"])
-def test_the_file_passes_every_check_and_says_where_it_comes_from(state: str, tmp_path: Path) -> None:
+def test_the_file_passes_every_check_and_records_its_origin(state: str, tmp_path: Path) -> None:
     run = ToyRun(EMOTION, tmp_path)
     checkpoint = trained(run, state=state)
     path = tmp_path / "emotionrecognizer.json"

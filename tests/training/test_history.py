@@ -57,7 +57,7 @@ def test_a_file_that_is_not_a_history_is_an_error(content: str, tmp_path: Path) 
         read_history(tmp_path / "history.json")
 
 
-def test_a_history_without_a_best_epoch_says_where(tmp_path: Path) -> None:
+def test_the_error_of_a_history_without_a_best_epoch_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "history.json").write_text(json.dumps({"epochs": rows_of([1.0]), "metrics": {"val_loss": 1}}))
     with pytest.raises(KellyError, match=r"at metrics\.best_epoch"):
         read_history(tmp_path / "history.json")

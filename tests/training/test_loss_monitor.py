@@ -149,7 +149,7 @@ def test_noise_does_not_hide_overfitting() -> None:
         assert 20 < epoch <= 34
 
 
-def test_a_watch_that_sees_all_at_once_judges_as_one_that_was_there() -> None:
+def test_a_monitor_of_all_losses_equals_one_updated_epoch_by_epoch() -> None:
     val = [0.3, 0.1, *(10 * [0.101]), *(0.101 + 0.002 * epoch for epoch in range(8))]
     train = [0.2 * 0.97**epoch for epoch in range(len(val))]
     for epochs in range(len(val)):
@@ -160,7 +160,7 @@ def test_a_watch_that_sees_all_at_once_judges_as_one_that_was_there() -> None:
         assert later.concern == there.concern
 
 
-def test_the_advice_says_what_and_since_when() -> None:
+def test_the_advice_names_the_concern_and_its_first_epoch() -> None:
     plateau = LossMonitor.of([(loss, loss) for loss in [0.5, 0.3, *(5 * [0.3])]], 10, 0.001)
     assert plateau.advice() == "on a plateau, no progress since epoch 2: wait, or roll back to half the learning rate"
     val = [0.3, 0.11, 0.1, 0.1, 0.1, *(6 * [0.11])]

@@ -147,7 +147,7 @@ def test_a_start_at_the_end_of_the_range_is_finite(spec: ModelSpec, end: float) 
         ("GroovePredictor", 0.05, 2, 128, 2e-3),
     ],
 )
-def test_synthetic_training_comes_near_the_bayes_loss(
+def test_synthetic_training_approaches_the_bayes_loss(
     tmp_path: Path, name: str, bound: float, epochs: int, batch_size: int, learning_rate: float
 ) -> None:
     spec = model_spec(name)

@@ -53,7 +53,7 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("spec", [MELODY, GROOVE], ids=lambda spec: spec.name)
-def test_an_epoch_asks_the_device_for_a_number_only_at_its_end(spec: Any, tmp_path: Path) -> None:
+def test_an_epoch_reads_a_number_from_the_device_only_at_its_end(spec: Any, tmp_path: Path) -> None:
     """On a GPU each number that the program looks at is a wait for all that was computed before."""
 
     class Numbers(TorchDispatchMode):

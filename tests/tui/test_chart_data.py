@@ -51,7 +51,7 @@ def test_any_curve_gives_few_finite_points_in_order(ys: list[float], columns: in
     assert len(xs) <= 2 * columns
 
 
-def test_the_tail_leaves_out_what_comes_before() -> None:
+def test_the_tail_shows_only_the_last_epochs() -> None:
     curve = Series("loss", [1, 2, 3, 4], [4.0, 3.0, 2.0, 1.0], "#FFFFFF")
     assert segments(curve, 40, first_x=3) == [([3, 4], [2.0, 1.0])]
 

@@ -127,9 +127,7 @@ async def test_splits_labels_and_examples_fill_the_room(shown: Shown, chords: Pa
         assert shows(app, "Let it be · train, static") == (size == (200, 60))
 
 
-async def test_a_missing_corpus_says_how_to_get_it_and_which_files_are_in_the_wrong_folder(
-    shown: Shown, workplace: Path
-) -> None:
+async def test_a_missing_corpus_is_shown_with_its_download_and_misplaced_files(shown: Shown, workplace: Path) -> None:
     (workplace / "datasets").mkdir()
     (workplace / "datasets" / "x.mid").touch()
     async with shown() as (app, pilot):

@@ -89,7 +89,7 @@ async def test_folders_that_may_not_be_read(shown: Shown, monkeypatch: pytest.Mo
         assert "runs cannot be read" in notices(app)[0]
 
 
-async def test_a_run_that_dies_while_watched(shown: Shown, workplace: Path) -> None:
+async def test_a_run_whose_process_is_killed_while_watched(shown: Shown, workplace: Path) -> None:
     reported = trained("EmotionRecognizer", 4, of=10)
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["EmotionRecognizer"], reported)
     lock = beating(folder)
@@ -156,7 +156,7 @@ async def test_keys_that_come_before_their_screen(shown: Shown, keys: str) -> No
 
 
 @pytest.mark.parametrize(("keys", "asked_for"), [(["enter"], ""), (["right", "enter"], '"after_epochs": 1')])
-async def test_leaving_asks_while_a_run_is_live(
+async def test_quitting_needs_confirmation_while_a_run_is_live(
     shown: Shown, live_run: RunDirectory, keys: list[str], asked_for: str
 ) -> None:
     async with shown() as (app, pilot):

@@ -88,7 +88,7 @@ def test_a_frame_that_is_shown_already_is_not_sent() -> None:
     assert sent(frame, full(lines))
 
 
-def test_one_changed_word_costs_little() -> None:
+def test_one_changed_word_sends_few_bytes() -> None:
     frame, lines = ShownFrame(), [[Segment("x" * SIZE.width)] for _ in range(SIZE.height)]
     sent(frame, full(lines))
     lines[3] = [Segment("x" * 10 + "word" + "x" * (SIZE.width - 14))]

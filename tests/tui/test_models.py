@@ -55,7 +55,7 @@ async def test_an_environment_variable_wins_and_cannot_be_edited(shown: Shown, m
         assert "KELLY_MODELS" in str(app.screen.query_one("#note-epochs", Label).content)
 
 
-async def test_quitting_asks_about_unsaved_settings(shown: Shown) -> None:
+async def test_quitting_with_unsaved_settings_needs_confirmation(shown: Shown) -> None:
     async with shown("2", "e", "7", "escape", "1", "q", size=WIDE) as (app, pilot):
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("enter")

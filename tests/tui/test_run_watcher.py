@@ -60,7 +60,7 @@ def test_a_log_that_takes_several_polls_is_read_completely(workplace: Path, monk
     assert seen == sorted(seen)
 
 
-def test_curves_stay_the_same_object_until_an_epoch_comes(workplace: Path) -> None:
+def test_curves_stay_the_same_object_until_an_epoch_is_added(workplace: Path) -> None:
     folder: RunDirectory = make_run(
         workplace / "runs", "2026-09-21-1100-brave-cadence", [MODEL], trained(MODEL, 3, of=20)
     )

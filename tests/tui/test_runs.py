@@ -63,7 +63,9 @@ async def test_every_shared_model_can_be_compared(shown: Shown, workplace: Path)
 
 
 @pytest.mark.usefixtures("live_run")
-async def test_deleting_asks_first_and_is_not_offered_for_a_live_run(shown: Shown, finished_run: RunDirectory) -> None:
+async def test_deletion_needs_confirmation_and_is_not_offered_for_a_live_run(
+    shown: Shown, finished_run: RunDirectory
+) -> None:
     async with shown("6", size=WIDE) as (app, pilot):
         screen = app.screen
         assert isinstance(screen, Runs)

@@ -129,7 +129,7 @@ def test_a_training_outlives_its_terminal_and_is_found_again(tmp_path: Path, ope
     wait_for(lambda: not second.tmux("list-sessions"), "the end of the program")
 
 
-def test_watching_a_live_run_costs_little(
+def test_watching_a_live_run_takes_little_time(
     tmp_path: Path, surroundings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -176,7 +176,7 @@ async def test_settings_of_a_live_run_are_changed(shown: Shown, live_run: RunDir
     assert (request["kind"], request["model"], request["patience"]) == ("set", "EmotionRecognizer", 7)
 
 
-async def test_the_chart_of_a_model_without_a_curve_says_what_the_run_does(
+async def test_the_chart_of_a_model_without_a_curve_shows_the_activity_of_the_run(
     shown: Shown, live_run: RunDirectory
 ) -> None:
     async with shown("3", "j", size=WIDE) as (app, pilot):
@@ -198,7 +198,7 @@ async def test_a_run_whose_last_model_failed_before_it_began_is_drawn(shown: Sho
         await until(pilot, lambda: shows(app, "GroovePredictor: failed before its first epoch."))
 
 
-async def test_alarms_and_the_end_of_a_run_are_told(
+async def test_warnings_and_the_end_of_a_run_are_reported(
     shown: Shown, live_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rung: list[str] = []

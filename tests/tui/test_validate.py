@@ -139,7 +139,7 @@ async def test_a_check_that_ends_while_another_folder_is_shown_is_kept(shown: Sh
         assert app.screen._results[str(other)]["stamp"] == other.stat().st_mtime_ns
 
 
-async def test_a_version_that_came_after_the_last_look_is_checked(shown: Shown, workplace: Path) -> None:
+async def test_an_export_written_after_the_last_scan_is_checked(shown: Shown, workplace: Path) -> None:
     write_exports(workplace, "a")
     report = {"files": [{"file": "models/a.json", "checks": [{"name": "readable", "passed": True, "detail": ""}]}]}
 
