@@ -40,8 +40,9 @@ async def test_help_describes_the_screen_and_its_keys(shown: Shown) -> None:
 async def test_the_command_is_copied(shown: Shown) -> None:
     async with shown("y") as (app, pilot):
         assert app.clipboard == "kelly-core datasets"
+        await until(pilot, lambda: app.screen.query_one(RecordTable).row_count)
         await pilot.press("c")
-        assert app.clipboard.startswith("deam\t")
+        await until(pilot, lambda: app.clipboard.startswith("deam\t"))
 
 
 async def test_keys_that_arrive_together_go_to_what_the_first_one_opens(

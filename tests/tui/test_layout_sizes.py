@@ -96,7 +96,7 @@ async def test_a_wide_window_shows_losses_and_records_of_an_export_before_its_ch
         assert not app.screen.query_one("#forest").display
         await until(pilot, lambda: details.size.height > 40)
         chart = app.screen.query_one("#losses", CurveChart)
-        await until(pilot, lambda: chart.series and chart.up_to_date)
+        await until(pilot, lambda: chart.series and chart.series[0].ys and chart.up_to_date)
         assert [(series.name, list(series.ys), series.mark) for series in chart.series] == [
             ("train", [1, 1 / 2, 1 / 3], None),
             ("validation", [2, 1, 2 / 3], 2),

@@ -34,7 +34,7 @@ async def test_the_log_follows_again_after_a_resize_and_after_scrolling_to_the_e
         await until(pilot, lambda: log.is_vertical_scroll_end)
         log.show((*lines, "new", "newer"))
         await until(pilot, lambda: log.is_vertical_scroll_end)
-        assert log.max_scroll_x > 0
+        await until(pilot, lambda: log.max_scroll_x > 0)
 
 
 @pytest.mark.parametrize("height", [10, 40])

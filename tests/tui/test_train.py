@@ -203,7 +203,7 @@ async def test_warnings_and_the_end_of_a_run_are_reported(
 ) -> None:
     rung: list[str] = []
     async with shown(size=WIDE) as (app, pilot):
-        monkeypatch.setattr(app, "_ring", rung.append)
+        monkeypatch.setattr(app, "_notify_terminal", rung.append)
         await until(pilot, lambda: app.live_text)
 
         async def told(event: RunEvent, *texts: str) -> None:
