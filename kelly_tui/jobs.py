@@ -148,3 +148,30 @@ class JobQueue:
         self._cancelled = True
         if self._job is not None:
             self._job.cancel()
+
+
+class LatestJob:
+    """The worker process of a dialog, which ends when a later one is started, or with the dialog.
+
+    Args:
+        start: starts a process.
+    """
+
+    def __init__(self, start: Callable[[Sequence[str]], Job]) -> None:
+        self._start = start
+        self._jobs: list[Job] = []
+
+    def start(self, command: Sequence[str]) -> Job:
+        """Start a process from an exclusive worker thread, and cancel the earlier ones."""
+        self.cancel()
+        job = self._start(command)
+        self._jobs.append(job)
+        # Appended before this check: a thread that replaces this one either finds the job, or has replaced it before.
+        if get_current_worker().is_cancelled:
+            job.cancel()
+        return job
+
+    def cancel(self) -> None:
+        """Cancel all processes that were started."""
+        for job in list(self._jobs):
+            job.cancel()

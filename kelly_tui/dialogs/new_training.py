@@ -17,7 +17,7 @@ from textual.widgets import Button, Input, Label, Static
 from kelly_core.errors import ConfigError
 from kelly_core.formatting import format_bytes, format_duration
 from kelly_core.spec import MODELS
-from kelly_tui.jobs import KELLY_CORE, Job, call_from_worker
+from kelly_tui.jobs import KELLY_CORE, Job, LatestJob, call_from_worker
 from kelly_tui.session import Session
 from kelly_tui.widgets.record_table import RecordTable, Row
 from kelly_tui.widgets.settings_form import parsed
@@ -61,8 +61,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     def __init__(self, session: Session, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
-        self._session, self._start_job = session, start
-        self._job: Job | None = None
+        self._session = session
+        self._job = LatestJob(start)
         self._chosen = {spec.name for spec in MODELS}
         self._synthetic = session.settings.datasets.use_synthetic
 
@@ -92,11 +92,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
 
     def on_unmount(self) -> None:
         """Cancel an estimate in progress."""
-        self._cancel_estimate()
-
-    def _cancel_estimate(self) -> None:
-        if self._job is not None:
-            self._job.cancel()
+        self._job.cancel()
 
     def _show_models(self) -> None:
         """Mark chosen models with a cross, so that the choice is visible without color."""
@@ -172,8 +168,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
     @work(thread=True, exclusive=True)
     def _estimate(self, request: TrainingRequest) -> None:
         words = [word for word in request.command[1:] if word != "--detach"]
-        self._cancel_estimate()
-        job = self._job = self._start_job([*KELLY_CORE, *words, "--estimate", "--json"])
+        job = self._job.start([*KELLY_CORE, *words, "--estimate", "--json"])
         try:
             rows = json.loads("".join(job.lines()))["models"]
             seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)

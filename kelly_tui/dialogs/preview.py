@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Label, Static
 
 from kelly_tui.charts.corpus_pictures import picture
-from kelly_tui.jobs import Job, call_from_worker, worker
+from kelly_tui.jobs import Job, LatestJob, call_from_worker, worker
 from kelly_tui.themes import ThemeColors
 
 
@@ -29,9 +29,8 @@ class ExamplePreview(ModalScreen[None]):
 
     def __init__(self, name: str, config: str, start: Callable[[Sequence[str]], Job]) -> None:
         super().__init__()
-        self._start_job = start
         self._corpus, self._config, self._index = name, config, 0
-        self._job: Job | None = None
+        self._job = LatestJob(start)
 
     def compose(self) -> ComposeResult:
         """Lay out title and image."""
@@ -47,8 +46,7 @@ class ExamplePreview(ModalScreen[None]):
 
     def on_unmount(self) -> None:
         """Cancel loading."""
-        if self._job is not None:
-            self._job.cancel()
+        self._job.cancel()
 
     def action_step(self, by: int) -> None:
         """Load another example."""
@@ -58,7 +56,7 @@ class ExamplePreview(ModalScreen[None]):
 
     @work(thread=True, exclusive=True)
     def _read(self, index: int) -> None:
-        job = self._job = self._start_job(worker("corpora", "preview", self._corpus, self._config, str(index)))
+        job = self._job.start(worker("corpora", "preview", self._corpus, self._config, str(index)))
         line: dict[str, Any] = {}
         for record in job.records():
             line = record

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from threading import Event
+from typing import Any
 
 import pytest
 from textual.widgets import Input, Static
@@ -12,7 +14,7 @@ from kelly_tui.dialogs.new_training import NewTrainingDialog
 from kelly_tui.dialogs.prompts import ConfirmDialog
 from kelly_tui.dialogs.runs import RunPicker
 from kelly_tui.screens.train import Train
-from tests.tui.conftest import WIDE, Script, Shown, cells, until
+from tests.tui.conftest import TIMEOUT_SECONDS, WIDE, Script, Shown, cells, until
 
 
 async def test_the_new_training_is_the_command_that_is_shown(shown: Shown) -> None:
@@ -99,3 +101,28 @@ async def test_three_harmless_answers_look_so_and_have_no_keys(shown: Shown) -> 
         assert not app.screen.query(".-error")
         await pilot.press("y", "n")
         assert isinstance(app.screen, ConfirmDialog)
+
+
+async def test_another_example_ends_the_reading_of_the_one_before(shown: Shown) -> None:
+    readers: list[Script] = []
+
+    class Waits(Script):
+        def __init__(self, _command: Sequence[str]) -> None:
+            super().__init__([])
+            self._ended = Event()
+            readers.append(self)
+
+        def records(self) -> Iterator[dict[str, Any]]:
+            self._ended.wait(TIMEOUT_SECONDS)
+            return iter(())
+
+        def cancel(self) -> None:
+            super().cancel()
+            self._ended.set()
+
+    async with shown("1", "v", script=Waits) as (_, pilot):
+        await until(pilot, lambda: len(readers) == 1)
+        await pilot.press("n")
+        await until(pilot, lambda: [each.cancelled for each in readers] == [True, False])
+        await pilot.press("escape")
+        await until(pilot, lambda: all(each.cancelled for each in readers))
