@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 from kelly_core.config.schema import Settings
@@ -22,14 +21,12 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import (
     RunDirectory,
     RunManifest,
-    new_run_id,
     read_manifest,
     settings_of,
-    short_id,
+    unused_run_id,
     write_manifest,
 )
 
-_TRIES = 1000
 _OUTPUT_LOCK = ".lease"
 
 # A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
@@ -208,16 +205,12 @@ def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
 
 
 def _new_folder(runs: Path) -> RunDirectory:
-    taken = {short_id(path.name) for path in runs.iterdir()} if runs.is_dir() else set()
-    for attempt in range(_TRIES):
-        path = runs / new_run_id(datetime.now())
-        # Screens and commands name a run by its two words. In a folder of thousands of runs no unused pair may be left.
-        if short_id(path.name) in taken and attempt < _TRIES // 2:
-            continue
+    while True:
+        folder = RunDirectory(runs / unused_run_id(runs))
+        # Another process may take the ID in between.
         with suppress(FileExistsError):
-            _make(path)
-            return RunDirectory(path)
-    raise RunError("no name is free for another run", where=runs)
+            _make(folder.path)
+            return folder
 
 
 def _named_folder(path: Path) -> RunDirectory:

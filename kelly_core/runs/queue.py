@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +27,10 @@ from kelly_core.io.locks import FileLock, is_held
 from kelly_core.runs.launch import new_manifest, start_run
 from kelly_core.runs.monitor import count_gpus
 from kelly_core.runs.registry import list_runs, run_ids
-from kelly_core.runs.run_dir import RunManifest, new_run_id, short_id
+from kelly_core.runs.run_dir import RunManifest, short_id, unused_run_id
 
 _FOLDER = ".queue"
 _MAX_BYTES = 16 * 2**20
-_TRIES = 1000
 _EDIT_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 1.0
 
@@ -78,11 +76,7 @@ def enqueue(
     """
     runs = settings.runs.dir.absolute()
     with _editing(runs) as waiting:
-        taken = {short_id(name) for name in (*run_ids(runs), *(each.id for each in waiting))}
-        names = (new_run_id(datetime.now()) for _ in range(_TRIES))
-        name = next((name for name in names if short_id(name) not in taken), None)
-        if name is None:
-            raise RunError("no name is free for another run", where=runs)
+        name = unused_run_id(runs, (each.id for each in waiting))
         new = WaitingRun(name, new_manifest(settings, models, resume=resume, command=command))
         waiting.append(new)
     ensure_dispatcher(runs)

@@ -22,6 +22,7 @@ from kelly_core.io.json import dumps
 
 MANIFEST_FORMAT = 1
 _MAX_BYTES = 1_000_000
+_TRIES = 1000
 _MAX_LABEL_BYTES = 100_000
 _MAX_NOTE = 2_000
 _TAG = re.compile(r"\w[\w.+/-]{0,39}")
@@ -191,6 +192,25 @@ def new_run_id(began: datetime) -> str:
 def short_id(run_id: str) -> str:
     """Return the two words of an id, by which people remember a run; an id of another form stays whole."""
     return "-".join(run_id.split("-")[4:]) if _DATED.match(run_id) else run_id
+
+
+def unused_run_id(runs: Path, waiting: Iterable[str] = ()) -> str:
+    """Return an ID that no run of a folder and no waiting training has, if possible with two words that none has.
+
+    Raises:
+        RunError: the folder cannot be read, or no unused ID was found.
+    """
+    taken = set(waiting)
+    if runs.is_dir():
+        with RunError.from_os_error("cannot be read", where=runs):
+            taken |= {path.name for path in runs.iterdir()}
+    words = set(map(short_id, taken))
+    for attempt in range(_TRIES):
+        name = new_run_id(datetime.now())
+        # Screens and commands name a run by its two words. In a folder of thousands of runs no unused pair may be left.
+        if name not in taken and (short_id(name) not in words or attempt >= _TRIES // 2):
+            return name
+    raise RunError("no name is free for another run", where=runs)
 
 
 @dataclass(frozen=True)

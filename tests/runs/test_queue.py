@@ -10,7 +10,7 @@ import pytest
 
 from kelly_core.errors import RunError
 from kelly_core.io.locks import FileLock
-from kelly_core.runs import queue
+from kelly_core.runs import queue, run_dir
 from kelly_core.runs.event_log import StateChanged
 from kelly_core.runs.queue import drop, enqueue, move, start_waiting, waiting_runs
 from kelly_core.runs.run_dir import RunManifest
@@ -69,6 +69,15 @@ def test_a_run_that_was_started_by_a_dispatcher_that_died_waits_no_more(tmp_path
     started.start(tmp_path, waiting.manifest, waiting.id)
     assert not start_waiting(tmp_path, lambda _text: None)
     assert started.names == [waiting.id]
+
+
+@pytest.mark.usefixtures("started")
+def test_a_run_waits_even_if_other_runs_have_every_pair_of_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(tmp_path / "2026-11-22-1431-brave-cadence")
+    monkeypatch.setattr(run_dir, "new_run_id", lambda _began: "2026-11-22-1432-brave-cadence")
+    assert add(tmp_path) == "2026-11-22-1432-brave-cadence"
 
 
 def test_a_run_that_cannot_start_waits_and_gives_the_reason(tmp_path: Path, started: Started) -> None:

@@ -19,7 +19,7 @@ from kelly_core import events
 from kelly_core.config.loading import for_every_model
 from kelly_core.errors import RunError
 from kelly_core.io.locks import LockOwner
-from kelly_core.runs import launch
+from kelly_core.runs import launch, run_dir
 from kelly_core.runs.event_log import AttemptBegun, LogRecord, RunEnded, StateChanged, encode_record
 from kelly_core.runs.overview import RunOverview, compare_runs
 from kelly_core.runs.registry import RunFilter, find_run, list_runs
@@ -61,7 +61,7 @@ def test_new_runs_have_names_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[str], taken: list[str]
 ) -> None:
     names = iter(drawn)
-    monkeypatch.setattr(launch, "new_run_id", lambda _began: next(names))
+    monkeypatch.setattr(run_dir, "new_run_id", lambda _began: next(names))
     assert [launch._new_folder(tmp_path).id for _ in range(2)] == taken
 
 
