@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from kelly_core.formatting import printable_lines
+from kelly_core.formatting import printable
 
 _CLOSE = 0.6
 """Minimum ``difflib`` ratio of two names to propose one for the other."""
@@ -59,7 +59,7 @@ class KellyError(Exception):
 
     def __str__(self) -> str:
         text = self.problem if self.where is None else f"{self.where}: {self.problem}"
-        return printable_lines(text if self.hint is None else f"{text}. {self.hint}")
+        return printable(text if self.hint is None else f"{text}. {self.hint}")
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep the three parts when the error crosses a process boundary."""

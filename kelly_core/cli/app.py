@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from kelly_core import __version__
 from kelly_core.cli.help import HelpGroup, UsageError, use_help_classes
 from kelly_core.errors import KellyError, as_memory_error
-from kelly_core.formatting import printable_lines, replace_unencodable
+from kelly_core.formatting import printable, replace_unencodable
 
 COMMANDS = {
     "train": "Train models, write checkpoints, and export the best weights as RTNeural files.",
@@ -166,4 +166,4 @@ def _print_json_error(problem: str) -> None:
     # The error may be that standard output cannot be written.
     with suppress(OSError):
         if "--json" in sys.argv:
-            print_json({"error": printable_lines(problem)})
+            print_json({"error": printable(problem)})

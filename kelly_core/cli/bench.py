@@ -17,7 +17,7 @@ from kelly_core.cli.console import print_json, print_result, print_status
 from kelly_core.cli.help import CHECKS_PANEL, option
 from kelly_core.cli.options import EngineOption, JsonOption, Output, check_not_inputs
 from kelly_core.errors import KellyError
-from kelly_core.formatting import format_change, format_micros
+from kelly_core.formatting import format_change, format_micros, printable
 
 if TYPE_CHECKING:
     from kelly_core.benchmark.results import BenchmarkReport, BenchmarkResult, Change, Histogram, Latency
@@ -146,7 +146,7 @@ def _change(change: Change | None) -> Text:
 def _notes(report: BenchmarkReport) -> list[RenderableType]:
     result = report.result
     notes = [
-        Text(f"{name} failed: {engine.error}", style="bold red")
+        Text(f"{name} failed: {printable(engine.error)}", style="bold red")
         for name, engine in result.engines.items()
         if engine.error
     ]

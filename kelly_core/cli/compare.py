@@ -73,7 +73,7 @@ def _differences(title: str, differences: Mapping[str, ArrayDifference]) -> Tabl
     table = Table(title, *columns, box=None, pad_edge=False)
     for name, difference in differences.items():
         relative = f"{difference.rms / difference.old_rms:.2%}" if difference.old_rms else MISSING
-        table.add_row(Text(name), f"{difference.largest:.3g}", f"{difference.rms:.3g}", relative)
+        table.add_row(name, f"{difference.largest:.3g}", f"{difference.rms:.3g}", relative)
     return table
 
 
@@ -81,7 +81,7 @@ def _pairs(title: str, pairs: Mapping[str, tuple[Any, Any]]) -> Table:
     columns = (Column(name, overflow="fold") for name in (title, "old", "new"))
     table = Table(*columns, box=None, pad_edge=False)
     for key, values in pairs.items():
-        table.add_row(Text(key), *(Text(_shown(value)) for value in values))
+        table.add_row(key, *map(_shown, values))
     return table
 
 

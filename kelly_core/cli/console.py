@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -30,12 +30,19 @@ FIRST_STEPS = (
 
 
 class SafeConsole(Console):
-    """Console that escapes control characters in texts from data and file names."""
+    """Console that escapes control characters in texts from data and file names.
+
+    A string is one line, also as a cell of a table: line feeds in it are escaped. ``Text`` may have several lines.
+    """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render as Rich does, and escape control characters in all text; Rich's own styles are added later."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable_lines(text), style, control)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string as a text of one line."""
+        return super().render_str(printable(text), **options)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -50,8 +57,8 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_result(content: RenderableType, style: str = "") -> None:
-    """Print the result of a command on standard output; a line of text is not wrapped."""
-    console().print(content, style=style, soft_wrap=isinstance(content, str))
+    """Print the result of a command on standard output; text is not wrapped."""
+    console().print(content, style=style, soft_wrap=isinstance(content, str | Text))
 
 
 def print_status(text: str | Text, style: str = "") -> None:
@@ -61,7 +68,7 @@ def print_status(text: str | Text, style: str = "") -> None:
 
 def print_error(subject: str, problem: str) -> None:
     """Print an error on standard error, after the name of what it concerns."""
-    print_status(Text.assemble((f"{subject}: ", "bold red"), problem))
+    print_status(Text.assemble((f"{subject}: ", "bold red"), printable(problem)))
 
 
 def print_json(content: object, indent: int | None = 2) -> None:
@@ -97,7 +104,7 @@ def feature_progress(name: str) -> Iterator[ProgressCallback]:
             nonlocal task, printed
             if note and note != printed:
                 printed = note
-                bars.console.print(f"features of {name}: {printable(note)}", soft_wrap=True)
+                bars.console.print(f"features of {name}: {note}", soft_wrap=True)
             if task is None:
                 task = bars.add_task(f"features of {name}", total=total)
             bars.update(task, completed=done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from kelly_core.corpora import RULES_FILE
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.demo import DEFAULT_SONGS
 from kelly_core.errors import ConfigError
-from kelly_core.formatting import format_bytes
+from kelly_core.formatting import format_bytes, printable
 
 _MAX_SONGS = 10_000
 _SHOWN_NAMES = 3
@@ -117,7 +118,8 @@ def demo(
 
     for name, size in write_demo(folder, songs=songs, seed=seed, jobs=0).items():
         print_result(f"wrote {folder / name}: {songs} songs, {format_bytes(size)}")
-    print_result(f"next: kelly-core train --config {folder / CONFIG_FILE} --datasets-dir {folder}")
+    train = ("kelly-core", "train", "--config", str(folder / CONFIG_FILE), "--datasets-dir", str(folder))
+    print_result(f"next: {shlex.join(train)}")
 
 
 def _panel(report: CorpusReport, substitute: str) -> RenderableType:
@@ -144,7 +146,7 @@ def _panel(report: CorpusReport, substitute: str) -> RenderableType:
     lines.append(("licence", report.license))
     text = Text()
     for label, value in lines:
-        text.append(f"{label:>9}  ", style="dim").append(value + "\n")
+        text.append(f"{label:>9}  ", style="dim").append(f"{printable(value)}\n")
     text.rstrip()
     style = "red" if report.problem else "green" if report.found and not report.warnings else "yellow"
     title = Text.assemble((report.name, "bold"), f" · {CORPORA[report.name].title}")

@@ -146,7 +146,8 @@ def _ask_for_agreement(sources: Sequence[Source], yes: bool) -> None:
     for source in sources:
         size = sum(archive.bytes for archive in source.archives)
         amount = f", {format_bytes(size)}" if size else ""
-        print_status(f"{source.name}: {source.title}{amount}\n  licence: {source.license}")
+        print_status(f"{source.name}: {source.title}{amount}")
+        print_status(f"  licence: {source.license}")
     if yes:
         return
     if not sys.stdin.isatty():

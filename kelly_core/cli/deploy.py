@@ -12,6 +12,7 @@ from rich.text import Text
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.help import OUTPUT_PANEL, option
 from kelly_core.cli.options import AllowSyntheticOption, JsonOption, MkdirOption, Output, check_outputs
+from kelly_core.formatting import printable
 from kelly_core.spec import CHAIN_MODELS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def deploy(
         print_result(_table(deployment))
         if not deployment.passed:
             console(stderr=True).print(render_reports([file.report for file in deployment.files if file.report.failed]))
-            print_status(Text.assemble(("nothing was copied", "bold red"), f" to {to}"))
+            print_status(Text.assemble(("nothing was copied", "bold red"), f" to {printable(str(to))}"))
         for file in deployment.files:
             if file.non_commercial:
                 corpora = ", ".join(file.non_commercial)
@@ -57,7 +58,7 @@ def deploy(
 def _table(deployment: Deployment) -> Table:
     table = Table("", "model", "file", box=None, pad_edge=False)
     for file in deployment.files:
-        table.add_row(Text(file.status, _STYLES[file.status]), file.report.model, Text(str(file.target)))
+        table.add_row(Text(file.status, _STYLES[file.status]), file.report.model, str(file.target))
     return table
 
 

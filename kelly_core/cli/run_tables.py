@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from kelly_core.events import EpochDone
-from kelly_core.formatting import MISSING, format_bytes, format_change, format_duration, format_loss
+from kelly_core.formatting import MISSING, format_bytes, format_change, format_duration, format_loss, printable
 from kelly_core.runs.event_log import HostLoad, LogRecord
 from kelly_core.runs.overview import Best, Curves, RunDiff, RunOverview, relative_change, setting_text, thinned
 from kelly_core.runs.run_dir import RunLabels, RunManifest
@@ -63,11 +63,11 @@ def run_header(run: RunSnapshot, manifest: RunManifest, labels: RunLabels) -> Ta
         ("output", _shown(run.output)),
         ("command", shlex.join(manifest.command)),
         ("machine", "" if run.host is None else _load(run.host)),
-        ("error", Text(run.error, style="red")),
+        ("error", Text(printable(run.error), style="red")),
     ]
     for name, value in rows:
         if value:
-            table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(value))
+            table.add_row(Text(name, style="dim"), value)
     return table
 
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from kelly_core.cli import generate, run_control
 from kelly_core.cli.console import console, print_json, print_result, print_status
@@ -149,7 +150,7 @@ def attach(context: typer.Context, run_id: RunIdArgument) -> None:
     try:
         watch(run)
     except KeyboardInterrupt:
-        print_status(f"\ndetached; {run.id} continues")
+        print_status(Text(f"\ndetached; {run.id} continues"))
         return
     show_run(context, run.id)
     print_resume_command(run, config_of(context))
@@ -181,7 +182,7 @@ def logs(
         # In bounded pieces: a log may be larger than memory.
         while lines := tail.read():
             for line in lines:
-                print_result(line.decode(errors="replace"))
+                print_result(Text(line.decode(errors="replace")))
         if not (follow and live):
             return
         time.sleep(_POLL_SECONDS)

@@ -21,7 +21,7 @@ from kelly_core.cli.console import feature_progress, print_json, print_result
 from kelly_core.cli.help import CHECKS_PANEL, OUTPUT_PANEL, option
 from kelly_core.cli.options import ConfigOption, DatasetsDirOption, EngineOption, JsonOption, settings_from
 from kelly_core.errors import ConfigError, KellyError, NoSplitError
-from kelly_core.formatting import format_metric
+from kelly_core.formatting import format_metric, printable
 
 if TYPE_CHECKING:
     from kelly_core.config.schema import Settings
@@ -236,7 +236,7 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metr
     for report in reports:
         passed = sum(check.passed and check.applicable for check in report.checks)
         count = f"{passed}/{sum(check.applicable for check in report.checks)}"
-        table.add_row(_mark(report.passed), Text(report.file), Text(report.model), report.layout or "unknown", count)
+        table.add_row(_mark(report.passed), report.file, report.model, report.layout or "unknown", count)
     parts: list[RenderableType] = [table]
     measured = [(report.model, report.quality) for report in reports if report.quality is not None]
     parts += [Text(), *starmap(_verdict, measured)] if measured else []
@@ -250,14 +250,16 @@ def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metr
 
 
 def _verdict(model: str, quality: QualityRecord) -> Text:
-    return Text.assemble((model, "bold"), ": ", (quality.summary(), "green" if quality.trained else "yellow"))
+    return Text.assemble(
+        (model, "bold"), ": ", (printable(quality.summary()), "green" if quality.trained else "yellow")
+    )
 
 
 def _chain_verdict(model: str, chain: ChainQuality) -> Text:
     from kelly_core.export.quality_record import display_name
 
     style = "green" if chain.marginal.beaten else "yellow"
-    text = Text.assemble((model, "bold"), ": ", (chain.summary(), style))
+    text = Text.assemble((model, "bold"), ": ", (printable(chain.summary()), style))
     if chain.control is not None:
         metrics = (f"{display_name(name)} {format_metric(chain.control.get(name))}" for name in chain.primary)
         control = f"given the context of the scored notes (control, not quality): {', '.join(metrics)}"
@@ -266,11 +268,11 @@ def _chain_verdict(model: str, chain: ChainQuality) -> Text:
 
 
 def _details(report: FileReport, verbose: bool) -> Text:
-    text = Text(f"\n{report.file}", style="bold")
+    text = Text(f"\n{printable(report.file)}", style="bold")
     for check in report.checks:
         if verbose or not (check.passed and check.applicable):
             mark = _mark(check.passed) if check.applicable else Text("not applicable", style="not bold dim")
-            text.append("\n  ").append(mark).append(f" {check.name}: {check.detail}", style="not bold")
+            text.append("\n  ").append(mark).append(f" {check.name}: {printable(check.detail)}", style="not bold")
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -225,7 +226,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
         run = last_run(folder, anywhere=True) or last_run(folder, anywhere=True, busy=True)
     except KellyError as error:
         return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
-    measure = f"run kelly-core bench {folder}"
+    measure = f"run {shlex.join(('kelly-core', 'bench', str(folder)))}"
     if run is None:
         there = f"{FILE} holds no run that can be read" if (folder / FILE).exists() else f"there is no {FILE}"
         return Benchmarks(None, BUDGET_MS, f"Not measured, {there}: {measure}")

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from kelly_core import events
 from kelly_core.bounds import Count, Percent, Seconds
 from kelly_core.errors import RunError
-from kelly_core.formatting import printable_lines
+from kelly_core.formatting import printable
 from kelly_core.io.atomic import open_for_writing
 from kelly_core.io.json import LineTail, dumps
 
@@ -258,7 +258,7 @@ def _describe_record(event: RunEvent) -> str | None:
 def print_line(text: str) -> None:
     """Print a line with the time of day; if the disk is full, the line is lost instead of the training."""
     with contextlib.suppress(OSError):
-        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable_lines(text)}\n")
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable(text)}\n")
         sys.stdout.flush()
 
 

@@ -22,6 +22,7 @@ from tests.helpers import tiny
 
 HARMFUL = "\x1b[2J\udce9\u202e"
 ESCAPED = r"\x1b[2J\xe9\u202e"
+DEMO_CORPORA = ("deam", "lakh_midi", "chords", "maestro", "groove_midi")
 NAMES = (b"caf\xe9.mid", b"\x83\x65.mid", b"\x1b[2Jx.mid")
 
 pytestmark = pytest.mark.usefixtures("names_of_any_bytes")
@@ -66,6 +67,28 @@ def test_an_output_folder_of_any_name_is_swept_into_and_reported_on(run, tmp_pat
     assert "(f%F6lder/plots/" in (tmp_path / "report.md").read_text()
 
 
+def test_a_path_with_a_line_feed_is_printed_in_one_line(run, tmp_path: Path) -> None:
+    parent = tmp_path / "a b"
+    folder = parent / "two\nlines"
+    shown = f"{parent}/two\\nlines"
+    run.ok("train", "-m", "groove", "--use-synthetic", "-o", folder, "-e", "1")
+    export = f"{shown}/groovepredictor.json"
+    assert run.ok("export", folder).out == f"GroovePredictor: wrote {export}\n"
+    assert r"two\nlines " in run.ok("runs", "show", "last").out
+    assert f"passed  {export} " in run.ok("validate", folder / "groovepredictor.json").out
+    assert f"\n{export}\n" in run.ok("validate", folder / "groovepredictor.json", "--verbose").out
+    assert (
+        f"nothing was copied to {shown}/to"
+        in run("deploy", folder, "--to", folder / "to", "--mkdir", "--allow-synthetic").err
+    )
+    assert run.ok("report", folder, "--allow-synthetic").out == f"wrote {shown}/report.html\nwrote {shown}/report.md\n"
+    assert f"error: {shown}/no.pt: cannot be read" in run("export", folder / "no.pt").err
+    assert run("validate", folder / "no.json", "--json").err == ""
+    demo = run.ok("datasets", "demo", folder / "demo", "--songs", "8").out.splitlines()
+    assert [line.partition(": ")[0] for line in demo[:-1]] == [f"wrote {shown}/demo/{name}" for name in DEMO_CORPORA]
+    assert demo[-1].endswith(f"--datasets-dir '{shown}/demo'")
+
+
 def test_a_training_into_a_folder_of_any_name_waits(tmp_path: Path) -> None:
     settings = Settings.model_validate({"output": {"dir": tmp_path / HARMFUL}, "runs": {"dir": tmp_path / "runs"}})
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +110,7 @@ def test_a_console_escapes_text_from_data_wherever_it_is_shown() -> None:
     for content in (HARMFUL, Text(HARMFUL, "bold"), table):
         console.print(content, markup=False, highlight=False)
     shown = written.getvalue()
-    assert shown.count(ESCAPED) == 2, "a table crops what is wider once it is escaped"
+    assert shown.count(ESCAPED) == 3
     assert not any(harm in shown for harm in ("\x1b[2J", "\udce9", "\u202e"))
 
 
