@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from kelly_core.cli import generate, run_control
+from kelly_core.cli import export, generate, run_control
 from kelly_core.cli.console import console, print_json, print_result, print_status
 from kelly_core.cli.foreground import print_resume_command, watch
 from kelly_core.cli.help import OUTPUT_PANEL, option
@@ -43,6 +43,10 @@ FilterOption = Annotated[
         "--filter",
         metavar="TEXT",
     ),
+]
+RunExportsOption = Annotated[
+    Path | None,
+    option(OUTPUT_PANEL, "Folder for the exports (default the run's output folder).", "--output", "-o", metavar="DIR"),
 ]
 _POLL_SECONDS = 0.1
 _VALENCE, _AROUSAL = 0.4, 0.2
@@ -307,7 +311,7 @@ def generate_from_run(
     """
     if audio is None and valence is None and arousal is None:
         valence, arousal = _VALENCE, _AROUSAL
-    with _best_exports(context, run_id) as folder:
+    with _best_exports(context, run_id) as (_run, folder):
         generate.generate(
             audio=audio,
             valence=valence,
@@ -337,7 +341,7 @@ def validate_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOpt
     """
     from kelly_core.cli.validate import validate
 
-    with _best_exports(context, run_id, stand_ins=False) as folder:
+    with _best_exports(context, run_id, stand_ins=False) as (_run, folder):
         validate(sorted(folder.glob("*.json")), check_specs=True, as_json=as_json)
 
 
@@ -353,9 +357,32 @@ def _check_complete(run: Run, folder: Path) -> None:
         )
 
 
+@app.command("export")
+def export_run(
+    context: typer.Context,
+    run_id: RunIdArgument,
+    layout: export.LayoutOption = "rtneural",
+    output: RunExportsOption = None,
+    onnx: export.OnnxOption = False,
+    mkdir: MkdirOption = False,
+) -> None:
+    """Write the best weights of a run so far as RTNeural files, of its own models only.
+
+    An existing export of other weights is kept as NAME.previous.json. The command fails if another training has
+    replaced a checkpoint of the run.
+
+    Examples:
+      kelly-core runs export last
+      kelly-core runs export brave-cadence --onnx -o exports --mkdir
+    """
+    with _best_exports(context, run_id, stand_ins=False) as (run, folder):
+        target = output or Path(run.snapshot.output)
+        export.export(source=str(folder), layout=layout, output=target, onnx=onnx, mkdir=mkdir)
+
+
 @contextmanager
-def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True) -> Iterator[Path]:
-    """Yield a temporary folder with exports of a run, and print the epochs that they are from."""
+def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True) -> Iterator[tuple[Run, Path]]:
+    """Yield a run and a temporary folder with its exports, and print the epochs that they are from."""
     run = open_run(context, run_id)
     with TemporaryDirectory(prefix="kelly-run-") as name:
         folder = Path(name)
@@ -367,7 +394,7 @@ def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True
             for model, source in add_missing_models(folder, [Path(run.snapshot.output)]).items():
                 print_status(f"{model}: not of this run; {source} is used in its place", "yellow")
             _check_complete(run, folder)
-        yield folder
+        yield run, folder
 
 
 def _as_json(run: RunSnapshot) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kelly_core.errors import CheckpointError, RunError
+from kelly_core.formatting import format_loss
 from kelly_core.runs.run import Run
 from kelly_core.runs.state import ModelSnapshot
 from kelly_core.spec import CHAIN_MODELS, model_spec
@@ -57,7 +58,7 @@ def export_best(run: Run, target: Path) -> BestExports:
             shutil.copyfile(source, copied)
         checkpoint = load_checkpoint(copied)
         epoch = int(checkpoint.metrics["best_epoch"])
-        _check_owner(run, model, source, epoch)
+        _check_owner(run, model, source, epoch, float(checkpoint.metrics["val_loss"]))
         export_network(checkpoint, target / f"{stem}.json")
         epochs[model.model] = epoch
     if not epochs:
@@ -87,12 +88,12 @@ def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]
     return found
 
 
-def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int) -> None:
+def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int, loss: float) -> None:
     """Raise unless the checkpoint is of this run; one of a live run may be newer than the log that was read."""
-    if not run.snapshot.live and epoch != model.best_epoch:
+    if not run.snapshot.live and (epoch, loss) != (model.best_epoch, model.best_loss):
         raise RunError(
-            f"its best epoch of {model.model} was {model.best_epoch}, but {checkpoint} is of epoch {epoch}: another "
-            "training has replaced it",
+            f"its best epoch of {model.model} was {model.best_epoch} (loss {format_loss(model.best_loss)}), but "
+            f"{checkpoint} is of epoch {epoch} (loss {format_loss(loss)}): another training has replaced it",
             where=run.id,
             hint="Give each training an output folder of its own with --output",
         )

@@ -60,15 +60,35 @@ def test_music_and_checks_come_from_the_best_epoch_of_a_run(
     assert (tmp_path / "arguments").read_text().split()[0] == "-qni"
     checked = kelly_core("runs", "validate", "last")
     assert (checked.code, "GroovePredictor" in checked.out) == (0, True), checked.out
-    other_epoch = replace(run.snapshot.models[0], best_epoch=99)
-    other = SimpleNamespace(id=run.id, snapshot=replace(run.snapshot, models=(other_epoch,)))
-    with pytest.raises(RunError, match="another training has replaced it"):
-        export_best(cast(Run, other), tmp_path / "exports")
+    for other_best in ({"best_epoch": 99}, {"best_loss": 9.0}):
+        model = replace(run.snapshot.models[0], **other_best)
+        other = SimpleNamespace(id=run.id, snapshot=replace(run.snapshot, models=(model,)))
+        with pytest.raises(RunError, match="another training has replaced it"):
+            export_best(cast(Run, other), tmp_path / "exports")
     (output / "checkpoints" / "groovepredictor_best.pt").unlink()
     assert "has no checkpoint of a best epoch yet" in kelly_core("runs", "validate", "last").err
     fluidsynth.write_text(FLUIDSYNTH.format(folder=tmp_path, code=3))
     with pytest.raises(KellyError, match="fluidsynth ended with code 3"):
         synthesizer.play_midi(synthesizer.find_synthesizer(), tmp_path / "a.mid")
+
+
+def test_an_export_of_a_run_leaves_other_runs_in_its_output_folder_alone(
+    kelly_core: CommandRunner, start: Start, tmp_path: Path
+) -> None:
+    for model in ("GroovePredictor", "DynamicsEngine"):
+        run = start(model, epochs=1)
+        for _ in run.follow():
+            pass
+    output = Path(run.snapshot.output)
+    for export in output.glob("*.json"):
+        export.unlink()
+    done = kelly_core("runs", "export", "last")
+    assert (done.code, done.out) == (0, f"DynamicsEngine: wrote {output}/dynamicsengine.json\n"), done.err
+    assert [export.name for export in output.glob("*.json")] == ["dynamicsengine.json"]
+    elsewhere = tmp_path / "elsewhere"
+    assert "--mkdir" in kelly_core("runs", "export", "last", "-o", elsewhere).err
+    assert kelly_core("runs", "export", "last~1", "-o", elsewhere, "--mkdir", "--layout", "legacy").code == 0
+    assert [export.name for export in elsewhere.iterdir()] == ["groovepredictor.json"]
 
 
 def test_a_missing_model_is_copied_from_the_first_folder_that_has_it(tmp_path: Path) -> None:
