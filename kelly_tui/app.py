@@ -355,16 +355,31 @@ class KellyApp(DisplayApp):
         self.attempt(lambda: ask(self._run(run_id)))
 
     def action_quit(self) -> None:  # type: ignore[override]
-        """Quit, after confirmation if edits are unsaved or runs are live."""
+        """Quit, after confirmation if edits are unsaved, tasks would be cancelled, or runs are live."""
         unsaved = [screen.unsaved_text for screen in self._screens if screen.unsaved_text]
         if not unsaved or self.session.options.read_only:
-            self._quit()
+            self._ask_about_tasks()
             return
         answers = [("", "Keep editing"), ("discard", "Discard and quit")]
         dialog = ConfirmDialog("Discard unsaved changes?", "\n".join(unsaved), answers, "discard")
-        self.ask(dialog, lambda _answer: self._quit())
+        self.ask(dialog, lambda _answer: self._ask_about_tasks())
 
-    def _quit(self) -> None:
+    def action_help_quit(self) -> None:
+        """Show the keys that quit, since ctrl+c does not."""
+        bindings = [active.binding for active in self.active_bindings.values()]
+        keys = [self.get_key_display(each) for each in bindings if each.action in ("quit", "app.quit")]
+        self.notify(f"{' or '.join(keys)} quits.", title="Ctrl-C does not quit")
+
+    def _ask_about_tasks(self) -> None:
+        names = [screen.NAME.title() for screen in self._screens if screen.is_busy]
+        if not names:
+            self._ask_about_runs()
+            return
+        text = f"A task on {' and on '.join(names)} is running, and would be cancelled."
+        answers = [("", "Stay"), ("quit", "Cancel it and quit")]
+        self.ask(ConfirmDialog("Quit?", text, answers, "quit"), lambda _answer: self._ask_about_runs())
+
+    def _ask_about_runs(self) -> None:
         live = [run for run in self.run_list.runs if run.live]
         if not live or self.session.options.read_only:
             self.exit()

@@ -27,7 +27,7 @@ from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.strip import Strip
 
-from kelly_core.formatting import printable, to_ascii
+from kelly_core.formatting import printable, printable_lines, to_ascii
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.shutdown import Driver
 from kelly_tui.themes import ANSI16_THEME, THEMES
@@ -90,6 +90,13 @@ def _nearest(color: RichColor | None, among: tuple[int, ...], otherwise: int) ->
     return among[Numbered([_RGB[number] for number in among]).match(color.get_truecolor())]
 
 
+def _harmless(text: str) -> str:
+    """Replace characters that could harm the display, and keep the width of the text, which the layout relies on."""
+    if printable(text) == text:
+        return text
+    return "".join(sign if printable(sign) == sign else "\N{REPLACEMENT CHARACTER}" * cell_len(sign) for sign in text)
+
+
 class TextFilter(LineFilter):
     """Replace the text of all segments, including file names, borders and scroll bars."""
 
@@ -104,8 +111,8 @@ class TextFilter(LineFilter):
 
 # Textual caches filtered lines by filter object, so each filter is created only once.
 ANSI16_FILTER = Ansi16Filter()
-PRINTABLE_FILTER = TextFilter(printable)
-"""Escapes control characters and surrogates in text from data and file names."""
+PRINTABLE_FILTER = TextFilter(_harmless)
+"""Removes control characters and surrogates that no widget has escaped before the layout."""
 ASCII_FILTER = TextFilter(to_ascii)
 NO_COLOR_FILTER = NoColor()
 
@@ -191,7 +198,9 @@ class DisplayApp(App[None]):
     ) -> None:
         """Show a notice; brackets in it, such as ``[training]`` in an error, are never parsed as markup."""
         del markup  # Screens and widgets pass Textual's default.
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
+        super().notify(
+            printable_lines(message), title=printable(title), severity=severity, timeout=timeout, markup=False
+        )
 
     def action_redraw(self) -> None:
         """Redraw the whole screen, for use after another program has written to the terminal."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 import zlib
@@ -14,8 +15,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss
+from kelly_core.formatting import MISSING, format_bytes, format_duration, format_loss, printable, printable_lines
 from kelly_core.runs.overview import Best
+from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import CONCERNS, ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 from kelly_tui.themes import ThemeColors
@@ -25,6 +27,8 @@ _GAP = 2
 _MIN_VALUE_COLUMNS = 20
 _MAX_LABEL_SHARE, _LABEL_COLUMNS = 0.4, 24
 """Maximum share of the width for labels, and the number of columns that labels may take at any width."""
+_LONG_NAME = 20
+"""Length of the longest names of runs that are shown beside each other in full; trials of a sweep have longer ones."""
 _NAMES = [spec.name for spec in MODELS]
 
 LabeledRow = tuple[str | Text, str | Text]
@@ -40,7 +44,7 @@ class LabeledRows:
     """
 
     def __init__(self, rows: Iterable[LabeledRow], muted: str) -> None:
-        self._rows = [(_as_text(label, muted), _as_text(value)) for label, value in rows]
+        self._rows = [(as_text(label, muted), as_text(value)) for label, value in rows]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LabeledRows) and self._looks == other._looks
@@ -89,8 +93,15 @@ class LabeledRows:
         return table
 
 
-def _as_text(words: str | Text, style: str = "") -> Text:
-    return words if isinstance(words, Text) else Text(words, style)
+def as_text(words: str | Text, style: str = "") -> Text:
+    """Return words with control characters escaped, in one line if they are a string.
+
+    They are escaped before the layout, which counts the columns of the escapes.
+    """
+    if isinstance(words, str):
+        return Text(printable(words), style)
+    shown = printable_lines(words.plain)
+    return words if shown == words.plain else Text(shown, words.style)
 
 
 def bar(share: float, width: int, colors: tuple[str, str]) -> Text:
@@ -157,6 +168,16 @@ def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
         wheel = colors.series[start:] + colors.series[:start]
         taken[run_id] = next((color for color in wheel if color not in taken.values()), wheel[0])
     return taken
+
+
+def distinct_names(run_ids: Sequence[str]) -> list[str]:
+    """Return short names of runs, without their common first words if one is long: the rest would be cut off."""
+    names = [short_id(run_id) for run_id in run_ids]
+    words = [name.split("-") for name in names]
+    if max(map(len, names), default=0) <= _LONG_NAME:
+        return names
+    shared = sum(1 for _ in itertools.takewhile(lambda place: len(set(place)) == 1, zip(*words, strict=False)))
+    return ["-".join(each[shared:] or each) for each in words]
 
 
 def epochs_text(model: ModelSnapshot) -> str:

@@ -10,14 +10,11 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 
 from kelly_core.runs.overview import Curves, thinned
-from kelly_core.runs.run_dir import short_id
 from kelly_core.runs.state import ModelSnapshot
-from kelly_tui.formatting import model_color, run_colors
+from kelly_tui.formatting import distinct_names, model_color, run_colors
 from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
 
-_LONG_NAME = 20
-"""Columns of a long name; trials of a sweep have names such as groovepredictor-seed0-4e5ee2c984."""
 _FEW_TICKS = 4
 
 Segment = tuple[list[float], list[float]]
@@ -86,21 +83,12 @@ def baseline_series(curves: Curves, model: ModelSnapshot, colors: ThemeColors) -
 def overlaid_series(model: str, views: Sequence[RunView], colors: ThemeColors) -> list[Series]:
     """Return the validation losses of one model in several runs, one color per run; empty before the first epoch."""
     of_runs = run_colors([view.snapshot.id for view in views], colors)
-    names = _distinct_names([short_id(view.snapshot.id) for view in views])
+    names = distinct_names([view.snapshot.id for view in views])
     return [
         validation_series(name, view.curves.get(model, Curves()), of_runs[view.snapshot.id])
         for view, name in zip(views, names, strict=True)
         if model in view.curves or any(each.model == model for each in view.snapshot.models)
     ]
-
-
-def _distinct_names(names: Sequence[str]) -> list[str]:
-    """Return names without their common first words if one is long, since a chart would cut off the differing part."""
-    words = [name.split("-") for name in names]
-    if max(map(len, names), default=0) <= _LONG_NAME:
-        return list(names)
-    shared = sum(1 for _ in itertools.takewhile(lambda place: len(set(place)) == 1, zip(*words, strict=False)))
-    return ["-".join(each[shared:] or each) for each in words]
 
 
 def _level(name: str, curves: Curves, value: float | None, colors: ThemeColors, *, guide: bool = False) -> list[Series]:

@@ -12,6 +12,8 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Label, Static
 
+from kelly_core.formatting import printable_lines
+
 
 class ConfirmDialog(ModalScreen[str | None]):
     """Ask a question; return the id of the chosen answer, None for the one without an id and for escape.
@@ -41,7 +43,7 @@ class ConfirmDialog(ModalScreen[str | None]):
         """Lay out the question and one button per answer."""
         with Vertical(classes="dialog"):
             yield Label(self._title, classes="dialog-title", markup=False)
-            yield Static(self._text, markup=False)
+            yield Static(printable_lines(self._text), markup=False)
             with Horizontal(classes="answers"):
                 for answer, label in self._answers:
                     button = Button(label, id=answer or "none", compact=True)

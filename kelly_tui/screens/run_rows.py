@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,15 @@ from kelly_core.formatting import MISSING, format_change, format_duration, forma
 from kelly_core.runs.overview import RunOverview, compare_runs, relative_change, setting_text
 from kelly_core.runs.queue import WaitingRun
 from kelly_core.runs.run_dir import short_id
-from kelly_tui.formatting import LabeledRow, age_text, best_text, epochs_text, models_text, run_state_text
+from kelly_tui.formatting import (
+    LabeledRow,
+    age_text,
+    best_text,
+    distinct_names,
+    epochs_text,
+    models_text,
+    run_state_text,
+)
 from kelly_tui.run_watcher import RunView
 from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import Row
@@ -111,9 +120,8 @@ def group_row(group: SweepGroup, unfolded: bool, colors: ThemeColors) -> Row:
     return Row(group.key, tuple(cells.get(column, "") for column in COLUMNS))
 
 
-def run_row(run: RunOverview, mark: Text, in_group: bool, colors: ThemeColors) -> Row:
-    """Return the row of a run."""
-    name = f"  {short_id(run.id)}" if in_group else short_id(run.id)
+def run_row(run: RunOverview, mark: Text, name: str, colors: ThemeColors) -> Row:
+    """Return the row of a run under a name."""
     state, models = run_state_text(run, colors), models_text(run.model_names)
     return Row(run.id, (mark, name, state, models, *_number_cells(run), _age(run.created)))
 
@@ -170,14 +178,14 @@ def detail_rows(view: RunView, overview: RunOverview | None, colors: ThemeColors
         yield model.model, f"{model.state}, {epochs_text(model)}, best {best_text(model)}"
         if model.error:
             yield "", Text(model.error, colors.error)
-    yield "command", " ".join(view.manifest.command) or MISSING
+    yield "command", shlex.join(view.manifest.command) or MISSING
     if run.damaged_lines:
         yield "log", Text(f"{run.damaged_lines} damaged lines were left out", colors.warning)
 
 
 def difference_rows(views: Sequence[RunView]) -> Iterator[LabeledRow]:
     """Yield the best loss of each model in several runs, its changes since the first, and the settings that differ."""
-    yield "", " → ".join(short_id(view.snapshot.id) for view in views)
+    yield "", " → ".join(distinct_names([view.snapshot.id for view in views]))
     comparison = compare_runs(*views)
     for name, bests in comparison.models.items():
         if all(best.best_loss is None for best in bests):

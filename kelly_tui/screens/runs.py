@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ from kelly_tui.charts.chart_data import overlaid_series, validation_series
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog, TextPrompt
 from kelly_tui.dialogs.runs import MAX_MARKED_RUNS, toggle_mark
-from kelly_tui.formatting import model_color, run_colors
+from kelly_tui.formatting import distinct_names, model_color, run_colors
 from kelly_tui.jobs import KELLY_CORE
 from kelly_tui.run_watcher import RunView
 from kelly_tui.screens.run_rows import (
@@ -74,7 +75,7 @@ class Runs(RunScreen):
         Binding("z", "fold", "Fold", tooltip="Hide the runs of a sweep, or show them"),
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
-        Binding("e", "export", "Export", tooltip="Write the best weights of its checkpoints for the plugin"),
+        Binding("e", "export", "Export", tooltip="Write the best weights of this run for the plugin"),
         Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
         Binding("d", "drop", "Drop", tooltip="Take a waiting training out of the queue, after asking"),
         Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
@@ -209,19 +210,20 @@ class Runs(RunScreen):
         self._groups = {}
         for each in grouped(in_order(runs, self._sorted_by, self._reversed)):
             if isinstance(each, RunOverview):
-                yield self._row(each, in_group=False)
+                yield self._row(each, short_id(each.id))
                 continue
             self._groups[each.key] = each
             unfolded = bool(self._filter.conditions) or each.folder in self._unfolded
             yield group_row(each, unfolded, self.theme_colors)
             if unfolded:
-                yield from (self._row(run, in_group=True) for run in each.runs)
+                names = distinct_names([run.id for run in each.runs])
+                yield from (self._row(run, f"  {name}") for run, name in zip(each.runs, names, strict=True))
 
-    def _row(self, run: RunOverview, *, in_group: bool) -> Row:
+    def _row(self, run: RunOverview, name: str) -> Row:
         color = run_colors(self.kelly.marked if run.id in self.kelly.marked else [run.id], self.theme_colors)[run.id]
         pinned = run.id == self.kelly.pinned
         mark = Text("★" if pinned else "◆" if run.id in self.kelly.marked else "●", color)
-        return run_row(run, mark, in_group, self.theme_colors)
+        return run_row(run, mark, name, self.theme_colors)
 
     def _remember(self, text: str) -> None:
         unfolded = self._unfolded[-_MAX_UNFOLDED:]
@@ -242,7 +244,7 @@ class Runs(RunScreen):
             panel.show(self.run_id, detail_rows(self.view, overview, self.theme_colors))
         elif self._waiting is not None:
             about = "waits until its device is free; d drops it, K and J move it"
-            command = " ".join(self._waiting.manifest.command) or MISSING
+            command = shlex.join(self._waiting.manifest.command) or MISSING
             panel.show(self._waiting.id, [("state", about), ("command", command)])
         elif self._group is not None:
             panel.show(Path(self._group.folder).name, "No run of this sweep has a result yet.")
@@ -433,13 +435,14 @@ class Runs(RunScreen):
         self.set_focus(self.query_one("#runs"))
 
     def action_export(self) -> None:
-        """Export the run's best weights."""
+        """Export the best weights of the run under the cursor into its output folder."""
         if self.view is not None:
-            self._export(Path(self.view.snapshot.output))
+            self._export(self.run_id, self.view.snapshot.output)
 
     @work(thread=True, exclusive=True, group="export")
-    def _export(self, output: Path) -> None:
-        job = self.kelly.start([*KELLY_CORE, "export", str(output)])
+    def _export(self, run_id: str, output: str) -> None:
+        words = ("runs", *self.kelly.session.config_options, "export", run_id)
+        job = self.kelly.start(["env", *self.kelly.session.variables, *KELLY_CORE, *words])
         lines = list(job.lines())
         if job.problem or not lines:
             self.notify(job.problem or "nothing was exported", title="Export", severity="error", timeout=10)

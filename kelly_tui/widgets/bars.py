@@ -11,6 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Label, Static
 from textual.widgets._footer import FooterKey
 
+from kelly_core.formatting import printable
 from kelly_tui.widgets.panels import update_text
 
 SCREENS = ("datasets", "models", "train", "validate", "benchmark", "runs")
@@ -89,4 +90,4 @@ class CommandLine(Static):
         if command == self.command:
             return
         self.command = command
-        self.update(Text.assemble(("$ ", "bold"), command))
+        self.update(Text.assemble(("$ ", "bold"), printable(command)))

@@ -13,14 +13,16 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from kelly_tui.formatting import LabeledRow, LabeledRows, placeholder
+from kelly_core.formatting import printable, printable_lines
+from kelly_tui.formatting import LabeledRow, LabeledRows, as_text, placeholder
 from kelly_tui.themes import ThemeColors
 
 
 def update_text(widget: Static, text: str | Text) -> None:
     """Show a text unless it is shown already, since Textual would then lay out the whole screen again."""
-    if widget.content != text:
-        widget.update(text)
+    shown = as_text(text) if isinstance(text, Text) else printable_lines(text)
+    if widget.content != shown:
+        widget.update(shown)
 
 
 def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
@@ -28,7 +30,7 @@ def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
 
     Brackets in the titles, as of a folder, are not markup.
     """
-    title, subtitle = Content(title).markup, Content(subtitle).markup
+    title, subtitle = (Content(printable(text)).markup for text in (title, subtitle))
     if widget.border_title != title:
         widget.border_title = title
     if (widget.border_subtitle or "") != subtitle:
@@ -54,8 +56,8 @@ class DetailsPanel(VerticalScroll):
         muted = ThemeColors.of(self.app.theme_variables).muted
         if isinstance(content, str):
             # The color is set on a span, because a comparison of texts ignores the style of the whole text.
-            content = Text.assemble((content, muted))
-        wanted = content if isinstance(content, Text) else LabeledRows(content, muted)
+            content = Text.assemble((printable(content), muted))
+        wanted = as_text(content) if isinstance(content, Text) else LabeledRows(content, muted)
         if wanted != self._content:
             self._content = wanted
             self.query_one("#text", Static).update(wanted)

@@ -14,6 +14,8 @@ from textual.message import Message
 from textual.widgets import DataTable
 from textual.widgets.data_table import RowKey
 
+from kelly_tui.formatting import as_text
+
 CellContent = str | Text
 
 _BLANKS = 2
@@ -35,8 +37,8 @@ class RecordTable(DataTable[Text]):
         columns: labels.
         title: text in the border.
         numbers: labels of the right-aligned columns.
-        extras: labels of the columns that are hidden if all of their cells are empty, and, in this order, in a narrow
-            window.
+        extras: labels of the columns that are hidden if all of their cells are empty, and in a narrow window, the first
+            ones before the last ones.
         id: id of the widget.
     """
 
@@ -98,6 +100,7 @@ class RecordTable(DataTable[Text]):
     def select(self, key: str) -> None:
         """Move the cursor to the row with a key, if there is one."""
         if key in self._shown:
+            self._current = key
             self.move_cursor(row=self.get_row_index(key), animate=False)
 
     @property
@@ -143,7 +146,7 @@ class RecordTable(DataTable[Text]):
         self.show(self._rows)
 
     def _fitting(self, rows: Sequence[Row]) -> tuple[str, ...]:
-        """Return the columns that fit; until the width changes, columns are only removed."""
+        """Return the columns that fit; until the width or the set of rows changes, columns are only removed."""
         room = self.scrollable_content_region.width
         texts = [[str(cell) for cell in row.cells] for row in rows]
         empty = {
@@ -151,18 +154,21 @@ class RecordTable(DataTable[Text]):
             for label, *of_rows in zip(self._all, *texts, strict=True)
             if label in self._extras and of_rows and not any(of_rows)
         }
-        # While rows change, columns are only removed: repeatedly showing and hiding one would make the table flicker.
-        is_new = room != self._room or empty != self._empty or not self._labels
+        # While cells change, columns are only removed: repeatedly showing and hiding one would make the table flicker.
+        has_other_rows = {row.key for row in rows} != self._shown.keys()
+        is_new = room != self._room or empty != self._empty or has_other_rows or not self._labels
         labels = [label for label in self._all if label not in empty] if is_new else list(self._labels)
         self._room, self._empty = room, empty
         if not room:
             return tuple(labels)
         columns = zip(self._all, *texts, strict=True)
         widths = {label: max(map(cell_len, (label, *of_rows))) + _BLANKS for label, *of_rows in columns}
-        for extra in self._extras:
-            if sum(widths[label] for label in labels) > room and extra in labels:
-                labels.remove(extra)
-        return tuple(labels)
+        fitting = [label for label in labels if label not in self._extras]
+        # The last extra column is the most important one; a narrow one may fit where a more important one does not.
+        for extra in reversed(self._extras):
+            if extra in labels and sum(widths[label] for label in [*fitting, extra]) <= room:
+                fitting.append(extra)
+        return tuple(label for label in labels if label in fitting)
 
     def _cells(self, row: Row, labels: tuple[str, ...]) -> tuple[Text, ...]:
         return tuple(
@@ -187,7 +193,7 @@ class RecordTable(DataTable[Text]):
             self.move_cursor(row=max(0, place), animate=False)
 
     def _aligned(self, label: str, cell: CellContent) -> Text:
-        text = Text(cell) if isinstance(cell, str) else cell
+        text = as_text(cell)
         text.justify = "right" if label in self._numbers else "left"
         return text
 

@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import Log
 
+from kelly_core.formatting import printable
 from kelly_tui.widgets.panels import set_border_title
 
 _MAX_LINES = 500
@@ -77,7 +78,7 @@ class RunLog(Log):
             new = lines
         self._shown = lines
         if new:
-            self.write_lines(new, scroll_end=False)
+            self.write_lines(map(printable, new), scroll_end=False)
             self._scroll_to_new()
             self._show_state()
         if lines and self._pending:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 from textual.color import Color
@@ -118,9 +119,9 @@ def test_an_error_escapes_text_from_data() -> None:
     assert str(DataError(HARMFUL, where=HARMFUL, hint=HARMFUL)) == f"{ESCAPED}: {ESCAPED}. {ESCAPED}"
 
 
-def test_screens_escape_text_from_data() -> None:
-    shown = PRINTABLE_FILTER.apply(list(Text(HARMFUL, end="").render(SafeConsole())), Color(0, 0, 0))
-    assert "".join(text for text, _, _ in shown) == ESCAPED
+def test_screens_replace_harmful_characters_without_a_change_of_width() -> None:
+    shown = PRINTABLE_FILTER.apply([Segment(f"a{HARMFUL}b")], Color(0, 0, 0))
+    assert "".join(text for text, _, _ in shown) == "a[2J\N{REPLACEMENT CHARACTER}b"
 
 
 def test_notes_above_the_progress_bar_are_escaped(capfd: pytest.CaptureFixture[str]) -> None:

@@ -193,6 +193,11 @@ async def test_a_canceled_download_is_not_an_error_and_a_manual_source_is_explai
         await pilot.press("g", "right", "enter")
         await until(pilot, begun.is_set)
         await until(pilot, lambda: "x Cancel" in lines(app)[-1])
+        await pilot.press("q")
+        assert isinstance(app.screen, ConfirmDialog)
+        assert app.screen._text == "A task on Datasets is running, and would be cancelled."
+        await pilot.press("n")
+        assert not ended.is_set()
         await pilot.press("x")
         await until(pilot, lambda: "Cancel" not in lines(app)[-1])
         await until(pilot, lambda: cells(app, "#corpora")[0][1] == "missing")

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.events import Resize
 from textual.geometry import Size
 from textual.widgets import Label, Static
@@ -17,7 +18,7 @@ from textual.widgets import Label, Static
 from kelly_core.corpora import CORPORA
 from kelly_core.data.dataset import CorpusReport
 from kelly_core.runs.event_log import RunEnded
-from kelly_core.runs.run_dir import RunDirectory
+from kelly_core.runs.run_dir import RunDirectory, read_manifest, write_manifest
 from kelly_core.spec import MODELS
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.dialogs.prompts import ConfirmDialog
@@ -116,6 +117,26 @@ async def test_a_damaged_run_is_listed_as_such(shown: Shown, finished_run: RunDi
     async with shown("6") as (app, pilot):
         await until(pilot, lambda: column(app, "#runs", 2) == ["unreadable"])
         await until(pilot, lambda: "damaged" in details(app, "#run-details"))
+
+
+async def test_names_with_escape_sequences_line_feeds_and_markup_are_escaped(shown: Shown, workplace: Path) -> None:
+    output = workplace / "a[/b] [red]\n\x1b[2Jc"
+    output.mkdir(parents=True)
+    (output / "groovepredictor.json").write_text("{}")
+    reported = [*trained("GroovePredictor", 1, of=2), RunEnded("failed", f"no room in {output}")]
+    folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["GroovePredictor"], reported)
+    manifest = read_manifest(folder)
+    changed = manifest.settings["output"] | {"dir": str(output)}
+    command = ("kelly-core", "train", "-o", str(output))
+    write_manifest(folder, replace(manifest, settings=manifest.settings | {"output": changed}, command=command))
+    async with shown("6", size=(160, 40)) as (app, pilot):
+        for key, name in (("6", "#run-details"), ("V", "#exports"), ("3", "#log"), ("6", "#run-details")):
+            await pilot.press(key)
+            await until(pilot, lambda name=name: app.screen.query(name))
+            await until(pilot, lambda: shows(app, "a[/b] [red]\\n\\x1b[2Jc"))
+            shown_lines = lines(app)
+            assert {cell_len(line) for line in shown_lines} == {160}
+            assert {line[-1] for line in shown_lines[1:-2]} <= set("╮│╯▃▄▅▆▇█ ")
 
 
 async def test_losses_that_are_not_numbers_leave_gaps(shown: Shown, workplace: Path) -> None:

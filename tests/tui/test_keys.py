@@ -16,7 +16,7 @@ from kelly_tui.screens.datasets import Datasets
 from kelly_tui.widgets.bars import CommandLine
 from kelly_tui.widgets.record_table import RecordTable
 from tests.helpers.rendered import lines
-from tests.tui.conftest import WIDE, Shown, until
+from tests.tui.conftest import WIDE, Shown, notices, until
 
 
 async def test_number_keys_go_to_the_six_screens(shown: Shown) -> None:
@@ -43,6 +43,11 @@ async def test_the_command_is_copied(shown: Shown) -> None:
         await until(pilot, lambda: app.screen.query_one(RecordTable).row_count)
         await pilot.press("c")
         await until(pilot, lambda: app.clipboard.startswith("deam\t"))
+
+
+async def test_ctrl_c_shows_the_keys_that_quit(shown: Shown) -> None:
+    async with shown("ctrl+c") as (app, _):
+        assert notices(app) == ["^q or q quits."]
 
 
 async def test_keys_that_arrive_together_go_to_what_the_first_one_opens(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from textual.app import App, ComposeResult
 from textual.widgets._toast import Toast
 
 from kelly_core.events import TrainingWarning
@@ -20,7 +21,7 @@ from kelly_tui.charts.plotting import too_small
 from kelly_tui.dialogs.help import HelpDialog
 from kelly_tui.formatting import LabeledRows, placeholder
 from kelly_tui.widgets.panels import DetailsPanel
-from kelly_tui.widgets.record_table import RecordTable
+from kelly_tui.widgets.record_table import RecordTable, Row
 from tests.helpers.rendered import SCREENS, lines
 from tests.tui.conftest import BEGAN, Script, Shown, epoch, save_benchmark, until
 
@@ -53,6 +54,39 @@ async def test_a_long_run_with_an_alarm_fits_the_smallest_window(shown: Shown, l
         await until(pilot, lambda: table.virtual_size.width <= table.scrollable_content_region.width)
         alarm, chart = app.screen.query_one("#alarm"), app.screen.query_one("#loss", CurveChart)
         await until(pilot, lambda: alarm.size.height == 1 and not too_small(chart.size))
+
+
+class OneTable(App[None]):
+    """A table alone in the window."""
+
+    def __init__(self, table: RecordTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def compose(self) -> ComposeResult:
+        yield self._table
+
+
+async def test_a_narrow_column_is_shown_where_a_more_important_one_does_not_fit() -> None:
+    table = RecordTable(["name", "seed", "verdict"], extras=["seed", "verdict"], id="records")
+    async with OneTable(table).run_test(size=(40, 10)):
+        table.show([Row("a", ("a", "0", "v" * 40))])
+        assert [column.key.value for column in table.ordered_columns] == ["name", "seed"]
+
+
+async def test_columns_hidden_beside_a_long_row_return_without_that_row() -> None:
+    table = RecordTable(["name", "tags", "age"], extras=["tags"], id="records")
+    short, long = Row("a", ("a", "x", "1")), Row("b", ("b" * 30, "x", "2"))
+    async with OneTable(table).run_test(size=(40, 10)) as pilot:
+        for rows, columns in (([short], 3), ([short, long], 2), ([short], 3)):
+            table.show(rows)
+            await pilot.pause()
+            assert len(table.columns) == columns
+        # A change of cells only removes columns: a table in which one comes and goes would flicker.
+        for name, columns in (("a" * 40, 2), ("a", 2)):
+            table.show([Row("a", (name, "x", "1"))])
+            await pilot.pause()
+            assert len(table.columns) == columns
 
 
 async def test_a_notice_in_a_narrow_window_hides_two_lines(shown: Shown) -> None:

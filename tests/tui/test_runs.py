@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,32 @@ from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
 from kelly_tui.widgets.bars import CommandLine
 from tests.helpers.rendered import has_curves, lines
-from tests.tui.conftest import BEGAN, WIDE, Shown, cells, column, details, epoch, make_run, trained, until
+from tests.tui.conftest import (
+    BEGAN,
+    WIDE,
+    Script,
+    Shown,
+    cells,
+    column,
+    details,
+    epoch,
+    make_run,
+    notices,
+    trained,
+    until,
+)
+
+
+@pytest.mark.usefixtures("finished_run", "live_run")
+async def test_export_writes_the_run_under_the_cursor_only(shown: Shown, asked: list[Sequence[str]]) -> None:
+    script = Script(["EmotionRecognizer: wrote a.json\n", "GroovePredictor: wrote b.json\n"])
+    async with shown("6", size=WIDE, script=script) as (app, pilot):
+        await until(pilot, lambda: len(cells(app, "#runs")) == 2)
+        await pilot.press("space", "down", "space")
+        await until(pilot, lambda: app.screen.check_action("export", ()))
+        await pilot.press("e")
+        await until(pilot, lambda: notices(app) == ["2 files written to /home/ada/kelly/models"])
+        assert " ".join(asked[-1]).endswith("runs export 2026-09-21-1000-calm-melody")
 
 
 @pytest.mark.usefixtures("finished_run", "live_run")
@@ -192,7 +218,7 @@ async def test_the_runs_of_a_sweep_are_a_group_that_folds(shown: Shown, workplac
     def names() -> list[str]:
         return column(app, "#runs", 1)
 
-    runs = ["  groovepredictor-seed2", "  groovepredictor-seed1", "  groovepredictor-seed0"]
+    runs = ["  seed2", "  seed1", "  seed0"]
     async with shown("6", size=WIDE) as (app, pilot):
         await until(pilot, lambda: names() == ["lr: 3 runs", "calm-melody"])
         assert cells(app, "#runs")[0][2] == "3 finished"
