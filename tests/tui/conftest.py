@@ -167,7 +167,8 @@ def report(run: RunDirectory, *reported: RunEvent) -> None:
 
 async def request_of(pilot: Pilot[None], run: RunDirectory) -> dict[str, Any]:
     """Wait for the request to a run, and return it."""
-    await until(pilot, run.control.exists)
+    # The file exists before the request is in it.
+    await until(pilot, lambda: run.control.exists() and run.control.stat().st_size)
     request: dict[str, Any] = json.loads(run.control.read_text())
     return request
 

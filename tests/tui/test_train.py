@@ -50,7 +50,7 @@ async def test_a_run_is_followed_and_its_curves_are_drawn(shown: Shown) -> None:
         await pilot.press("o")
         assert [series.name for series in chart.series] == ["EmotionRecognizer", "GroovePredictor"]
         await pilot.press("l", "z")
-        assert "log, last 20" in str(chart.border_subtitle)
+        await until(pilot, lambda: "log, last 20" in str(chart.border_subtitle))
         assert app.screen.query_one(CommandLine).command.endswith("attach 2026-09-21-1000-calm-melody")
 
 
