@@ -18,7 +18,7 @@ from kelly_core.config import legacy_json
 from kelly_core.config.schema import Settings
 from kelly_core.errors import ConfigError, did_you_mean, expectation, nearest
 from kelly_core.formatting import short_repr
-from kelly_core.io.atomic import open_regular, read_error
+from kelly_core.io.atomic import open_for_reading
 from kelly_core.spec import LOSS_OUTPUT, MODELS, package_problems
 
 DEFAULT_FILE = Path("config.toml")
@@ -235,8 +235,6 @@ class SettingsFile:
             if _is_json(path):
                 return cls(path, text, legacy_json.translate(json.loads(text), path))
             return cls(path, text, flatten(tomllib.loads(text)))
-        except OSError as error:
-            raise read_error(path, error, ConfigError) from error
         except (ValueError, RecursionError) as error:
             kind = "JSON" if _is_json(path) else "TOML"
             raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
@@ -258,7 +256,7 @@ def _is_json(path: Path) -> bool:
 
 def _text(path: Path) -> str:
     """Return the content without a byte order mark and with Unix line ends."""
-    with open_regular(path) as file:
+    with open_for_reading(path, ConfigError) as file:
         content = file.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         limit = f"{_MAX_FILE_BYTES // 2**10} KiB"

@@ -22,7 +22,7 @@ from kelly_core.bounds import Count, Finite
 from kelly_core.data.dataset import Dataset, Normalizer
 from kelly_core.errors import CheckpointError
 from kelly_core.formatting import format_bytes
-from kelly_core.io.atomic import atomic_write, open_regular, read_error
+from kelly_core.io.atomic import atomic_write, open_for_reading, open_regular
 from kelly_core.music.emotion import CODE_VERSION
 from kelly_core.spec import MODELS, ModelSpec, State, model_spec
 from kelly_core.training.networks import KellyNetwork, build_network
@@ -34,6 +34,7 @@ _COUNT_LIMIT = 2**31
 _NUMBER_LIMIT = 2**63
 _DEEPEST = 20
 """Maximum nesting depth of tables and lists in a checkpoint; the quality record has five levels."""
+_EXAMPLE = "Name a checkpoint, such as models/checkpoints/groovepredictor_best.pt"
 
 
 def _not_nan(value: float) -> float:
@@ -206,7 +207,7 @@ def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with open_regular(path) as file:
+        with open_for_reading(path, CheckpointError, _EXAMPLE) as file:
             # This is the size of the open file; the path may point to another file by now.
             if os.fstat(file.fileno()).st_size > MAX_BYTES:
                 raise CheckpointError(f"is larger than {format_bytes(MAX_BYTES)}", where=path)
@@ -215,9 +216,6 @@ def _read(path: Path) -> dict[str, Any]:
             file.seek(0)
             # weights_only: unpickling anything but tensors and plain data could run code.
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError as error:
-        example = "Name a checkpoint, such as models/checkpoints/groovepredictor_best.pt"
-        raise read_error(path, error, CheckpointError, example) from error
     except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         raise _not_a_checkpoint(path) from error
     if not isinstance(content, dict):
