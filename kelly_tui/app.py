@@ -39,7 +39,7 @@ from kelly_tui.keys import KeyQueue, name_bindings
 from kelly_tui.run_watcher import new_notices, notice_since, seen_states
 from kelly_tui.screens.base_screen import BaseScreen
 from kelly_tui.session import Options, Session
-from kelly_tui.shutdown import exit_on_signals, limit_exit
+from kelly_tui.shutdown import SHUTDOWN_SECONDS, exit_on_signals, limit_exit
 from kelly_tui.state_store import ProjectState
 from kelly_tui.themes import ANSI16_THEME
 from kelly_tui.widgets.bars import SCREENS
@@ -189,9 +189,12 @@ class KellyApp(DisplayApp):
         if self._owns_process:
             gc.freeze()
 
-    def on_unmount(self) -> None:
+    async def on_unmount(self) -> None:
         """Cancel worker processes on exit. Trainings run in processes that are independent of this one and continue."""
         self.cancel_jobs()
+        # Textual cancels threads that have not begun. The time limit is for a disk that does not answer.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.to_thread(self.state.write), SHUTDOWN_SECONDS)
 
     def cancel_jobs(self) -> None:
         """Cancel all worker processes of screens, and any that is started afterwards."""

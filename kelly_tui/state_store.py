@@ -229,9 +229,10 @@ class ProjectState:
         if not self._read_only:
             # A copy, because the screens may change theirs while a thread writes this one.
             self._unwritten[name] = dict(content)
-            self._in_thread(self._write)
+            self._in_thread(self.write)
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Write the files of all states that are not written yet."""
         with self._one_writer:
             # Includes states added while another thread was writing; for each name, only the latest is written.
             while self._unwritten:

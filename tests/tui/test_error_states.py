@@ -287,6 +287,16 @@ async def test_read_only_writes_no_file(shown: Shown, workplace: Path) -> None:
     assert on_disk() == before
 
 
+async def test_a_change_before_leaving_is_kept_though_its_thread_has_not_begun(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shown() as (app, pilot):
+        monkeypatch.setattr(app.state, "_in_thread", lambda _write: None)
+        app.theme = "kelly-light"
+        await pilot.pause()
+    assert load_state("screens")["theme"] == "kelly-light"
+
+
 @pytest.mark.usefixtures("finished_run")
 async def test_every_theme_draws_every_screen(shown: Shown, make_app: MakeApp) -> None:
     async with shown("3", size=WIDE) as (app, pilot):
