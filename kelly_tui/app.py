@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib import import_module
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from kelly_tui.dialogs.new_training import TrainingRequest
 
 _LIST_SECONDS = 1.0
+_LIST_TIMEOUT = 30.0
+"""Seconds after which a listing of the runs counts as hung, as on a lost network drive, and another one is started."""
 _DEMO_OPTIONS: dict[str, tuple[str, object]] = {"training.epochs": ("--epochs", 30)}
 _IMPORT_PAUSE = 0.01
 _SHARED_MODULES = ("tomlkit", "kelly_core.config.editing")
@@ -128,6 +132,7 @@ class KellyApp(DisplayApp):
         self._keys = KeyQueue(self, super().on_event)
         self._greeted = False
         self._runs_problem = ""
+        self._listing_began = -math.inf
         self._jobs: list[Job] = []
         self._closing = False
         self._screens: list[BaseScreen] = []
@@ -143,7 +148,7 @@ class KellyApp(DisplayApp):
         if self.session.options.demo:
             self._start_demo()
         self._list_runs()
-        self.set_interval(_LIST_SECONDS, self._list_runs)
+        self.set_interval(_LIST_SECONDS, self._list_runs_again)
         last = self.state.remembered("app").get("screen")
         self.switch_mode("train" if self.session.options.demo else last if last in SCREENS else SCREENS[0])
         # Keys by binding, such as train.stop=f2.
@@ -255,8 +260,19 @@ class KellyApp(DisplayApp):
             return ""
         return f"{live[0].state} {short_id(live[0].id)}" if len(live) == 1 else f"{len(live)} runs live"
 
-    @work(thread=True, exclusive=True, group="list")
     def _list_runs(self) -> None:
+        """List the runs now; a listing in progress, which may lack the latest run, is not shown."""
+        self._listing_began = time.monotonic()
+        self._read_run_list()
+
+    def _list_runs_again(self) -> None:
+        """List the runs, unless a listing is in progress."""
+        # If each listing replaced the one before, one that takes longer than the interval would never be shown.
+        if time.monotonic() - self._listing_began >= _LIST_TIMEOUT:
+            self._list_runs()
+
+    @work(thread=True, exclusive=True, group="list")
+    def _read_run_list(self) -> None:
         run_list, waiting, problem = RunList((), {}), list[WaitingRun](), ""
         try:
             run_list = list_runs(self.runs_folder)
@@ -280,6 +296,7 @@ class KellyApp(DisplayApp):
         """
         if not self.is_running:
             return
+        self._listing_began = -math.inf
         previous, self.run_list, self.waiting = (self.run_list, self.waiting), run_list, waiting
         if problem and problem != self._runs_problem:
             self.notify(problem, severity="error", timeout=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from threading import Event
 
@@ -64,10 +65,25 @@ async def test_a_slow_listing_of_runs_does_not_replace_a_later_one(
         ends.set()
         return RunList((), {})
 
+    monkeypatch.setattr("kelly_tui.app._LIST_TIMEOUT", 0.0)
     monkeypatch.setattr("kelly_tui.app.list_runs", list_slowly_once)
     async with shown() as (app, pilot):
         await until(pilot, lambda: len(listings) > 1 and app.run_list.runs)
         waits.set()
         await until(pilot, ends.is_set)
         await pilot.pause(0.2)
+        assert [run.id for run in app.run_list.runs] == [finished_run.id]
+
+
+async def test_a_listing_that_takes_longer_than_the_interval_is_shown(
+    shown: Shown, finished_run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def list_slowly(folder: Path) -> RunList:
+        time.sleep(0.5)
+        return list_runs(folder)
+
+    monkeypatch.setattr("kelly_tui.app._LIST_SECONDS", 0.1)
+    monkeypatch.setattr("kelly_tui.app.list_runs", list_slowly)
+    async with shown() as (app, pilot):
+        await until(pilot, lambda: app.run_list.runs)
         assert [run.id for run in app.run_list.runs] == [finished_run.id]
