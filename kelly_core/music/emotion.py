@@ -163,11 +163,8 @@ def noisy_codes(
     return codes.reshape(*affect.shape[1:], CODE_SIZE)
 
 
-def jittered(
-    valence: ArrayLike, arousal: ArrayLike, steps: int, rng: np.random.Generator, sigma: float = 0.05
-) -> tuple[Floats, Floats]:
-    """Return affect that varies around a file's value: an AR(1) path with coefficient .9 and standard deviation
-    ``sigma``.
+def jittered(valence: ArrayLike, arousal: ArrayLike, steps: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Return affect that varies around a file's value: an AR(1) path with coefficient .9 and standard deviation .05.
 
     Args:
         valence, arousal: [n].
@@ -177,9 +174,9 @@ def jittered(
     """
     center = np.stack([np.asarray(valence, np.float32), np.asarray(arousal, np.float32)])
     path = rng.standard_normal((steps, *center.shape), dtype=np.float32)
-    path *= np.float32(sigma)
+    path *= np.float32(0.05)
     coefficient = np.float32(0.9)
-    # Innovations of this size keep the standard deviation of every step at sigma.
+    # Innovations of this size keep the standard deviation of every step the same.
     innovation = np.sqrt(1 - coefficient**2)
     for before, now in pairwise(path):
         now *= innovation
