@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from rich.console import Console
-
+from kelly_core.cli.console import console
 from kelly_core.cli.validate import render_reports
 from kelly_core.validation.report import Check, FileReport, reports_to_json
 
@@ -19,9 +18,9 @@ BAD = FileReport(
 
 
 def shown(*reports: FileReport, verbose: bool = False) -> str:
-    console = Console(width=200, record=True, file=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(render_reports(reports, verbose=verbose))
+    printer = console()
+    with printer.capture() as capture:
+        printer.print(render_reports(reports, verbose=verbose))
     return capture.get()
 
 
