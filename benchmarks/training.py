@@ -77,9 +77,6 @@ class RandomDataset(Dataset):
         self._targets = rng.random((*shape, spec.output_size), dtype=np.float32)
         self._weights = np.ones((*shape, 1), np.float32)
 
-    def __len__(self) -> int:
-        return len(self.train)
-
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError("random examples are not evaluated")
 

@@ -141,11 +141,7 @@ class CorpusDataset(Dataset):
         self.made_by_rules = is_made_by_rules(Path(report.path))
         self.labels = labels
         self.content = content
-        self.rows = rows
-        self.train = np.flatnonzero(rows.splits == TRAIN)
-        self.validation = np.flatnonzero(rows.splits == VALIDATION)
-        self.test = np.flatnonzero(rows.splits == TEST)
-        self.divide_validation()
+        self.set_rows(rows)
         if not len(self.train) or not len(self.validation):
             raise DataError("too few usable examples to train and to validate", where=report.path)
         self.weights = np.array([LABEL_WEIGHTS.get(source, 1.0) for source in rows.sources], np.float32)
@@ -186,9 +182,6 @@ class CorpusDataset(Dataset):
     def normalize(self, normalizer: Normalizer) -> None:
         """Set the normalization of the inputs; corpora that train together share one."""
         self.normalizer = normalizer
-
-    def __len__(self) -> int:
-        return len(self.rows.groups)
 
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]

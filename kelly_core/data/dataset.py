@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kelly_core.arrays import Doubles, Floats, Indices
-from kelly_core.data.splits import BY_SEED, judging_part
+from kelly_core.data.splits import BY_SEED, TEST, TRAIN, VALIDATION, judging_part
 from kelly_core.entry_points import load_reference
 
 Names = NDArray[np.object_]
@@ -254,13 +254,20 @@ class Dataset(ABC):
         """Validation examples that are used to choose the epoch."""
         return self.validation if self.judging is None else np.setdiff1d(self.validation, self.judging)
 
-    def divide_validation(self) -> None:
-        """Divide the validation groups, if there are enough: one half chooses the epoch, the other half judges."""
-        judges = judging_part(self.rows.groups[self.validation].tolist())
+    def set_rows(self, rows: ExampleMetadata) -> None:
+        """Set where each example comes from, and the indices of the splits.
+
+        The validation groups are divided, if there are enough: one half chooses the epoch, the other half judges.
+        """
+        self.rows = rows
+        self.train, self.validation, self.test = (
+            np.flatnonzero(rows.splits == split) for split in (TRAIN, VALIDATION, TEST)
+        )
+        judges = judging_part(rows.groups[self.validation].tolist())
         self.judging = None if judges is None else self.validation[judges]
 
-    @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.rows.groups)
 
     @abstractmethod
     def __getitem__(self, index: int) -> Example: ...

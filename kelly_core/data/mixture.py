@@ -39,12 +39,7 @@ class MixedDataset(Dataset):
         self.made_by_rules = all(part.made_by_rules for part in parts)
         self.input_size, self.output_size = first.input_size, first.output_size
         self.sequence_length = first.sequence_length
-        self.rows = ExampleMetadata.joined([part.rows for part in parts])
-        self.train, self.validation, self.test = (
-            np.concatenate([start + getattr(part, split) for start, part in zip(self._starts, parts, strict=False)])
-            for split in ("train", "validation", "test")
-        )
-        self.divide_validation()
+        self.set_rows(ExampleMetadata.joined([part.rows for part in parts]))
         self.normalizer = Normalizer.joint([(part.normalizer, part.training_frames) for part in parts])
         for part in parts:
             part.normalize(self.normalizer)
@@ -68,9 +63,6 @@ class MixedDataset(Dataset):
         other = copy(self)
         other.parts = [part.with_context(kind) for part in self.parts]
         return other
-
-    def __len__(self) -> int:
-        return len(self.rows.groups)
 
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]

@@ -383,9 +383,6 @@ class SyntheticDataset(Dataset):
         self.fingerprint = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
         self.metadata = {**settings, "bayes_loss": self.reference.bayes, "prior_loss": self.reference.prior}
 
-    def __len__(self) -> int:
-        return len(self.validation) + len(self.train)
-
     def __getitem__(self, index: int) -> Example:
         index = range(len(self))[index]
         example = self.eval_batch(np.array([index]))
@@ -408,7 +405,7 @@ class SyntheticDataset(Dataset):
         return self._generator.best(inputs)
 
     def _origins(self) -> ExampleMetadata:
-        count = len(self)
+        count = len(self.validation) + len(self.train)
         return ExampleMetadata(
             corpora=np.full(count, self.name, object),
             groups=np.array([f"{self.name}-{index}" for index in range(count)], object),

@@ -183,10 +183,10 @@ def test_computed_labels_and_examples_that_chose_the_epoch_are_marked() -> None:
 
 def test_groups_that_chose_nothing_judge_if_there_are_enough() -> None:
     dataset = random_corpus(DYNAMICS, groups=[f"{index // 2}" for index in range(90)])
-    dataset.divide_validation()
+    dataset.set_rows(dataset.rows)
     assert dataset.judging is None
     dataset = random_corpus(DYNAMICS, validation=60, groups=[f"{index // 2}" for index in range(180)])
-    dataset.divide_validation()
+    dataset.set_rows(dataset.rows)
     assert dataset.judging is not None
     sides = [set(dataset.rows.groups[indices]) for indices in (dataset.judging, dataset.choosing)]
     assert not sides[0] & sides[1]

@@ -51,9 +51,6 @@ class ArrayDataset(Dataset):
         )
         self.metadata: dict[str, Any] = {}
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
     def __getitem__(self, index: int) -> Example:
         raise NotImplementedError("examples are read in batches")
 
