@@ -130,10 +130,8 @@ class EmotionDataset(CorpusDataset):
         self._file_frames, self._audio_frames = counts, np.minimum(counts, self.sequence_length)
         self._targeted_context = context
         self._notes = notes
-        frame, audio_frames = (
-            np.arange(self.sequence_length)[:, np.newaxis],
-            self._audio_frames[:, np.newaxis, np.newaxis],
-        )
+        frame = np.arange(self.sequence_length)[:, np.newaxis]
+        audio_frames = self._audio_frames[:, np.newaxis, np.newaxis]
         self._mask = np.isfinite(labels).all(axis=2, keepdims=True) & (frame < audio_frames)
         self._warmed_up = (frame >= warm_up_length(audio_frames)) & (frame < audio_frames)
         # Estimates differ in their last bits between processors, so their version is hashed instead.
