@@ -178,5 +178,5 @@ def test_a_large_import_is_read_as_a_stream(
     assert streamed.fingerprint == whole.fingerprint
     with Path("chords/chord_progressions.json").open("a") as file:
         file.write("{")
-    with pytest.raises(DataError, match="text behind the list"):
+    with pytest.raises(DataError, match="text after the list"):
         create_dataset("chords", tmp_path / "chords")
