@@ -1,4 +1,4 @@
-"""All benchmarks, each in a process of its own, as one table.
+"""All benchmarks, each in a separate process, as one table.
 
 python -m benchmarks [TOPIC …] [--json FILE]
 """

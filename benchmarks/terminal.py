@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 300.0
 
 
 class Terminal:
-    """A program in a session of its own, on a terminal of a given size.
+    """A program in its own session, on a terminal of a given size.
 
     Attributes:
         pid: of the program.

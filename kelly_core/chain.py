@@ -125,7 +125,7 @@ class ModelChain:
         """Read the five files of a folder.
 
         Raises:
-            ExportError: the folder or a file is missing, a file cannot be read or holds a network of the wrong size, or
+            ExportError: the folder or a file is missing, a file cannot be read or has a network of the wrong size, or
                 the files' versions of the emotion code differ.
         """
         paths = {spec: folder / f"{spec.file_stem}.json" for spec in CHAIN_MODELS}
@@ -273,7 +273,7 @@ def _common_version(exports: Mapping[str, Export]) -> int:
     if len(known) > 1:
         found = ", ".join(f"{name} {version}" for name, version in versions.items() if version is not None)
         raise ExportError(
-            f"holds models of different versions of the emotion code: {found}",
+            f"contains models of different versions of the emotion code: {found}",
             where=exports[_EMOTION.name].path.parent,
             hint="Train the models of the older version again",
         )

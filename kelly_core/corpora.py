@@ -21,7 +21,7 @@ RULES_FILE = "MADE_BY_RULES.md"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 _SETTINGS = ["dir", "cache_dir", "jobs", "max_files", "use_synthetic", "synthetic_examples"]
-"""Settings in [datasets] beside the sections of the corpora."""
+"""Settings in [datasets] besides the sections of the corpora."""
 _METHODS = ["weight", "folder", "is_placed", "construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj"]
 _METHODS += ["parse_raw", "schema", "schema_json", "update_forward_refs", "validate"]
 """Other attributes of that section's class; importing pydantic to get them would delay the help by .1 s."""

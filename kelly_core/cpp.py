@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = "models"
-"""Folder of the JSON files beside the generated code."""
+"""Folder of the JSON files next to the generated code."""
 GOLDEN_RATES = (22_050, 44_100, 48_000, 96_000)
 _GOLDEN_FRAMES = 2
 _ACTIVATIONS = {"tanh": "TanhActivation", "relu": "ReLuActivation", "sigmoid": "SigmoidActivation"}

@@ -25,7 +25,7 @@ _UNSAFE_IN_LINES = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _MAX_VALUE_LENGTH = 200
 _SHORT_FORMS = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
-"""Surrogates that stand for the bytes 80-FF of a file name (PEP 383)."""
+"""Surrogates that represent the bytes 80-FF of a file name (PEP 383)."""
 
 
 def printable(text: str) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["NumpyEngine", "from_rtneural", "state_dict_of", "to_rtneural"]
 
 MODULES = "modules"
-"""Metadata entry: the name of the submodule that holds each layer's weights."""
+"""Metadata entry: the name of the submodule that contains each layer's weights."""
 SAFETENSORS = ".safetensors"
 _NESTED = ("state_dict", "model_state_dict", "model")
 """Entries in which training programs store the weights, next to other data."""
@@ -63,7 +63,7 @@ def to_rtneural(
     """Write a sequential PyTorch module as a file that RTNeural's ``json_parser::parseJson`` reads.
 
     Linear, LSTM, GRU, causal Conv1d (dilation, groups), BatchNorm1d with its running statistics, PReLU, Tanh, ReLU,
-    Sigmoid, Softmax and ELU are written; Flatten, Dropout and Identity are left out. A module with a forward of its own
+    Sigmoid, Softmax and ELU are written; Flatten, Dropout and Identity are left out. A module with its own forward
     is written if a trial run shows that it computes its submodules in order.
 
     Args:
@@ -240,7 +240,7 @@ def _checked(content: Any, path: Path) -> dict[str, Tensor]:
     from torch import Tensor
 
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ExportError("does not hold a state dict, that is tensors by name", where=path)
+        raise ExportError("does not contain a state dict, that is tensors by name", where=path)
     return dict(content)
 
 

@@ -19,7 +19,7 @@ from kelly_core.errors import ConfigError, did_you_mean
 
 Activation = Literal["", "tanh", "relu", "sigmoid", "softmax", "elu"]
 Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse", "masked_l1"]
-"""Losses that any model can be trained with; a spec may also name a function of its own."""
+"""Losses that any model can be trained with; a spec may also name its own function."""
 State = Literal["stateful", "stateless"]
 LabelScale = Literal["", "1..9", "0..1", "-1..1", "-5..5"]
 """Scale of valence and arousal in a table; "" for one derived from its columns and values."""
@@ -222,7 +222,7 @@ class Prelu(_SameSizeLayer):
 
 @dataclass(frozen=True)
 class ActivationOnly(_SameSizeLayer):
-    """An activation in a layer of its own, where it cannot be part of a dense or convolutional layer."""
+    """An activation in a separate layer, where it cannot be part of a dense or convolutional layer."""
 
     activation: Activation
     kind = "activation"
@@ -252,8 +252,8 @@ class ModelSpec:
         dataset: corpus that it is trained on.
         metrics: reference to its metrics and baselines, a subclass of ``evaluation.metrics.base.ModelMetrics``.
         generator: reference to the source of generated examples, a subclass of ``data.synthetic.Generator``;
-            "" if nothing can stand in for a missing corpus.
-        code_inputs: number of leading inputs that hold an emotion code, 0 for a model that takes none.
+            "" if nothing can replace a missing corpus.
+        code_inputs: number of leading inputs that contain an emotion code, 0 for a model that takes none.
         code_outputs: number of outputs that are an emotion code, 0 for a model without such outputs.
         plausible_gain: largest plausible reduction of a constant output's loss on real music, as a fraction; None if
             unknown. See ``data.leakage.implausible_gain``.

@@ -122,7 +122,7 @@ class DisplayApp(App[None]):
 
     Args:
         ascii_only: draw with ASCII characters only.
-        wanted_theme: name of the theme that the user asks for, "" for none.
+        wanted_theme: name of the theme that the user requests, "" for none.
     """
 
     # For dialogs, whose notices have the same width as those of the screens.

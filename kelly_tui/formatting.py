@@ -74,7 +74,7 @@ class LabeledRows:
             yield self._side_by_side(labels)
 
     def _stacked(self, width: int) -> Iterator[Text | Padding]:
-        """Yield the rows for a narrow width: each value beside its label if there is room, or else below it."""
+        """Yield the rows for a narrow width: each value next to its label if there is room, or else below it."""
         for label, value in self._rows:
             both = Text.assemble(label, "  ", value)
             if label and both.cell_len <= width:

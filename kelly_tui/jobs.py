@@ -61,7 +61,7 @@ class Job:
         self.problem = ""
 
     def lines(self) -> Iterator[str]:
-        """Yield output lines as they arrive; afterwards ``problem`` holds the error, "" if there is none."""
+        """Yield output lines as they arrive; afterwards ``problem`` contains the error, "" if there is none."""
         assert self._process.stdout is not None
         with self._process.stdout as output:
             for line in output:

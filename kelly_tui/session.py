@@ -86,7 +86,7 @@ class Session:
         return load_settings(self.options.config, for_every_model({**self._overrides, **typed}))
 
     def reload(self) -> None:
-        """Read the settings again; after an error, ``problem`` holds its text and the defaults apply."""
+        """Read the settings again; after an error, ``problem`` contains its text and the defaults apply."""
         try:
             self.loaded = self.load({})
             self.problem = ""

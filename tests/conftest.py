@@ -42,7 +42,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the files to the test processes, each of which gets an equal part of the list to begin with.
 
-    Files that hold slow tests come first in each part, so that no process is left with a long one at the end.
+    Files that contain slow tests come first in each part, so that no process is left with a long one at the end.
     """
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:
@@ -61,7 +61,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     """Name a parameter in the name of its test, which is sent, logged and shown.
 
     Each test process collects the tests, and all must find the same names. Bytes are therefore named by their type,
-    which pytest numbers: an archive or a compressed file may hold the time at which it was made.
+    which pytest numbers: an archive or a compressed file may contain the time at which it was made.
     """
     if isinstance(val, int) and val.bit_length() > 64:
         return f"{'-' * (val < 0)}2 to the power of {val.bit_length()}"
@@ -82,7 +82,7 @@ def pytest_collection_finish() -> None:
 def _shared(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"{name} of the shared reference material is not beside this checkout")
+        pytest.skip(f"{name} of the shared reference material is not next to this checkout")
     return folder
 
 

@@ -176,7 +176,7 @@ def test_a_broken_package_is_left_out_with_its_reason_and_affects_nothing_else(t
     for name, (group, code, _) in BROKEN.items():
         write_metadata(tmp_path, name, {group: {"entry": f"{name}:FOUND"}})
         (tmp_path / f"{name}.py").write_text(HEAD + code + "\n")
-    # A sound package beside them, with a model on a corpus of its own.
+    # A sound package next to them, with a model on its own corpus.
     write_metadata(tmp_path, "sound", {"kelly.models": {"a": "sound:MODELS"}, "kelly.corpora": {"b": "sound:CORPUS"}})
     (tmp_path / "sound.py").write_text(f"{HEAD}MODELS = [spec('Sound', 'own')]\nCORPUS = corpus('own')\n")
 

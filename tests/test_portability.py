@@ -36,7 +36,7 @@ TRAINED = (
 
 
 def make_exports(folder: Path) -> None:
-    """Train models for an epoch and export them beside their checkpoints."""
+    """Train models for an epoch and export them next to their checkpoints."""
     for name, state in TRAINED:
         spec = model_spec(name)
         run = ToyRun(spec, folder / f"{spec.file_stem}-{state}")

@@ -2,7 +2,7 @@
 
     python tools/measure_pop909.py POP909 --songs 200
 
-POP909 is the folder of the published data set, with one folder a song that holds NNN.mid and beat_midi.txt.
+POP909 is the folder of the published data set, with one folder a song that contains NNN.mid and beat_midi.txt.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
     """Read exports by model name (the file's stem if there is no such model); a folder means its exports of models.
 
     Raises:
-        ExportError: a folder holds no export, a file cannot be read or has other sizes than its model, or a model
+        ExportError: a folder contains no export, a file cannot be read or has other sizes than its model, or a model
             occurs twice.
     """
     models: dict[str, Export] = {}
@@ -89,7 +89,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
         spec = _BY_STEM.get((named if isinstance(named, str) else path.stem).lower())
         name = path.stem if spec is None else spec.name
         if name in models:
-            raise ExportError(f"holds {name}, but so does {models[name].path}", where=path)
+            raise ExportError(f"contains {name}, but so does {models[name].path}", where=path)
         sizes = (export.in_size, export.out_size)
         if spec is not None and sizes != (spec.input_size, spec.output_size):
             wanted = f"{spec.input_size} → {spec.output_size}"
@@ -104,14 +104,14 @@ def export_files(source: Path) -> list[Path]:
     If ``source`` is a file, it is the only one returned.
 
     Raises:
-        ExportError: a folder holds no export.
+        ExportError: a folder contains no export.
     """
     if not source.is_dir():
         return [source]
     files = [source / f"{spec.file_stem}.json" for spec in MODELS]
     found = [file for file in files if file.is_file()] or list(filter(_is_export, sorted(source.glob("*.json"))))
     if not found:
-        raise ExportError("holds no export of a network", where=source)
+        raise ExportError("contains no export of a network", where=source)
     return found
 
 

@@ -55,7 +55,7 @@ def render(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render songs of a MIDI corpus, each beside its MIDI file, for training and for validate --chain.
+    """Render songs of a MIDI corpus, each next to its MIDI file, for training and for validate --chain.
 
     fluidsynth plays them if it and a SoundFont are installed, else the program's own sines. In a folder below
     datasets/deam or datasets/emotion_audio, the emotion network learns the musical context of the songs from their
@@ -167,7 +167,7 @@ def import_chords(
         nonlocal written, skipped
         written, skipped = write_progressions(files, stream, max_songs)
         if not written:
-            raise skipped[0] if skipped else DataError("holds no songs", where=source)
+            raise skipped[0] if skipped else DataError("contains no songs", where=source)
 
     atomic_write(target, write, error_type=DataError)
     kinds = [file.kind for file in files]

@@ -220,7 +220,7 @@ def _checkpoints(source: Path) -> list[Path]:
     folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source
     found = [path for spec in MODELS if (path := folder / f"{spec.file_stem}_best.pt").is_file()]
     if not found:
-        raise ExportError("holds no best checkpoint of any model", where=source)
+        raise ExportError("contains no best checkpoint of any model", where=source)
     return found
 
 

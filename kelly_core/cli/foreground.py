@@ -133,7 +133,7 @@ class Signals:
         return self._interrupts > 2
 
     def __enter__(self) -> Signals:
-        # Not SIGHUP: the training has a session of its own and continues without this terminal.
+        # Not SIGHUP: the training has its own session and continues without this terminal.
         self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 

@@ -180,7 +180,7 @@ def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
     """Return the models that ``--model`` names, or all five if it was not typed.
 
     Args:
-        names: model names or their unique beginnings, in any case; one entry may hold several, separated by commas.
+        names: model names or their unique beginnings, in any case; one entry may contain several, separated by commas.
 
     Raises:
         ConfigError: a name fits no model, or several.

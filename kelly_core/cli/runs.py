@@ -59,7 +59,7 @@ def runs(
 ) -> None:
     """List, watch, control and compare runs. Without a subcommand, list all runs and their states.
 
-    Each training is a run: a process of its own, with a folder of its own. Commands find a run by the beginning of
+    Each training is a run: a separate process with its own folder. Commands find a run by the beginning of
     its ID or of its two words.
 
     Examples:

@@ -60,7 +60,7 @@ def sweep(
         print_result(_table(summarize_points(results)))
     exit_code = _finish(work, results, signals, command)
     if as_json_:
-        # Printed last, because an error is a JSON document of its own.
+        # Printed last, because an error is a separate JSON document.
         print_json(as_json(results))
     raise typer.Exit(exit_code)
 

@@ -71,9 +71,9 @@ def validate(
 ) -> None:
     """Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.
 
-    Checkpoints are read from checkpoints/ beside each export. --engine adds parity with the plugin's own engine. The
+    Checkpoints are read from checkpoints/ next to each export. --engine adds parity with the plugin's own engine. The
     quality shown is the one recorded by the training; --split measures it again, and --chain measures what the whole
-    chain makes of audio beside it. The exit status is 0 if every check of every file passes; poor quality fails a file
+    chain makes of audio next to it. The exit status is 0 if every check of every file passes; poor quality fails a file
     only with --require-trained.
 
     Examples:
@@ -125,10 +125,10 @@ def check_files(
     datasets_dir: Path | None,
     config: Path | None,
 ) -> list[FileReport]:
-    """Run every check on the files, including parity with the checkpoint beside each and with the plugin's engine.
+    """Run every check on the files, including parity with the checkpoint next to each and with the plugin's engine.
 
     Args:
-        files: exports; the checkpoint of each is in checkpoints/ beside it.
+        files: exports; the checkpoint of each is in checkpoints/ next to it.
         check_specs: also compare them with the models' specifications.
         engine: command of the plugin's own engine.
         split: part of the corpora on which quality is measured again.
@@ -157,7 +157,7 @@ def check_files(
 
 
 def _folder_of(files: Sequence[Path]) -> Path:
-    """Return the folder that holds all exports.
+    """Return the folder that contains all exports.
 
     Raises:
         ConfigError: they are in several folders.

@@ -38,7 +38,7 @@ def compose(
         seed: random seed; the same seed gives the same score.
         bpm: constant tempo in beats per minute; None follows arousal from phrase to phrase.
         tonic: pitch class of the tonic, 0 = C.
-        mode: major or minor; None lets valence decide.
+        mode: major or minor; None chooses it by valence.
         downbeats: seconds from the first frame at which each bar begins and the last one ends, [bars + 1], in place of
             ``bars`` and ``bpm``, for a piece on the beats of a recording.
     """

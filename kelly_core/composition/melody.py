@@ -171,7 +171,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
     The chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for belonging to the
     scale and to the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; intervals
     have those of ``draw_line``. The last note is the tonic if the model gives it any probability. Pitches are
-    within the instrument's range and within the ``LINE_SPAN`` semitones that hold most of the model's probability.
+    within the instrument's range and within the ``LINE_SPAN`` semitones that contain most of the model's probability.
     """
     draws = _Draws.of(plan, rng)
     chance = 1 - np.prod(1 - plan.melody.astype(np.float64), axis=1)

@@ -205,7 +205,7 @@ def make_plan(
         rng: from which the chords are drawn.
         bpm: constant tempo in beats per minute; None follows arousal.
         tonic: pitch class of the tonic, 0 = C.
-        mode: of the piece; None lets valence decide.
+        mode: of the piece; None chooses it by valence.
         downbeats: seconds at which each bar begins and the last one ends, [bars + 1], in place of ``bpm``.
     """
     shares, beat_shares = (_shares(output, _edges(output, bars, parts, downbeats)) for parts in (1, BEATS_PER_BAR))

@@ -54,7 +54,7 @@ def find_synthesizer() -> Synthesizer:
     """
     if program := shutil.which(_FLUIDSYNTH):
         soundfont = find_soundfont()
-        # Without the argument, fluidsynth takes the SoundFont of its own settings.
+        # Without the argument, fluidsynth takes the SoundFont of its settings.
         font = [] if soundfont is None else [str(soundfont)]
         return Synthesizer(
             program,

@@ -47,7 +47,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
         node: Any = document
         for table in tables:
             if table not in node:
-                # [models] has only sections; as a super table it gets no heading of its own.
+                # [models] has only sections; as a super table it gets no heading.
                 node[table] = tomlkit.table(is_super_table=table == "models")
             node = node[table]
         if value is None:
@@ -60,7 +60,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
         text = tomlkit.dumps(document).encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            "cannot hold a name that is not UTF-8", where=path, hint="Rename the file or folder"
+            "cannot contain a name that is not UTF-8", where=path, hint="Rename the file or folder"
         ) from error
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # A symbolic link is kept, and its target is replaced.

@@ -41,7 +41,7 @@ def translate(document: object, path: Path) -> dict[str, Any]:
             that differs from the spec, or an early stopping that maximizes.
     """
     if not isinstance(document, dict):
-        raise ConfigError("must hold a JSON object", where=path)
+        raise ConfigError("must contain a JSON object", where=path)
     flat: dict[str, Any] = {}
     for section, content in document.items():
         table = _table(content, section, path)

@@ -240,7 +240,7 @@ class SettingsFile:
             raise ConfigError(f"is not valid {kind} ({error})", where=path) from error
 
     def place(self, key: str) -> str:
-        """Return the file name, with the line of the key, or of the inline table that holds it, if it is known."""
+        """Return the file name, with the line of the key, or of the inline table that contains it, if it is known."""
         outer = accumulate(key.split("."), "{}.{}".format)
         line = next((self._lines[name] for name in outer if name in self._lines), None)
         return str(self.path) if line is None else f"{self.path}, line {line}"

@@ -18,7 +18,7 @@ from kelly_core.config.schema import ModelSettings, Settings
 from kelly_core.spec import MODELS, model_spec
 
 SCHEMA_FILE = "config.schema.json"
-"""Name of the JSON Schema beside a settings file, as its ``#:schema`` line gives it."""
+"""Name of the JSON Schema next to a settings file, as its ``#:schema`` line gives it."""
 
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _SAME_AS_TRAINING = "as in [training]"

@@ -1,7 +1,7 @@
 """All settings: name, type, bounds, default, unit and description, each stated once.
 
 The help of options, the settings form, the JSON Schema, ``config.toml`` and ``docs/settings.md`` are made from these
-fields; ``reference.py`` reads them. ``json_schema_extra`` holds the unit, the meaning of 0 or "" (``zero``), and a
+fields; ``reference.py`` reads them. ``json_schema_extra`` contains the unit, the meaning of 0 or "" (``zero``), and a
 default that depends on the machine (``shown_default``).
 """
 
@@ -263,7 +263,7 @@ def _in_any_case(folder: Path, name: str) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError:
-        # An unreadable folder holds no corpus; the code that opens the corpus reports it under its usual name.
+        # An unreadable folder contains no corpus; the code that opens the corpus reports it under its usual name.
         return
     yield from (entry for entry in entries if entry.name.casefold() == name.casefold() and entry.is_dir())
 

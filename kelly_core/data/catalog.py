@@ -33,7 +33,7 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
 
     Raises:
         ConfigError: no corpus has that name.
-        DataError: the corpus is missing, damaged, or holds nothing usable.
+        DataError: the corpus is missing, damaged, or contains nothing usable.
     """
     from kelly_core.data.corpus_dataset import LoadOptions
 
@@ -44,7 +44,7 @@ def create_dataset(name: str, path: Path | str, **options: Any) -> CorpusDataset
 
 
 def is_present(name: str, path: Path) -> bool:
-    """Return True if the folder holds any file that the corpus's loader reads."""
+    """Return True if the folder contains any file that the corpus's loader reads."""
     try:
         with _loader_of(CORPORA[name]) as loader:
             return bool(loader.is_present(path))
@@ -75,7 +75,7 @@ def describe_substitute(name: str, here: Collection[str]) -> str:
     others = [each for each in _joining(name) if each in here]
     if others:
         return f"training uses {' and '.join(others)} instead"
-    return "training falls back to synthetic data" if _has_generator(name) else "nothing can stand in for it"
+    return "training falls back to synthetic data" if _has_generator(name) else "nothing can replace it"
 
 
 def _has_generator(name: str) -> bool:
@@ -100,7 +100,7 @@ def open_dataset(
         include_test: read the official test splits, too; nothing else changes.
 
     Raises:
-        DataError: a corpus is present and holds nothing usable, or an additional one is missing.
+        DataError: a corpus is present and contains nothing usable, or an additional one is missing.
     """
     folder = settings.datasets.folder(name)
     if CORPORA[name].joins:
@@ -110,12 +110,12 @@ def open_dataset(
         present = active_corpora(name, settings)
         if not present and settings.datasets.is_placed(name) and not settings.datasets.use_synthetic:
             hint = f"Correct [datasets.{name}] path, or train with --use-synthetic"
-            raise DataError("holds no file of the corpus", where=folder, hint=hint)
+            raise DataError("contains no file of the corpus", where=folder, hint=hint)
     if not present:
         if _has_generator(name):
             return synthetic_dataset(name, settings)
         hint = f"{CORPORA[name].advice} {folder}"
-        raise DataError("is not here, and nothing stands in for it", where=folder, hint=hint)
+        raise DataError("is not here, and nothing replaces it", where=folder, hint=hint)
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]
@@ -158,7 +158,7 @@ def open_corpus(
         include_test: read the official test split, too; nothing else changes.
 
     Raises:
-        DataError: the corpus is missing, damaged, or holds nothing usable.
+        DataError: the corpus is missing, damaged, or contains nothing usable.
     """
     from kelly_core.data.files import is_made_by_rules
 

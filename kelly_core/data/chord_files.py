@@ -125,7 +125,7 @@ def _estimate_from_notes(path: Path, name: str) -> Entry:
 
 
 def is_chord_source(root: Path) -> bool:
-    """Return True if a folder holds any file of a known layout."""
+    """Return True if a folder contains any file of a known layout."""
     return bool(find_chord_files(root))
 
 

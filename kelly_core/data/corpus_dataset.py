@@ -123,7 +123,7 @@ class CorpusDataset(Dataset):
         content: keys [n] or fingerprints [n, k] of each example's musical content, independent of the file's encoding,
             for ``match`` to compare.
         training_frames: number of frames that the standardization was measured on.
-        musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs hold none.
+        musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs have none.
     """
 
     musical_context: Floats | None = None
@@ -161,7 +161,7 @@ class CorpusDataset(Dataset):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs hold a musical context."""
+        """Return True if the inputs contain a musical context."""
         return self.musical_context is not None
 
     def with_context(self, kind: ContextKind) -> Self:
@@ -193,7 +193,7 @@ class CorpusDataset(Dataset):
         return self._standardized(self._assemble(indices, rng, augment=True))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation sees them; equal calls return equal numbers."""
+        """Return examples as validation uses them; equal calls return equal numbers."""
         # A new generator with the same seed for each call, so that the noise in the codes is always the same.
         rng = np.random.default_rng(_VALIDATION_SEED)
         return self._standardized(self._assemble(indices, rng, augment=False))

@@ -49,7 +49,7 @@ class Batch:
     """Examples as arrays, N of them, T frames each.
 
     Attributes:
-        inputs: [N, T, in], standardized: what the network sees in training.
+        inputs: [N, T, in], standardized: what the network gets in training.
         targets: [N, T, out].
         weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks.
         pooled: None, or [N] booleans: if true, the label belongs to the whole sequence, so the weighted mean of the
@@ -242,7 +242,7 @@ class Dataset(ABC):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs hold a musical context (``music.context``), noisy unless requested otherwise."""
+        """Return True if the inputs contain a musical context (``music.context``), noisy unless requested otherwise."""
         return False
 
     def with_context(self, kind: ContextKind) -> Self:  # noqa: ARG002 - for datasets that have a context
@@ -278,7 +278,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation sees them; equal calls return equal numbers."""
+        """Return examples as validation uses them; equal calls return equal numbers."""
 
     def find_duplicates(self) -> list[tuple[int, int]]:
         """Return pairs (training example, validation example) with the same content; empty if content is not known."""
@@ -292,7 +292,7 @@ class CorpusReport:
     Attributes:
         name: the corpus.
         path: its folder, whether it exists or not.
-        found: True if the folder holds the corpus.
+        found: True if the folder contains the corpus.
         files: files (songs for chords) that were found.
         examples: usable examples, over both splits.
         seconds: total length of the audio that is used; None if the features do not show it.

@@ -55,7 +55,7 @@ _KNOWN_NAMES = ("maestro-v*.csv", "maestro-v*.json", "e-gmd*.csv")
 """File names of official tables. Other tables are recognized by their columns, or else by their values."""
 
 _MAX_SEARCHED = 512
-"""Maximum files without a known name whose columns are read. Some corpora hold one small JSON file per song."""
+"""Maximum files without a known name whose columns are read. Some corpora contain one small JSON file per song."""
 
 T = TypeVar("T")
 SkippedFiles = dict[str, list[str]]
@@ -145,7 +145,7 @@ def _walk(
             folder, inner = links.popleft()
         try:
             status = os.stat(folder)  # noqa: PTH116, folders are strings here
-            # Two names of one folder hold the same files.
+            # Two names of one folder contain the same files.
             if (status.st_dev, status.st_ino) in visited:
                 continue
             visited.add((status.st_dev, status.st_ino))
@@ -345,7 +345,7 @@ def no_usable_example(skipped: Mapping[str, Sequence[str]], root: Path) -> DataE
 def _read_official_tables(
     root: Path, tables: Sequence[str], files: Sequence[str], known: Sequence[str], only: str
 ) -> tuple[list[OfficialTable], list[str]]:
-    """Read every official table of a corpus: those of a known name, and others that hold its columns.
+    """Read every official table of a corpus: those of a known name, and others that contain its columns.
 
     Args:
         root: the corpus folder.

@@ -59,7 +59,7 @@ _ALBUM_COLUMNS = ("album", "album_name", "album name", "soundtrack")
 _NO_ARTIST = frozenset(("", "unknown", "unknown artist", "various", "various artists", "n/a", "nan", "none"))
 _NO_BREAK_SPACE = "\xa0"
 _MAX_COLUMNS = 64
-"""A wider table holds features; published tables of labels have at most 20 columns."""
+"""A wider table contains features; published tables of labels have at most 20 columns."""
 _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
 _MAX_OUTLIER_SHARE = 0.05
 """Maximum share of values outside a scale for it to be the table's; the rows with these values are damaged."""
@@ -159,7 +159,7 @@ def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     """
     document = read_json(path)
     if not isinstance(document, dict):
-        raise DataError("must hold an object {file name: {valence, arousal}}", where=path)
+        raise DataError("must contain an object {file name: {valence, arousal}}", where=path)
     labels: dict[str, ValenceArousal] = {}
     damaged: list[str] = []
     for name, entry in document.items():
@@ -180,7 +180,7 @@ def parse_affect(entry: object, where: str) -> ValenceArousal:
     values = [entry.get(key) for key in ("valence", "arousal")] if isinstance(entry, dict) else []
     numbers = [number for number in map(finite_number, values) if number is not None]
     if len(numbers) != 2 or max(map(abs, numbers)) > 1:
-        raise DataError("must hold valence and arousal, both in -1..1", where=where)
+        raise DataError("must contain valence and arousal, both in -1..1", where=where)
     return numbers[0], numbers[1]
 
 
@@ -213,7 +213,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
 def is_affect_table(path: Path) -> bool:
     """Return True if the columns are those of one averaged label per song; only the file's beginning is read.
 
-    Tables of features and metadata may hold such columns among many others, and tables of predictions have the same
+    Tables of features and metadata may contain such columns among many others, and tables of predictions have the same
     columns as labels; the number of columns and ``is_other_table`` exclude them.
 
     Raises:
@@ -314,7 +314,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
             damaged.append(name)
     if repeated > _MAX_REPEATED_SHARE * len(numbers):
         hint = "Average them to one row a song"
-        raise DataError("holds several rows a song, such as those of single raters", where=path, hint=hint)
+        raise DataError("contains several rows a song, such as those of single raters", where=path, hint=hint)
     warning = ""
     if scale and scale != chosen:
         warning = f"{path.name}: read as {chosen} by its columns, not as scale = {scale}"

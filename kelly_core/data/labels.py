@@ -93,7 +93,7 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
 
     Args:
         root: the corpus folder, in which a sidecar may be; it takes precedence over quadrants.
-        tables: tables of the corpus, by path below ``root``; each ``label.csv`` may hold quadrants.
+        tables: tables of the corpus, by path below ``root``; each ``label.csv`` may contain quadrants.
         sidecar_file: another name for the sidecar, relative to ``root``; it must then exist.
 
     Raises:
@@ -139,7 +139,7 @@ def label_files(
         files: path of each file in the corpus, F of them.
         features: [F, 5], rows of ``music.key.AffectFeatures``.
         splits: split of each file.
-        known: labels that files of the corpus hold.
+        known: labels that files of the corpus contain.
         use_velocity: as in ``AffectEstimator``.
 
     Returns:
@@ -264,7 +264,7 @@ def _no_labels(damaged: Sequence[str], root: Path) -> DataError:
         shown = ", ".join(damaged[:_SHOWN_ROWS])
         hint = "Valence and arousal must be numbers, 4Q a number from 1 to 4"
         return DataError(f"none of {len(damaged)} rows of labels is usable ({shown}, ...)", where=root, hint=hint)
-    hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean beside the audio"
+    hint = "Put annotations/annotations.csv with the columns song_id, valence_mean, arousal_mean next to the audio"
     return DataError("no table of valence and arousal", where=root, hint=hint)
 
 

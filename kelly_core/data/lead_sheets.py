@@ -153,7 +153,7 @@ def ireal_songs(text: str, name: str) -> list[Entry | DataError]:
         music = [place for place, field in enumerate(fields) if field.startswith(_IREAL_PREFIX) and place >= 6]
         songs += [_ireal_song(fields[at - 6], fields[at - 5], _unscrambled(fields[at])) for at in music]
         if not music:
-            songs.append(DataError("a link that does not hold a song of iReal Pro", where=name))
+            songs.append(DataError("a link that does not contain a song of iReal Pro", where=name))
     return songs
 
 

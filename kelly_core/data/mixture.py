@@ -55,7 +55,7 @@ class MixedDataset(Dataset):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs of any corpus hold a musical context."""
+        """Return True if the inputs of any corpus contain a musical context."""
         return any(part.has_context for part in self.parts)
 
     def with_context(self, kind: ContextKind) -> Self:
@@ -75,7 +75,7 @@ class MixedDataset(Dataset):
         return self._gather(indices, lambda part, own: part.train_batch(own, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation sees them; equal calls return equal numbers."""
+        """Return examples as validation uses them; equal calls return equal numbers."""
         return self._gather(indices, lambda part, own: part.eval_batch(own))
 
     def find_duplicates(self) -> list[IndexPair]:

@@ -204,7 +204,7 @@ def _add_row(rows: dict[str, TableRow], key: str, row: TableRow) -> None:
 
 
 def is_split_table(path: Path, names: CorpusNames) -> bool:
-    """Return True if a file holds both columns of an official table; False if it cannot be read."""
+    """Return True if a file contains both columns of an official table; False if it cannot be read."""
     try:
         is_json = is_json_text(path)
         start = read_beginning(path, _MAX_SEARCHED_BYTES if is_json else HEADER_BYTES).lower()
@@ -215,7 +215,7 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
             return True
         if {FILE, SPLIT} <= set(map(plain_column, header)):
             return True
-        # Most other files hold no name of a split, or are larger than a table of files, and need not be parsed.
+        # Most other files contain no name of a split, or are larger than a table of files, and need not be parsed.
         if not _SPLIT_WORD.search(start) or path.stat().st_size > _MAX_SEARCHED_BYTES:
             return False
         # If the file is longer, its last line here may be incomplete; a character takes at most four bytes.
@@ -317,7 +317,7 @@ def _with_known_columns(
 
 
 def _split_cell(row: TableRow, columns: Sequence[str]) -> str:
-    """Return the cell of the most held-out split, or the first cell if none holds a known one."""
+    """Return the cell of the most held-out split, or the first cell if none contains a known one."""
     cells = [row.get(column, "") for column in columns]
     return max(cells, key=lambda cell: _HELD_OUT.index(SPLITS.get(cell.lower(), NO_SPLIT)))
 
@@ -375,7 +375,7 @@ def _plain_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _no_rows(path: Path) -> DataError:
-    return DataError("must hold a list of rows or {column: {row: value}}", where=path)
+    return DataError("must contain a list of rows or {column: {row: value}}", where=path)
 
 
 def _rows_in(document: object, path: Path, depth: int) -> Iterator[list[dict[str, Any]]]:

@@ -129,7 +129,7 @@ class EmotionGenerator(Generator):
 
 
 class _CodeReader(Generator):
-    """A source whose inputs hold an emotion code and whose targets are drawn around a function of that code."""
+    """A source whose inputs contain an emotion code and whose targets are drawn around a function of that code."""
 
     affect_coefficient: ClassVar[float] = 0.0
 
@@ -330,7 +330,7 @@ def create_synthetic(
         raise ConfigError(f"no corpus is called {name!r}", hint=hint)
     spec = next((spec for spec in MODELS if spec.dataset == name and spec.generator), None)
     if spec is None:
-        raise DataError(f"{name} has no generator, so that no generated examples can stand in for it")
+        raise DataError(f"{name} has no generator, so no generated examples can replace it")
     length = sequence_length if spec.recurrent else 1
     _check_at_least(1, "sequence_length", length)
     examples = max(1, _EPOCH_FRAMES // length) if examples is None else examples

@@ -348,7 +348,7 @@ def finite_number(value: object) -> float | None:
 
 
 def finite_text(text: str) -> float | None:
-    """Return the number that a cell of a table holds, or None if it holds no finite number.
+    """Return the number that a cell of a table contains, or None if it contains no finite number.
 
     The decimal sign is a point or a comma.
     """

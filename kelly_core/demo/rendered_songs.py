@@ -83,7 +83,7 @@ def render_recording(path: Path, seconds: float, soundfont: Path | None) -> tupl
         soundfont: instruments for fluidsynth; None renders the pitched notes as sines of one timbre.
 
     Raises:
-        DataError: the file holds no note, or fluidsynth produces no audio.
+        DataError: the file contains no note, or fluidsynth produces no audio.
     """
     notes = midi.read_notes(path)
     if soundfont is not None:

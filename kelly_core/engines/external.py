@@ -1,4 +1,4 @@
-"""The plugin's own engine as a command that the user names, run in a child process of its own."""
+"""The plugin's own engine as a command that the user names, run in a child process."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ class PreluWeights(SameSize):
 
 @dataclass(frozen=True)
 class ActivationLayer(SameSize):
-    """An activation in a layer of its own, over ``size`` values."""
+    """An activation in a separate layer, over ``size`` values."""
 
     kind: ClassVar[str] = ActivationOnly.kind
     activation: str

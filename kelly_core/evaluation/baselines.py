@@ -251,7 +251,7 @@ def _cubic(points: Points, loss: str, penalties: Doubles) -> Callable[[Floats], 
 
     terms = make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler())
     inputs = terms.fit_transform(points.inputs)
-    # Outputs with the same weights share one regression; a mask gives each output weights of its own.
+    # Outputs with the same weights share one regression; a mask gives each output its own weights.
     same = bool((points.weights == points.weights[:, :1]).all())
     columns = [slice(None)] if same else [slice(i, i + 1) for i in range(points.targets.shape[1])]
     known = [column for column in columns if points.weights[:, column].any()]

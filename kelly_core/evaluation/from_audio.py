@@ -89,12 +89,12 @@ def find_pairs(folder: Path) -> list[Pair]:
         if not recordings or not scores:
             continue
         if len(recordings) > 1 or len(scores) > 1:
-            hint = "Give each piece a name of its own"
+            hint = "Give each piece its own name"
             raise DataError(f"several recordings or MIDI files are called {name}", where=folder, hint=hint)
         pairs.append(Pair(name, recordings[0], scores[0]))
     if len(pairs) < MIN_PIECES:
-        problem = f"holds {len(pairs)} recordings with a MIDI file of the same stem, not {MIN_PIECES} or more"
-        raise DataError(problem, where=folder, hint="Put song.mid beside song.wav, both beginning at the same time")
+        problem = f"contains {len(pairs)} recordings with a MIDI file of the same stem, not {MIN_PIECES} or more"
+        raise DataError(problem, where=folder, hint="Put song.mid next to song.wav, both beginning at the same time")
     return pairs
 
 

@@ -69,7 +69,7 @@ def compare_exports(old: Export, new: Export) -> ExportDiff:
     """Compare two exports of one model.
 
     Raises:
-        ExportError: the exports hold different models or different layers, or a golden vector is invalid.
+        ExportError: the exports contain different models or different layers, or a golden vector is invalid.
     """
     _require_same_model(old, new)
     metrics = _pairs(_metrics(old.metadata), _metrics(new.metadata))
@@ -95,7 +95,7 @@ def _metrics(metadata: dict[str, Any]) -> Any:
 def _require_same_model(old: Export, new: Export) -> None:
     first, second = old.metadata.get("model_name"), new.metadata.get("model_name")
     if first is not None and second is not None and first != second:
-        raise ExportError(f"holds {second}, but {old.path} holds {first}", where=new.path)
+        raise ExportError(f"contains {second}, but {old.path} contains {first}", where=new.path)
     one, other = ([describe_layer(layer) for layer in export.layers] for export in (old, new))
     if one != other:
         found = f"{', '.join(other)}, but {old.path} has {', '.join(one)}"

@@ -29,7 +29,7 @@ def golden_inputs(mean: Floats, std: Floats, code_inputs: int = 0) -> Floats:
 
     Args:
         mean, std: of each input, [in], plausible for the network: saturated units would hide a wrong weight.
-        code_inputs: leading inputs that hold an emotion code. The first eight frames then have real codes: four without
+        code_inputs: leading inputs that are an emotion code. The first eight frames then have real codes: four without
             a musical context, four with a known one.
     """
     noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
@@ -57,7 +57,7 @@ def read_golden(record: object, in_size: int, out_size: int) -> Golden:
         FormatError: the entry has the wrong type, or its sizes do not match the network.
     """
     if not isinstance(record, dict) or not isinstance(record.get("inputs"), list) or not record["inputs"]:
-        raise FormatError("structure", '"golden" must hold "inputs" and "outputs", lists of frames')
+        raise FormatError("structure", '"golden" must contain "inputs" and "outputs", lists of frames')
     frames = len(record["inputs"])
     inputs = read_matrix(record["inputs"], frames, in_size, "the golden inputs")
     return Golden(inputs, read_matrix(record.get("outputs"), frames, out_size, "the golden outputs"))

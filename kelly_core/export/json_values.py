@@ -36,7 +36,7 @@ def read_matrix(value: object, rows: int, columns: int, name: str) -> Floats:
     if len(value) != rows or lengths != {columns}:
         misfit = _shape_error(len(value), lengths, rows, columns)
         raise FormatError("dimensions", f"{name} must be {rows} × {columns}, but {misfit}")
-    # The types are collected in one set per row: a matrix holds many thousands of numbers, but few types.
+    # The types are collected in one set per row: a matrix contains many thousands of numbers, but few types.
     return _numbers(value, [kind for row in value for kind in set(map(type, row))], name)
 
 
@@ -175,7 +175,7 @@ def _shape_error(rows: int, lengths: set[int], wanted_rows: int, wanted_columns:
 
 def _numbers(values: list[Any], kinds: list[type], name: str) -> Floats:
     if not set(kinds) <= {int, float}:
-        raise FormatError("structure", f"{name} holds an entry that is not a number")
+        raise FormatError("structure", f"{name} contains an entry that is not a number")
     try:
         # A number beyond float32 becomes infinite, which is reported below.
         with np.errstate(over="ignore"):
@@ -184,5 +184,5 @@ def _numbers(values: list[Any], kinds: list[type], name: str) -> Floats:
         # An integer beyond float64.
         array = np.array([np.inf], dtype=np.float32)
     if not np.isfinite(array).all():
-        raise FormatError("finite", f"{name} holds a number outside the range of float32")
+        raise FormatError("finite", f"{name} contains a number outside the range of float32")
     return array

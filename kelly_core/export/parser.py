@@ -329,7 +329,7 @@ def _prelu(layer: dict[str, Any], in_size: int, out_size: int) -> PreluWeights:
     _require_no_activation(layer)
     [rows] = read_parts(layer, 1)
     if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], list):
-        raise FormatError("structure", "weights[0] must be a list that holds one list of slopes")
+        raise FormatError("structure", "weights[0] must be a list that contains one list of slopes")
     if len(rows[0]) not in (1, in_size):
         effect = "leaves the other slopes at 0" if len(rows[0]) < in_size else "writes past its array"
         raise FormatError(

@@ -54,7 +54,7 @@ class Export:
         """Version of the emotion code that the network returns or takes; None if the file does not record it.
 
         Raises:
-            ExportError: this program does not know the version.
+            ExportError: the version is unknown.
         """
         try:
             return code_version(self.metadata, self.layout)
@@ -66,7 +66,7 @@ def code_version(metadata: Mapping[str, Any], layout: Layout) -> int | None:
     """Return the version of the emotion code from an export's metadata; None for the legacy layout, which lacks it.
 
     Raises:
-        FormatError: this program does not know the version.
+        FormatError: the version is unknown.
     """
     if "code_version" not in metadata:
         return None if layout == "legacy" else 1  # files were written before the entry existed
@@ -156,7 +156,7 @@ def _parse(text: str) -> Any:
 
 def _parse_and_describe(text: str) -> Any:
     document = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_unique_keys)
-    if "\\u" in text:  # an escape can hold a lone surrogate, which only encoding to UTF-8 detects
+    if "\\u" in text:  # an escape can contain a lone surrogate, which only encoding to UTF-8 detects
         json.dumps(document, ensure_ascii=False).encode("utf-8")
     return document
 

@@ -45,7 +45,7 @@ _KNOWN = (
 def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[str]]:
     """Read a module's layers, in eval mode, as they run frame after frame.
 
-    Return them, and for each the name of the submodule that holds its weights ("" for the module itself).
+    Return them, and for each the name of the submodule that contains its weights ("" for the module itself).
 
     A ``nn.Sequential`` is read by its definition. Any other module with submodules is assumed to be a chain of them in
     the order of their registration, and a trial run must show that its ``forward`` computes exactly that.
@@ -134,14 +134,14 @@ class _Reader:
         self.padding += left
 
     def _read_custom(self, module: nn.Module, name: str) -> None:
-        """Read a module with a forward of its own or with hooks, and check by a trial run that it computes a chain."""
+        """Read a module with its own forward or with hooks, and check by a trial run that it computes a chain."""
         inner = _Reader(self.size, padding=self.padding)
         if isinstance(module, _LAYERS):
             inner._append(module, name)
         else:
             if module._parameters:
                 own = ", ".join(module._parameters)
-                _refuse(module, name, f"it has parameters of its own ({own}), which belong to no layer of RTNeural")
+                _refuse(module, name, f"it has its own parameters ({own}), which belong to no layer of RTNeural")
             for child, submodule in _children(module, name):
                 inner.read(submodule, child, in_custom=True)
             inner.finish(name)
@@ -171,7 +171,7 @@ def _conv1d(module: nn.Conv1d, name: str) -> Layer:
     causal = module.padding in ("valid", (0,)) or (module.padding == "same" and module.kernel_size == (1,))
     if not causal:
         hint = "Put nn.ConstantPad1d(((kernel - 1) * dilation, 0), 0.0) before a convolution without padding"
-        _refuse(module, name, f"padding {module.padding!r} also looks at later frames", hint)
+        _refuse(module, name, f"padding {module.padding!r} also uses later frames", hint)
     weight = _array(module, name, "weight")
     bias, use_bias = _bias(module, name)
     return Conv1dWeights(weight, bias, "", module.dilation[0], module.groups, use_bias)
@@ -256,7 +256,7 @@ def _array(module: nn.Module, name: str, key: str) -> Floats:
         _refuse(module, name, f"its {key} has no values yet", "Load weights, or run it once")
     array: Floats = tensor.detach().cpu().float().numpy().copy()
     if not np.isfinite(array).all():
-        _refuse(module, name, f"its {key} holds values that are not finite as float32")
+        _refuse(module, name, f"its {key} contains values that are not finite as float32")
     return array
 
 

@@ -356,7 +356,7 @@ class MergePlan:
                 content, reason = known.hashes[row], known.reasons[row]
                 if stamp != (known.sizes[row], known.times[row]) or _is_transient(reason):
                     place = None
-            # A duplicate has no rows of its own: if the file with the same content is gone, another one must be
+            # A duplicate has no rows: if the file with the same content is gone, another one must be
             # found.
             if place is None or reason == DUPLICATE:
                 place = by_hash.get(content_hash(number) if place is None else content)
@@ -379,7 +379,7 @@ class MergePlan:
         """Return the content of one store of all files; of files with equal content only the first has rows.
 
         Raises:
-            ValueError: stores hold rows of different kinds under one name.
+            ValueError: stores contain rows of different kinds under one name.
         """
         reasons = self._reasons()
         usable = np.flatnonzero([not reason for reason in reasons])

@@ -303,7 +303,7 @@ def _sizes(entry: os.DirEntry[str]) -> Iterator[int]:
 
 
 def _why_stale(key: CacheKey | None, latest: Mapping[tuple[str, ...], int]) -> str:
-    """Return why a cache is stale, "" if it is not; ``latest`` holds the latest version of each subject."""
+    """Return why a cache is stale, "" if it is not; ``latest`` contains the latest version of each subject."""
     if key is None or key.format < FORMAT:
         return OLD_FORMAT
     if key.version < latest[key.subject]:
@@ -320,7 +320,7 @@ def _remove_folder(folder: Path) -> None:
     try:
         others = [path.name for path in _clear(folder)]
         if others:
-            raise DataError(f"holds what is not a cache and stays: {', '.join(others)}", where=folder)
+            raise DataError(f"contains what is not a cache and stays: {', '.join(others)}", where=folder)
         # The lock is removed last: until then no other process writes into the folder.
         lock.path.unlink()
         with suppress(OSError):

@@ -1,6 +1,6 @@
 """JSON documents that the program writes, and files of JSON lines that another process is writing.
 
-JSON has no NaN and no infinity, so every such number is written as ``null``. A field that can hold one is declared as
+JSON has no NaN and no infinity, so every such number is written as ``null``. A field that can be one is declared as
 ``bounds.Real``, which reads ``null`` back as NaN.
 """
 

@@ -59,7 +59,7 @@ class Descriptor:
         return _scaled(measure, self.quantiles)
 
     def decode(self, value: float) -> float:
-        """Return the measure that a descriptor stands for; that of an unknown one is the median."""
+        """Return the measure that a descriptor represents; that of an unknown one is the median."""
         return float(np.interp(value / SPREAD, _SCORES, self.quantiles))
 
 

@@ -76,7 +76,7 @@ def encode_affect(
     """Encode affect as three thermometers and a circle, the inverse of the plugin's decoding, and musical context.
 
     With x(s) = atanh(clip(s, ±.93)) and x_i = .225 (i - 7.5), entry i of a thermometer is .9 tanh(4 (x(s) - x_i)); the
-    circle holds (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/8.
+    circle contains (v cos θ_j + a sin θ_j) / max(1, |(v, a)|) with θ_j = 2πj/8.
 
     Args:
         valence, arousal: [...], -1..1.

@@ -79,7 +79,7 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
     """Return the pitches that sound for at least a quarter of a beat in each beat.
 
     Args:
-        melody: the notes to look at; the first step is the beat in which their first note begins.
+        melody: the notes to use; the first step is the beat in which their first note begins.
         shift: semitones to transpose by; a pitch outside 0..127 is moved back by an octave.
 
     Returns:

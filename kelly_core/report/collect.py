@@ -62,7 +62,7 @@ class ModelData:
         size: of the file and the network.
         history: losses by epoch, None where there are none.
         history_problem: why there are none, or what is odd about them; "" if nothing is.
-        plot: the picture of the losses beside it, relative to the folder; None if there is none.
+        plot: the picture of the losses next to it, relative to the folder; None if there is none.
     """
 
     name: str
@@ -102,13 +102,13 @@ class Tune:
     Attributes:
         file: its name.
         content: its bytes; None if it cannot be read or is too large to be embedded.
-        problem: why ``content`` is missing, "" if it is there.
+        problem: why ``content`` is missing, "" if it is present.
         seconds: duration up to the end of the last note.
         bars: number of bars.
         bpm: beats per minute at its beginning.
         parts: name and number of notes of each track.
         chords: name of each bar's chord, of the first bars only; empty if the file does not name chords.
-        picture_file: name of the picture beside it, "" if there is none.
+        picture_file: name of the picture next to it, "" if there is none.
         picture: bytes of the picture, a PNG file; None if there is none.
         picture_problem: why an existing picture cannot be embedded, else "".
     """
@@ -228,7 +228,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
         return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
     measure = f"run {shlex.join(('kelly-core', 'bench', str(folder)))}"
     if run is None:
-        there = f"{FILE} holds no run that can be read" if (folder / FILE).exists() else f"there is no {FILE}"
+        there = f"{FILE} contains no run that can be read" if (folder / FILE).exists() else f"there is no {FILE}"
         return Benchmarks(None, BUDGET_MS, f"Not measured, {there}: {measure}")
     latest_change = max(path.stat().st_mtime for path in files if path.is_file())
     if _time(run) < latest_change:

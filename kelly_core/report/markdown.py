@@ -86,5 +86,5 @@ def _curves(curves: doc.LossCurves, folder: str) -> Iterator[str]:
 
 
 def _link(folder: str, file: str) -> str:
-    # Names may hold any bytes.
+    # Names may contain any bytes.
     return quote(os.fsencode(f"{folder}/{file}"))

@@ -95,5 +95,5 @@ def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int, l
             f"its best epoch of {model.model} was {model.best_epoch} (loss {format_loss(model.best_loss)}), but "
             f"{checkpoint} is of epoch {epoch} (loss {format_loss(loss)}): another training has replaced it",
             where=run.id,
-            hint="Give each training an output folder of its own with --output",
+            hint="Give each training its own output folder with --output",
         )

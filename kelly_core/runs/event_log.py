@@ -138,7 +138,7 @@ class DamagedLineError(ValueError):
 
 
 class UnknownKindError(ValueError):
-    """A record of a kind that a newer version may know."""
+    """A record of an unknown kind, which a newer version may write."""
 
 
 def encode_record(record: LogRecord) -> bytes:
@@ -340,7 +340,7 @@ class LogReader:
 
     Attributes:
         damaged: lines that are not records.
-        unknown: records of kinds that this version does not know.
+        unknown: records of kinds unknown to this version.
     """
 
     def __init__(self, path: Path, offset: int = 0, damaged: int = 0, unknown: int = 0) -> None:

@@ -30,7 +30,7 @@ from kelly_core.runs.run_dir import (
 _OUTPUT_LOCK = ".lease"
 
 # A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
-# holds nothing that the run needs: if it is killed, only the status is missing.
+# contains nothing that the run needs: if it is killed, only the status is missing.
 _SUPERVISE = """
 umask go-w
 status_file=$1 attempt=$2 notifier=$3
@@ -168,7 +168,7 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=console,
-                # In a session of its own the process gets no SIGHUP when the terminal closes.
+                # In its own session, the process gets no SIGHUP when the terminal closes.
                 start_new_session=True,
                 # The child inherits the open locks, so that they are never free between parent and child.
                 pass_fds=handles,

@@ -1,6 +1,6 @@
 """Send messages about a run by a command, a webhook, Apprise or the terminal, as set in ``[notify]``.
 
-Each message is sent by a process of its own, so that a server that does not answer never delays or ends a training.
+Each message is sent by a separate process, so that a server that does not answer never delays or ends a training.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
 
 
 def notify_in_background(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
-    """Send a message in a process of its own, if the settings name a destination; return at once."""
+    """Send a message in a separate process, if the settings name a destination; return at once."""
     if is_wanted(notify):
         # If there is no memory for another process, only the message is lost and the training continues.
         with contextlib.suppress(OSError):
@@ -136,12 +136,12 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
                 break
         except (OSError, ValueError) as error:
             problem = str(error)
-    # The address may hold a secret: it is not repeated in a log.
+    # The address may contain a secret: it is not repeated in a log.
     return f"notify.webhook: {problem}"
 
 
 def require_apprise(notify: NotifySettings) -> None:
-    """Check that messages can be sent by Apprise if the settings ask for it.
+    """Check that messages can be sent by Apprise if the settings require it.
 
     Raises:
         RunError: Apprise is not installed.
@@ -162,7 +162,7 @@ def _send_by_apprise(addresses: Sequence[str], content: dict[str, Any]) -> str:
         service = apprise.Apprise()
         if not service.add(address) or not service.notify(body=content["text"], title="kelly"):
             failed.append(str(number))
-    # The addresses may hold secrets: their numbers are logged instead.
+    # The addresses may contain secrets: their numbers are logged instead.
     return f"notify.apprise: no message was sent to address {', '.join(failed)} of {len(addresses)}" if failed else ""
 
 

@@ -106,7 +106,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def _common(values: Iterable[Any]) -> Any:
     """Return the value that all have, None if they differ."""
-    # A damaged manifest may hold unhashable values, so they are compared instead of put into a set.
+    # A damaged manifest may contain unhashable values, so they are compared instead of put into a set.
     found = list(values)
     return found[0] if found and all(value == found[0] for value in found) else None
 
@@ -269,7 +269,7 @@ def thinned(
 ) -> Iterator[tuple[float, float]]:
     """Yield the points of a curve, at most two for each column of a plot: its minimum and its maximum, in order.
 
-    Columns hold the same number of points: one more epoch changes only the last column. A column without a value that
+    Columns have the same number of points: one more epoch changes only the last column. A column without a value that
     can be drawn yields NaN or another such value.
 
     Args:

@@ -51,7 +51,7 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
     """
     try:
         with open_regular(_queue_file(runs)) as file:
-            # Not pydantic's JSON parser: it refuses surrogates, which stand for the bytes of a path that are not UTF-8.
+            # Not pydantic's JSON parser: it refuses surrogates, which represent the bytes of a path that are not UTF-8.
             content = json.loads(file.read(_MAX_BYTES))
         return TypeAdapter(list[WaitingRun]).validate_python(content)
     except FileNotFoundError:
@@ -60,7 +60,9 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
         raise RunError(f"cannot be read ({error.strerror})", where=_queue_file(runs)) from error
     except (ValueError, RecursionError) as error:
         hint = "Remove the file; the trainings that waited are lost"
-        raise RunError("is damaged: it does not hold waiting trainings", where=_queue_file(runs), hint=hint) from error
+        raise RunError(
+            "is damaged: it is not a list of waiting trainings", where=_queue_file(runs), hint=hint
+        ) from error
 
 
 def enqueue(
@@ -117,7 +119,7 @@ def ensure_dispatcher(runs: Path) -> None:
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
-        # A session of its own, so that the dispatcher continues when the terminal closes, as trainings do.
+        # Its own session, so that the dispatcher continues when the terminal closes, as trainings do.
         with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:

@@ -40,7 +40,7 @@ def list_runs(runs: Path) -> RunList:
     Only a bounded part of each log is read.
 
     Raises:
-        RunError: the folder is there and cannot be read.
+        RunError: the folder exists and cannot be read.
     """
     found, unreadable = [], {}
     for folder in _folders(runs):
@@ -58,7 +58,7 @@ def run_ids(runs: Path) -> list[str]:
     """Return the IDs of all runs in a folder, in alphabetical order, which is that of their creation.
 
     Raises:
-        RunError: the folder is there and cannot be read.
+        RunError: the folder exists and cannot be read.
     """
     return sorted(folder.id for folder in _folders(runs))
 
@@ -112,7 +112,7 @@ def _last(folders: list[RunDirectory], before: int, runs: Path) -> RunDirectory:
 
 
 def _folders(runs: Path) -> list[RunDirectory]:
-    """Return the folders that hold a run; a run being created has no manifest yet."""
+    """Return the folders that contain a run; a run being created has no manifest yet."""
     try:
         found = [RunDirectory(path) for path in runs.absolute().iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
@@ -165,7 +165,7 @@ _UNITS = {"": 1.0, "%": 0.01, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, 
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?) ?(%|s|min|h|d|w|)")
 
 FIELDS = (*_TEXTS, *_NUMBERS)
-"""Fields that a filter knows."""
+"""Fields that a filter supports."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Heartbeat:
 class Run:
     """A run on disk. Any number of observers may open one without disturbing it.
 
-    Opening it reads what the log holds so far; ``poll`` and ``follow`` continue from there.
+    Opening it reads what the log contains so far; ``poll`` and ``follow`` continue from there.
 
     Attributes:
         folder: its files.
@@ -292,7 +292,7 @@ class Run:
         return wanted[0]
 
     def changes_of(self, model: str) -> tuple[dict[str, float], float | None]:
-        """Return the settings of a model that were changed on request, and the rate that no checkpoint holds yet.
+        """Return the settings of a model that were changed on request, and the rate that no checkpoint contains yet.
 
         A resumed training takes the former as its settings. The latter was in force when the process ended before it
         had saved a checkpoint with it; None if there is none.

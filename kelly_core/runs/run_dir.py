@@ -44,7 +44,7 @@ class RunDirectory:
     """Paths of a run's files.
 
     Attributes:
-        manifest: the manifest, which holds the request.
+        manifest: the manifest, which contains the request.
         environment: versions, machine and commit of the latest attempt.
         events: the log, from which state and result are derived.
         summary: snapshot of the log up to an offset, for quick reads.
@@ -237,7 +237,7 @@ def write_labels(folder: RunDirectory, labels: RunLabels) -> None:
     Raises:
         RunError: they cannot be written.
     """
-    # A note typed in another encoding than UTF-8 holds surrogates; its bytes are kept.
+    # A note typed in another encoding than UTF-8 contains surrogates; its bytes are kept.
     text = json.dumps(asdict(labels), ensure_ascii=False, indent=1)
     atomic_write(folder.labels, text.encode(errors="surrogateescape"), error_type=RunError)
 

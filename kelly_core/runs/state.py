@@ -122,7 +122,7 @@ class RunSnapshot:
         silent_seconds: seconds for which a live process has been silent; 0 if its heartbeat is regular.
         revivals: number of silences in this attempt after which its heartbeat returned.
         damaged_lines: lines of the log that could not be read.
-        unknown_records: records of kinds that only a newer version knows.
+        unknown_records: records of kinds unknown to this version.
         skipped_bytes: bytes of an unusually long log that were skipped to limit the reading time.
     """
 
@@ -227,7 +227,7 @@ _SHARE_OF_LAST_EPOCH = 0.3
 def reduce_events(run: RunSnapshot, log: Iterable[LogRecord]) -> RunSnapshot:
     """Return a snapshot updated by records.
 
-    Only the last of consecutive records of batches is used: a log may hold hundreds of thousands.
+    Only the last of consecutive records of batches is used: a log may contain hundreds of thousands.
     """
     waiting: LogRecord | None = None
     for record in log:

@@ -196,7 +196,7 @@ class _Training:
             )
 
     def _train_in_parallel(self, settings: Settings) -> Iterator[events.ModelResult]:
-        """Train the models in parallel, each in a process of its own."""
+        """Train the models in parallel, each in a separate process."""
         from kelly_core.training.multiprocess import train_in_parallel
         from kelly_core.training.trainer import Requests
 

@@ -59,7 +59,7 @@ class Sweep:
         """Compute the features of a corpus that the trials need, so that they find them in the cache.
 
         Raises:
-            DataError: the corpus holds nothing usable.
+            DataError: the corpus contains nothing usable.
             ParallelError: the cluster cannot be reached or used.
         """
         from kelly_core.data.catalog import is_present, open_corpus

@@ -161,7 +161,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         CheckpointError: the file cannot be written.
     """
     content = {"format": FORMAT} | {field.name: getattr(checkpoint, field.name) for field in fields(Checkpoint)}
-    # Serialized in memory first: if the disk is full, torch raises an error of its own without the system's reason.
+    # Serialized in memory first: if the disk is full, torch raises its own error without the system's reason.
     buffer = BytesIO()
     torch.save(content, buffer)
     atomic_write(path, buffer.getbuffer(), error_type=CheckpointError)
@@ -184,9 +184,9 @@ class _CorruptedError(Exception):
 
 
 def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
-    """Return the checkpoint that a file holds, with every value checked."""
+    """Return the checkpoint that a file contains, with every value checked."""
     version = content.get("format")
-    # The type first: the file may hold a tensor, and its comparison has no single truth value.
+    # The type first: the file may contain a tensor, and its comparison has no single truth value.
     if type(version) is not int or version != FORMAT:
         shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"
@@ -196,7 +196,7 @@ def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
     try:
         checkpoint = Checkpoint(**{name: content[name] for name in required})
     except KeyError as error:
-        raise CheckpointError(f"holds no {error.args[0]!r}", where=path) from error
+        raise CheckpointError(f"contains no {error.args[0]!r}", where=path) from error
     _check_kinds(checkpoint)
     _check_network(checkpoint, path)
     _check_inputs(checkpoint)
@@ -271,7 +271,7 @@ def _check_kinds(checkpoint: Checkpoint) -> None:
     values = {name: getattr(checkpoint, name) for name in _KINDS}
     _check_table(values, _KINDS, "")
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.")
-    # A file may hold an int of any size, and a resumed training continues to count from both.
+    # A file may contain an int of any size, and a resumed training continues to count from both.
     for name in ("epoch", "rollbacks"):
         if not 0 <= values[name] < _COUNT_LIMIT:
             raise _CorruptedError(f"`{name}` is outside 0 to {_COUNT_LIMIT - 1}")
@@ -286,7 +286,7 @@ def _check_kinds(checkpoint: Checkpoint) -> None:
 
 
 def _check_row(row: object, name: str) -> None:
-    """Raise an error unless a row of the history holds numbers, finite losses and a count of epochs."""
+    """Raise an error unless a row of the history contains numbers, finite losses and a count of epochs."""
     numbers = row if isinstance(row, dict) else {}
     losses = [numbers.get(loss) for loss in ("train_loss", "val_loss")]
     if not all(isinstance(loss, float) and math.isfinite(loss) for loss in losses):
@@ -326,7 +326,7 @@ def _check_inputs(checkpoint: Checkpoint) -> None:
             found = tensor.numel() if tensor.ndim == 1 else f"shape {list(tensor.shape)}"
             raise _CorruptedError(f"`{name}` has {found} entries, expected {size}")
         if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
-            raise _CorruptedError(f"`{name}` holds values that are not finite numbers")
+            raise _CorruptedError(f"`{name}` contains values that are not finite numbers")
     for field_name in ("network", "best_network", "average"):
         for name, tensor in getattr(checkpoint, field_name).items():
             # Batch normalization counts batches in an integer.
@@ -334,7 +334,7 @@ def _check_inputs(checkpoint: Checkpoint) -> None:
             if not isinstance(tensor, Tensor) or tensor.dtype != kind:
                 raise _CorruptedError(f"`{field_name}.{name}` is not a tensor of {kind}")
             if not bool(torch.isfinite(tensor).all()):
-                raise _CorruptedError(f"`{field_name}.{name}` holds values that are not finite numbers")
+                raise _CorruptedError(f"`{field_name}.{name}` contains values that are not finite numbers")
 
 
 def _check_optimizer(checkpoint: Checkpoint) -> None:
@@ -346,7 +346,7 @@ def _check_optimizer(checkpoint: Checkpoint) -> None:
             found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise _CorruptedError(f"`optimiser.{name}` is {found}, expected float32 of shape {list(shape)}")
         if not bool(torch.isfinite(tensor).all()) or (name != "mean" and bool((tensor < 0).any())):
-            raise _CorruptedError(f"`optimiser.{name}` holds values that are not finite or below 0")
+            raise _CorruptedError(f"`optimiser.{name}` contains values that are not finite or below 0")
     rate = checkpoint.optimiser.get("learning_rate")
     if not isinstance(rate, float) or not 0 < rate < math.inf:
         raise _CorruptedError("`optimiser.learning_rate` is not a finite number above 0")

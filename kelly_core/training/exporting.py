@@ -107,7 +107,7 @@ def replace_export(
     if keep_best and previous is not None and is_other and _is_better(previous, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
-            # `validate` compares an export with the checkpoint beside it, which must be of the same training.
+            # `validate` compares an export with the checkpoint next to it, which must be of the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
         return Replacement(False, f"{path.name} is kept: {_compare_losses(previous, ours, checkpoint)}")
     kept = keep_if_different(path, previous, weights_hash)
@@ -175,7 +175,7 @@ def _describe_inputs(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     # Checkpoints of earlier versions lack it.
     if spec.code_inputs and best_constant is not None:
         features[MARGINAL] = best_constant
-    # The first half of the code holds no context; a model may take only that half.
+    # The first half of the code contains no context; a model may take only that half.
     if version == CODE_VERSION and spec.code_inputs == CODE_SIZE:
         features["context"] = context_metadata()
     return features
@@ -237,11 +237,11 @@ def run_checkpoint(path: Path, weights_hash: str, inputs: Floats) -> Floats:
         inputs: the plugin's raw inputs [T, in], in sequence from zero state; if stateless, each from zero state.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or holds other weights than the export.
+        CheckpointError: the checkpoint cannot be read, or contains other weights than the export.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.weights_hash() != weights_hash:
-        raise CheckpointError("holds other weights than the export was made from", where=path)
+        raise CheckpointError("contains other weights than the export was made from", where=path)
     # In double precision, so that only the rounding of the export's engine is left in a difference.
     network = checkpoint.best().double()
     standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale

@@ -28,7 +28,7 @@ class TrainingFiles:
     Attributes:
         best: checkpoint of the best epoch.
         latest: checkpoint of the last complete epoch.
-        history: history as JSON; the CSV is beside it.
+        history: history as JSON; the CSV is next to it.
         plot: loss curves.
 
     Args:

@@ -93,7 +93,7 @@ def read_history(path: Path) -> History | None:
 def write_history(
     path: Path, model: str, rows: Sequence[EpochRow], metrics: dict[str, Any], quality: dict[str, Any] | None = None
 ) -> None:
-    """Write ``path`` (JSON) and the same rows as CSV beside it, each atomically.
+    """Write ``path`` (JSON) and the same rows as CSV next to it, each atomically.
 
     Args:
         path, model: the JSON file, and the name of the model.
@@ -146,5 +146,5 @@ class TensorBoardWriter:
             }
             for name, value in values.items():
                 self._writer.add_scalar(f"{event.model}/{name}", value, event.epoch)
-            # Without a flush the writer keeps an epoch in memory for up to two minutes, where no viewer sees it.
+            # Without a flush the writer keeps an epoch in memory for up to two minutes, where no viewer reads it.
             self._writer.flush()

@@ -171,7 +171,7 @@ def divergence(
 ) -> str:
     """Describe why an epoch's losses count as divergence; "" if they do not.
 
-    ``before`` holds the training and validation losses of the earlier epochs.
+    ``before`` contains the training and validation losses of the earlier epochs.
     """
     # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):

@@ -1,6 +1,6 @@
 """The losses, weighted by example, frame and output; their gradients, and the backward pass of a network.
 
-A spec may name a loss of its own: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
+A spec may name its own loss: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
 with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and its divisor. The loss
 of several examples is the sum of the totals over the sum of the sizes. Sizes must not depend on the outputs. The
 function must be differentiable with respect to the outputs; training and evaluation both use it.

@@ -84,7 +84,7 @@ def start_at(network: KellyNetwork, output: Doubles) -> None:
     """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that output.
 
     The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end
-    of its range, where they are infinite, counts as just inside it. A last layer without a bias of its own is not
+    of its range, where they are infinite, counts as just inside it. A last layer without its own bias is not
     changed.
     """
     last = network.layers[-1]

@@ -171,7 +171,7 @@ class Trainer:
             resume: continue from the latest checkpoint, or start at the beginning if there is none.
             renew_patience: also continue a training that early stopping has ended.
             unsaved_rate: learning rate that was in force when the training was interrupted, if the checkpoint to resume
-                does not hold it yet.
+                does not contain it yet.
 
         Raises:
             CheckpointError: the checkpoint to resume is corrupted, or belongs to another training; nothing is
@@ -236,7 +236,7 @@ class Trainer:
             last = self.state()
             best = last if is_best else best
             self.files.save_epoch(last, is_best=is_best)
-            # After saving: a listener that sees an epoch may rely on its checkpoint.
+            # After saving: a listener that receives an epoch may rely on its checkpoint.
             self.listen(self._epoch_event())
             if self.loss_monitor.is_new and self.loss_monitor.concern:
                 self._warn(self.loss_monitor.concern, self.loss_monitor.advice())
@@ -316,7 +316,7 @@ class Trainer:
         if self.settings.epochs != checkpoint.settings["epochs"]:
             self.stopping.renew_patience()
         self.history = list(checkpoint.history)
-        # The monitor's state is a function of the losses, so the checkpoint need not hold it.
+        # The monitor's state is a function of the losses, so the checkpoint need not contain it.
         self.loss_monitor = LossMonitor.of(self._losses, patience, min_delta)
         self.epoch = checkpoint.epoch
         self.rollbacks = checkpoint.rollbacks
@@ -417,7 +417,7 @@ class Trainer:
                 self.files.save("best", self.state())
 
     def _evaluate(self, reason: EndReason) -> QualityRecord:
-        """Evaluate the best weights, and add the result to the checkpoints that hold them and to the history.
+        """Evaluate the best weights, and add the result to the checkpoints that contain them and to the history.
 
         If the training is killed before this is complete, a resumed training finds all epochs done and evaluates then.
         """

@@ -177,7 +177,7 @@ def _check_specification(metadata: object, stem: str, network: ParsedNetwork) ->
         return Check("specification", False, f"{_brief(named or stem)} is not one of {', '.join(by_name)}")
     wrong = _differences(spec, network)
     if by_stem.get(stem.lower(), spec) is not spec:
-        wrong.append(f"the file is named {stem}, but holds {spec.name}")
+        wrong.append(f"the file is named {stem}, but contains {spec.name}")
     return Check("specification", not wrong, "; ".join(wrong) or f"{spec.name} as specified")
 
 

@@ -162,7 +162,7 @@ class LabelPlane:
     arousal: Sequence[int]
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
-        """Return the plane if any pair of labels is known, and the histograms below or beside it if they fit."""
+        """Return the plane if any pair of labels is known, and the histograms below or next to it if they fit."""
         has_pairs = any(map(any, self.plane))
         rows = _rows(len(self.plane), min(size.height - _LINES_BESIDE, (size.width - _LEFT) // 2)) if has_pairs else 0
         lines = _plane(_pooled_plane(self.plane, rows), colors) if rows else []

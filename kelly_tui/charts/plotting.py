@@ -142,7 +142,7 @@ class _Frame:
 
     Attributes:
         left, right: x of the first and of the last column.
-        last: last x of the curves; columns after it hold names.
+        last: last x of the curves; columns after it contain names.
         low, high: y of the lowest and of the highest line.
         ticks: y of the ticks, and their labels.
         has_title: there is a line with the title of the x axis.

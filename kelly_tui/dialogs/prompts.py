@@ -1,4 +1,4 @@
-"""Dialogs that ask for one thing: an answer to a question, or a line of text."""
+"""Dialogs with a single input: an answer to a question, or a line of text."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _RUNS_SHOWN = 8
 _LINES_BESIDE_RUNS = 20
 """Lines of the details that are reserved for the spread and the notes."""
 _MAX_BAR_COLUMNS, _BESIDE_BAR = 48, 28
-"""Columns of the longest bar of the histogram, and of numbers and borders beside it."""
+"""Columns of the longest bar of the histogram, and of numbers and borders next to it."""
 _BAR, _SHORT_BAR = 20, 6
 
 

@@ -32,7 +32,7 @@ _POLL_SECONDS = 1.0
 
 
 class RunScreen(ChartScreen):
-    """Follow the run ``run_id`` and the runs beside it while the screen is active."""
+    """Follow the run ``run_id`` and the other runs to show while the screen is active."""
 
     MUTATING_ACTIONS = frozenset(
         {"stop", "pause", "unpause", "rollback", "resume", "new", "export", "delete", "tags", "note", "set", "generate"}

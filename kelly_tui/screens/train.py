@@ -47,7 +47,7 @@ class Train(RunScreen):
 
     NAME = "train"
     ABOUT = (
-        "A training runs in a process of its own: leaving these screens, or losing the connection, does not stop it. "
+        "A training runs in a separate process: leaving these screens, or losing the connection, does not stop it. "
         "Choose a model with the arrow keys to see its curves. Best is the lowest validation loss and its epoch; "
         "patience is how many more epochs may pass without progress. The baseline is the loss of the best constant "
         "output, Bayes on generated data the least that any model could reach. Runs marked here or on Runs are laid "

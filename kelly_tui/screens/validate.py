@@ -112,7 +112,7 @@ class Validate(ChartScreen):
         with Vertical(id="checked"):
             yield DetailsPanel(id="checks")
             yield Drawing(id="forest")
-        yield CurveChart("No losses by epoch are kept beside this export.", id="losses")
+        yield CurveChart("No losses by epoch are kept next to this export.", id="losses")
 
     def command(self) -> tuple[str, ...]:
         """Return ``validate`` of the selected export, or ``compare`` of the marked ones."""
@@ -403,7 +403,7 @@ def _may_be_export(path: Path) -> bool:
 
 
 def losses_of(export: Path) -> Curves:
-    """Return the losses per epoch that are stored beside an export; empty if they cannot be read."""
+    """Return the losses per epoch that are stored next to an export; empty if they cannot be read."""
     curves = Curves()
     with suppress(KellyError):
         history = read_history(export.parent / "history" / f"{export.stem}_history.json")

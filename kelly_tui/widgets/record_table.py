@@ -19,7 +19,7 @@ from kelly_tui.formatting import as_text
 CellContent = str | Text
 
 _BLANKS = 2
-"""Number of spaces beside each column."""
+"""Number of spaces next to each column."""
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ class SettingsForm(VerticalScroll, can_focus=False):
         return parsed(control.value)
 
     def note(self, field: Field, text: str, problem: bool = False) -> None:
-        """Show a note beside a field."""
+        """Show a note next to a field."""
         label = self.query_one(f"#note-{field.name}", Label)
         update_text(label, text)
         label.set_class(problem, "-problem")

@@ -1,6 +1,6 @@
 """Read exports for the Validate screen: ``python -m kelly_tui.workers.exports FILE…`` prints one line per file.
 
-Some exports hold 16 MB of JSON; parsing them in the screens' process would block it.
+Some exports contain 16 MB of JSON; parsing them in the screens' process would block it.
 """
 
 from __future__ import annotations

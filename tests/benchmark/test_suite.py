@@ -59,7 +59,7 @@ def test_a_folder_means_the_five_models_in_it(models: dict[str, Export], folder:
 def test_what_cannot_be_timed_is_an_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no export of a network"):
         read_models([tmp_path])
-    with pytest.raises(ExportError, match=r"holds GroovePredictor, but so does"):
+    with pytest.raises(ExportError, match=r"contains GroovePredictor, but so does"):
         read_models([folder, folder / "groovepredictor.json"])
     with pytest.raises(ExportError, match="missing"):
         read_models([tmp_path / "missing.json"])

@@ -97,7 +97,7 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(trained_once: Path, tmp_path: Path) -> Path:
-    """A folder of exports, history and checkpoints, with the corpus in ``data`` beside it."""
+    """A folder of exports, history and checkpoints, with the corpus in ``data`` next to it."""
     for part in ("data", "out"):
         shutil.copytree(trained_once / part, tmp_path / part)
     return tmp_path / "out"

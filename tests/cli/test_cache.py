@@ -14,7 +14,7 @@ from tests.helpers import tiny
 
 @pytest.fixture
 def caches(run: CommandRunner, tmp_path: Path) -> Path:
-    """The cache of two corpora, one of them not used since 1970, beside 1 MB of a previous format."""
+    """The cache of two corpora, one of them not used since 1970, and 1 MB of a previous format."""
     for name in ("groove_midi", "maestro"):
         tiny.WRITERS[name](tmp_path / "data" / name)
     run.ok("datasets", "--datasets-dir", "data")

@@ -84,7 +84,7 @@ def test_a_missing_default_folder_is_not_an_error(run: CommandRunner, tmp_path: 
 def test_a_folder_named_for_a_corpus_without_any_of_its_files_is_an_error(run: CommandRunner, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "config.toml").write_text('[datasets.groove_midi]\npath = "empty"\n')
-    assert "holds no file of the corpus" in run.refused("train", "-m", "groove", "-e", 1, code=1)
+    assert "contains no file of the corpus" in run.refused("train", "-m", "groove", "-e", 1, code=1)
     assert not (tmp_path / "models/groovepredictor.json").exists()
 
 
@@ -111,7 +111,7 @@ def test_the_first_training_and_the_first_list_explain_how_to_get_corpora(run: C
     for shown in (trained.err, run("datasets").out):
         assert "kelly-core datasets get" in shown
         assert "make demo" in shown
-        assert "datasets/groove holds 1 .mid files: is this groove_midi?" in shown
+        assert "datasets/groove contains 1 .mid files: is this groove_midi?" in shown
     assert run.json("datasets")["unclaimed"][0]["corpus"] == "groove_midi"
     assert "datasets get" not in run("train", "-m", "dynamics", "-e", 1, "--use-synthetic", "-o", "out").err
 
@@ -172,7 +172,7 @@ def test_a_stateless_model_is_exported_as_one(run: CommandRunner, tmp_path: Path
         ("train -v 1.5", "training.validation_split = 1.5"),
         ("train --config none.toml", "none.toml: cannot be read"),
         ("export nowhere.pt", "nowhere.pt: cannot be read"),
-        ("export .", "holds no best checkpoint"),
+        ("export .", "contains no best checkpoint"),
         ("runs resume last --epochs +0", "'+0' is not of the form +N"),
         ("runs resume last --epochs +9999999999", "is not of the form +N"),
         ("datasets demo x --songs 99999999999", "99999999999"),
@@ -210,7 +210,7 @@ def test_validate_checks_the_exports_of_a_folder(run: CommandRunner, tmp_path: P
     both = run.json("validate", folder, "models/groovepredictor.json")
     assert len(both["files"]) == len(MODELS) + 1
     (tmp_path / "empty").mkdir()
-    assert "holds no export of a network" in run.refused("validate", "empty", code=1)
+    assert "contains no export of a network" in run.refused("validate", "empty", code=1)
 
 
 def test_validate_detects_that_weights_and_checkpoint_differ(run: CommandRunner, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_validate_detects_that_weights_and_checkpoint_differ(run: CommandRunner,
     (tmp_path / "out" / best).write_bytes((tmp_path / "other" / best).read_bytes())
     shown = run("validate", "out/groovepredictor.json")
     assert shown.code == 1
-    assert "holds other weights" in shown.out
+    assert "contains other weights" in shown.out
 
 
 def test_export_writes_both_layouts_from_checkpoints(run: CommandRunner, tmp_path: Path) -> None:

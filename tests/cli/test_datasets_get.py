@@ -106,7 +106,7 @@ main()
 
 
 def started(folder: Path, address: str) -> subprocess.Popen[str]:
-    """Run ``datasets get`` in a process of its own."""
+    """Run ``datasets get`` in a separate process."""
     content = folder / "content"
     content.write_bytes(CONTENT)
     words = ["datasets", "get", "maestro", "--yes", "--json", "--mirror", address]

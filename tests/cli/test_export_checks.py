@@ -173,5 +173,5 @@ def test_compare_shows_what_differs(run: CommandRunner, tmp_path: Path) -> None:
 
 def test_compare_refuses_different_models(run: CommandRunner, tmp_path: Path) -> None:
     shown = run.refused("compare", write_groove(tmp_path / "groovepredictor.json"), write_tiny(tmp_path), code=1)
-    assert "holds Tiny" in shown
-    assert "holds GroovePredictor" in shown
+    assert "contains Tiny" in shown
+    assert "contains GroovePredictor" in shown

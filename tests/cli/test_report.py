@@ -292,7 +292,7 @@ def test_damage_is_reported_in_its_place(run: CommandRunner, trained: Path) -> N
     assert "is not a history" in page.text
     assert "losses are of another training" in page.text
     assert "at epoch 77" in page.text
-    assert "benchmarks.jsonl holds no run that can be read" in page.text
+    assert "benchmarks.jsonl contains no run that can be read" in page.text
     assert page.row("parity with its checkpoint in PyTorch")[1] != "agrees"
     assert '"quality" is invalid' in page.row("quality record")[1]
     assert page.row("GroovePredictor")[2:4] == ["not measured", "1 of 20 FAILED"]
@@ -365,7 +365,7 @@ def test_engine_and_split_are_evaluated_again(run: CommandRunner, trained: Path,
     ("arguments", "code", "words"),
     [
         (["nowhere"], 1, "is not a folder"),
-        (["data"], 1, "holds no export of a network"),
+        (["data"], 1, "contains no export of a network"),
         (["out", "--text", "--json"], 2, "exclude each other"),
         (["out", "--split", "train"], 2, "is not one of"),
     ],

@@ -1,4 +1,4 @@
-"""The MIDI file holds the score, other readers find it there, and its picture is drawn for any piece."""
+"""The MIDI file contains the score, other readers find it there, and its picture is drawn for any piece."""
 
 from __future__ import annotations
 

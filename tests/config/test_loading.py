@@ -224,7 +224,7 @@ def test_the_older_json_shape_is_read(write) -> None:
         ({"models": {"Nobody": {}}}, "no model is called 'Nobody'"),
         ({"models": 3}, "'models' must be an object"),
         ({"datasets": {"deam": "x"}}, "datasets.deam"),
-        ([], "must hold a JSON object"),
+        ([], "must contain a JSON object"),
     ],
 )
 def test_mistakes_in_the_older_shape_name_file_and_key(write, change: object, words: str) -> None:

@@ -59,7 +59,7 @@ def wav_header(sample_rate: int, channels: int, data_bytes: int, bits: int = 16)
 
 
 def assert_one_second(path: Path) -> None:
-    """The file holds about a second: lossy encoders pad by up to two frames."""
+    """The file contains about a second: lossy encoders pad by up to two frames."""
     assert len(read_audio(path, 9)[0]) == pytest.approx(RATE, abs=3000)
 
 

@@ -206,7 +206,7 @@ def test_a_link_without_a_song_is_counted(tmp_path: Path) -> None:
     sheets(tmp_path)
     write(tmp_path / "bad.html", "<a href='irealb://nothing%20here'>x</a>")
     report = create_dataset("chords", tmp_path).report
-    assert report.skipped == {"a link that does not hold a song of iReal Pro": ["bad.html"]}
+    assert report.skipped == {"a link that does not contain a song of iReal Pro": ["bad.html"]}
 
 
 @pytest.mark.parametrize("layout", [pop909, billboard, chordonomicon, sheets])

@@ -19,7 +19,7 @@ from tests.helpers import tiny
 from tests.seeds import seeded_rng, shifted
 
 KNOWN = {"lakh_midi": list(NAMES), "chords": ["mode"], "groove_midi": ["tempo"]}
-"""Descriptors that the examples of a corpus may hold."""
+"""Descriptors that the examples of a corpus may contain."""
 
 
 def read(name: str, folder: Path):
@@ -65,7 +65,7 @@ def test_a_mixture_passes_the_kind_of_context_on(tmp_path: Path) -> None:
 
 def test_the_recognizer_learns_the_context_measured_from_audio(tmp_path: Path) -> None:
     dataset = read("deam", tmp_path)
-    assert not dataset.has_context, "its inputs hold none"
+    assert not dataset.has_context, "its inputs contain none"
     every = np.arange(len(dataset))
     targets = dataset.eval_batch(every).targets[..., CONTEXT]
     assert np.ptp(targets, axis=1).max() == 0, "one value a clip"
@@ -100,7 +100,7 @@ SCALE = (60, 62, 64, 65, 67, 69, 71, 72)
 
 
 def paired_songs(folder: Path, transpositions: Sequence[int]):
-    """Four labeled recordings, and one for each transposition of a tune beside its notes."""
+    """Four labeled recordings, and one for each transposition of a tune next to its notes."""
     root = tiny.deam(folder / "deam", songs=4, seconds=4)
     for number, by in enumerate(transpositions):
         tiny.write_tone(root / f"pairs/song {number}.wav", 4, 440 + number)

@@ -25,7 +25,7 @@ def write(path: Path, count: int = 1) -> None:
 @pytest.mark.parametrize(
     ("files", "guess", "reported"),
     [
-        (["groove/drummer1/a.mid"], "groove_midi", "groove holds 1 .mid files: is this groove_midi?"),
+        (["groove/drummer1/a.mid"], "groove_midi", "groove contains 1 .mid files: is this groove_midi?"),
         (["beats/info.csv", "beats/d/1.mid", "beats/d/2.mid"], "groove_midi", "2 .mid files"),
         (["piano/maestro-v3.0.0.csv", "piano/2004/a.midi"], "maestro", "is this maestro?"),
         (["DEAM_audio/MEMD_audio/2.mp3"], "deam", "[datasets.deam] path"),

@@ -1,4 +1,4 @@
-"""Leaks planted one at a time, each beside the same corpus without it."""
+"""Leaks planted one at a time, each compared with the same corpus without it."""
 
 from __future__ import annotations
 

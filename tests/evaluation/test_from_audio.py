@@ -89,7 +89,7 @@ def test_pairs_must_be_clear(pieces: Path, tmp_path: Path) -> None:
         find_pairs(tmp_path / "nowhere")
     (tmp_path / "one.wav").write_bytes((pieces / "piece 0.wav").read_bytes())
     (tmp_path / "one.mid").write_bytes((pieces / "piece 0.mid").read_bytes())
-    with pytest.raises(DataError, match="holds 1 recordings with a MIDI file of the same stem, not 2 or more"):
+    with pytest.raises(DataError, match="contains 1 recordings with a MIDI file of the same stem, not 2 or more"):
         find_pairs(tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/one.mid").write_bytes((pieces / "piece 0.mid").read_bytes())

@@ -125,7 +125,7 @@ def test_layouts_can_be_compared_and_legacy_files_have_no_golden_inputs(tmp_path
 def test_different_models_are_an_error(tmp_path: Path) -> None:
     old = export(tmp_path / "old")
     other = export(tmp_path / "new", edit=lambda metadata: metadata.update(model_name="Other"))
-    with pytest.raises(ExportError, match=r"new.*: holds Other, but .*old.* holds Tiny"):
+    with pytest.raises(ExportError, match=r"new.*: contains Other, but .*old.* contains Tiny"):
         compare_exports(old, other)
     shorter = export(tmp_path / "short", tiny_network()[:-1])
     with pytest.raises(ExportError, match=r"has layers dense tanh 4→6, lstm 6→5, but .* dense softmax 5→5; only"):

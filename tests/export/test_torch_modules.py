@@ -87,7 +87,7 @@ def test_causal_convolutions_with_and_without_padding(tmp_path: Path) -> None:
 
 
 class ChannelFirst(nn.Module):
-    """Convolutions between transpositions, beside a linear layer."""
+    """Convolutions between transpositions, and a linear layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     "several layers": (lambda: nn.Sequential(nn.GRU(4, 3, num_layers=2)), 4, "0 (GRU)", "2 layers in one module"),
     "projection": (lambda: nn.LSTM(4, 3, proj_size=2), 4, "module (LSTM)", "a projection to 2"),
     "stride": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, stride=2)), 4, "0 (Conv1d)", "stride 2"),
-    "padding": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding=1)), 4, "0 (Conv1d)", "also looks at later frames"),
+    "padding": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding=1)), 4, "0 (Conv1d)", "also uses later frames"),
     "same": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding="same")), 4, "0 (Conv1d)", "looks at later frames"),
     "pad on both sides": (
         lambda: nn.Sequential(nn.ConstantPad1d((1, 1), 0.0), nn.Conv1d(4, 3, 3)), 4, "0 (ConstantPad1d)", "only zeros",
@@ -201,7 +201,7 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(2, 2))
     with torch.no_grad():
         module[0].bias[1] = float("nan")
-    with pytest.raises(ExportError, match=r"0 \(Linear\): .* its bias holds values that are not finite"):
+    with pytest.raises(ExportError, match=r"0 \(Linear\): .* its bias contains values that are not finite"):
         to_rtneural(module, 2, tmp_path / "x.json")
 
 

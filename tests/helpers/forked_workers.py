@@ -1,6 +1,6 @@
 """Processes of runs at the price of a fork: one process imports torch once, and forks a worker for each run.
 
-Everything but the start of the interpreter is as in a real worker: a session of its own, inherited locks, real signals,
+Everything but the start of the interpreter is as in a real worker: its own session, inherited locks, real signals,
 a real ``kill -9``.
 """
 

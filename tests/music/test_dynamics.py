@@ -10,7 +10,7 @@ from tests.helpers.music import make_notes
 from tests.seeds import seeded_rng
 
 STEADY = np.arange(0, 15.5, 0.5)
-"""31 onsets, of which the window from 0 s to 15 s holds the first 30."""
+"""31 onsets, of which the window from 0 s to 15 s contains the first 30."""
 N = len(STEADY)
 INSIDE = slice(0, 30)
 

@@ -103,7 +103,7 @@ def test_codes_keep_leading_dimensions_and_broadcast() -> None:
 
 
 def test_noisy_codes_without_noise_are_the_codes() -> None:
-    """More examples than one block holds, so that the borders of blocks are tested, too."""
+    """More examples than one block contains, so that the borders of blocks are tested, too."""
     rng = seeded_rng(0)
     valence, arousal = rng.uniform(-1, 1, (2, 5000))
     codes = noisy_codes(valence, arousal, rng, max_sigma=0.0)

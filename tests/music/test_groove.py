@@ -65,7 +65,7 @@ def test_an_even_drummer_has_the_neutral_accent() -> None:
 
 
 def test_the_loudest_hit_of_a_bar_counts_and_bars_without_a_hit_do_not() -> None:
-    """Position 0: bars of 100 and 60 (a 20 beside the 100 is not heard): level 80. Position 8: 40 in four bars."""
+    """Position 0: bars of 100 and 60 (a 20 next to the 100 is not heard): level 80. Position 8: 40 in four bars."""
     tick = [0, 0, 1920, 960, 2880, 4800, 6720]
     values, _ = groove_windows(tick, [100, 20, 60, 40, 40, 40, 40])
     reference = (80 * 3 + 40 * 4) / 7

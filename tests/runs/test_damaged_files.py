@@ -1,4 +1,4 @@
-"""Files of a run that are not regular files, or hold numbers out of range: a clear error, and never a wait."""
+"""Files of a run that are not regular files, or contain numbers out of range: a clear error, and never a wait."""
 
 from __future__ import annotations
 

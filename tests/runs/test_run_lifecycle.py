@@ -75,7 +75,7 @@ def test_pause_and_continue(start: Start, folder: Path) -> None:
     pause(run)
     epoch = run.snapshot.models[0].epoch
     assert run.snapshot.models[0].state == "paused"
-    # While it holds, nothing but the load of the machine is reported, and no training time passes.
+    # While it is paused, nothing but the load of the machine is reported, and no training time passes.
     while len(found := since(run, StateChanged("paused"))) < 2:
         next(run.follow())
     paused, first = found[:2]

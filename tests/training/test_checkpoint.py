@@ -128,7 +128,7 @@ def rewritten(written: Path, path: Path, **changes: Any) -> Path:
         ({"metrics": {"val_loss": "low"}}, r"`metrics\.val_loss"),
         ({"metrics": {}}, "`metrics` lacks"),
         ({"mean": torch.zeros(3)}, "is corrupted: `mean` has 3 entries, expected 32"),
-        ({"scale": torch.full((32,), float("nan"))}, "`scale` holds values that are not finite"),
+        ({"scale": torch.full((32,), float("nan"))}, "`scale` contains values that are not finite"),
     ],
 )
 def test_a_checkpoint_of_another_network_is_refused(
@@ -141,15 +141,15 @@ def test_a_checkpoint_of_another_network_is_refused(
 @pytest.mark.parametrize(
     ("field", "name", "value", "reported"),
     [
-        ("optimiser", "square", torch.full((13_520,), -1.0), r"`optimiser\.square` holds values"),
+        ("optimiser", "square", torch.full((13_520,), -1.0), r"`optimiser\.square` contains values"),
         ("optimiser", "learning_rate", math.inf, r"`optimiser\.learning_rate`"),
         ("stopping", "best_loss", math.nan, r"`stopping\.best_loss`"),
         ("stopping", "waited", 10**400, r"`stopping\.waited`"),
         ("settings", "batch_size", 10**400, r"`settings\.batch_size` is beyond"),
         ("settings", "learning_rate", torch.zeros(3), r"`settings\.learning_rate` is Tensor"),
         ("random", "torch", torch.zeros(5, dtype=torch.uint8), r"`random\.torch`"),
-        ("network", "layers.0.bias", torch.full((128,), math.nan), r"`network\.layers\.0\.bias` holds values"),
-        ("best_network", "layers.0.bias", torch.full((128,), math.inf), r"`best_network\.layers\.0\.bias` holds"),
+        ("network", "layers.0.bias", torch.full((128,), math.nan), r"`network\.layers\.0\.bias` contains values"),
+        ("best_network", "layers.0.bias", torch.full((128,), math.inf), r"`best_network\.layers\.0\.bias` contains"),
     ],
 )
 def test_one_wrong_value_is_named(

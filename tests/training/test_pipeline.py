@@ -200,7 +200,7 @@ def test_a_resume_after_a_change_equals_an_uninterrupted_training(tmp_path: Path
     whole = train(tmp_path / "whole", changes, epochs=9)
     with pytest.raises(KilledError):
         train(tmp_path / "parts", changes, epochs=9, killed_after=killed_after)
-    # The log gives the number of epochs to the resumed training; the checkpoint holds the learning rate.
+    # The log gives the number of epochs to the resumed training; the checkpoint contains the learning rate.
     assert_same_training(whole, train(tmp_path / "parts", {}, epochs=6, resume=True))
 
 

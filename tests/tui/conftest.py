@@ -44,7 +44,7 @@ FRAME_SECONDS = 0.02
 async def _nothing_is_due(_least_seconds: float = 0.0, most_seconds: float = 1.0) -> None:
     """Wait until the event loop has nothing to do, now and within a frame.
 
-    It stands in for Textual's own function, which waits until the process uses little of the processor: beside many
+    It stands in for Textual's own function, which waits until the process uses little of the processor: next to many
     others a process seldom uses more.
     """
     loop: Any = asyncio.get_running_loop()
@@ -244,7 +244,7 @@ async def until(pilot: Pilot[None], true: Callable[[], object]) -> None:
     """Let the application work until something holds."""
     deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
     while not true():
-        assert asyncio.get_running_loop().time() < deadline, "it never came to hold"
+        assert asyncio.get_running_loop().time() < deadline, "the condition was never met"
         await pilot.pause(0.02)
 
 

@@ -1,4 +1,4 @@
-"""The screen Benchmark: latency beside the budget and the last run."""
+"""The screen Benchmark: latency compared with the budget and the last run."""
 
 from __future__ import annotations
 

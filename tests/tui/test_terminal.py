@@ -123,7 +123,7 @@ def test_a_training_outlives_its_terminal_and_is_found_again(tmp_path: Path, ope
     wait_for(lambda: second.shows("stopped"), "the ending on the screen")
     export = tmp_path / "models" / "groovepredictor.json"
     assert json.loads(export.read_text())["metadata"]["model_name"] == "GroovePredictor"
-    # The list of runs, on which quitting asks, may still hold the run as stopping.
+    # The list of runs, on which quitting asks, may still contain the run as stopping.
     wait_for(lambda: second.screen().split("\n")[0].rstrip().endswith("Runs"), "the news at the top")
     second.press("q")
     wait_for(lambda: not second.tmux("list-sessions"), "the end of the program")

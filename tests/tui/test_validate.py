@@ -44,12 +44,12 @@ async def test_exports_that_cannot_be_compared_lead_to_those_of_other_folders(sh
     write_exports(workplace, "a", "b")
 
     def script(command: Sequence[str]) -> Script:
-        return Script(["error: a holds X"], "error") if "compare" in command else Script([])
+        return Script(["error: a contains X"], "error") if "compare" in command else Script([])
 
     async with shown("4", size=WIDE, script=script) as (app, pilot):
         await until(pilot, lambda: len(cells(app, "#exports")) == 2)
         await pilot.press("space", "down", "space")
-        text = "error: a holds X\n\nMark two exports of one model"
+        text = "error: a contains X\n\nMark two exports of one model"
         await until(pilot, lambda: details(app, "#checks").startswith(text))
 
 

@@ -337,7 +337,7 @@ def test_a_file_that_is_not_its_model_is_seen_only_when_asked(tmp_path: Path) ->
     assert reported(other, spec.name, "x.json") == "layer 3 is dense sigmoid 64→32, but must be dense tanh 64→32"
     assert reported(layers[:-1], spec.name, "x.json") == "GroovePredictor must have 3 layers, but the file has 2"
     assert reported(layers, "Groove", "x.json").startswith("'Groove' is not one of")
-    assert "holds GroovePredictor" in reported(layers, spec.name, "dynamicsengine.json")
+    assert "contains GroovePredictor" in reported(layers, spec.name, "dynamicsengine.json")
 
 
 def one_cell(weight_ih: list[float], weight_hh: list[float], bias: list[float]) -> list[Layer]:

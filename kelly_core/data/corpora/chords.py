@@ -208,7 +208,7 @@ class _Neighborhood:
 
 
 def is_present(root: Path) -> bool:
-    """Return True if ``root``, a folder or a file, holds chords of any layout."""
+    """Return True if ``root``, a folder or a file, contains chords of any layout."""
     if root.is_file():
         return True
     return root.is_dir() and (any(root.glob("*.json")) or _usual_file(root).is_file() or is_chord_source(root))
@@ -264,7 +264,7 @@ def _json_file(path: Path) -> ChordFile:
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
     """Read all of ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets that exist.
 
-    The JSON file holds a list of songs, or an object that has one under ``progressions``.
+    The JSON file contains a list of songs, or an object that has one under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
     ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that cannot be parsed is left out of its song, a
@@ -340,7 +340,7 @@ def _entries(document: object, path: Path) -> list[Any]:
     if isinstance(document, dict):
         document = next((document[name] for name in _LISTS if name in document), None)
     if not isinstance(document, list):
-        raise DataError(f"must hold a list of songs, or an object with one of {', '.join(_LISTS)}", where=path)
+        raise DataError(f"must contain a list of songs, or an object with one of {', '.join(_LISTS)}", where=path)
     return document
 
 

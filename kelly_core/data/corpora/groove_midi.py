@@ -40,7 +40,7 @@ from kelly_core.music.groove import POSITIONS, groove_windows
 from kelly_core.music.notes import BEATS_PER_BAR, PPQ
 
 _INDEX = "info.csv"
-_ADVICE = "Put info.csv of the archive beside its drummer folders"
+_ADVICE = "Put info.csv of the archive next to its drummer folders"
 _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\d+-\d+)(?:_(?P<kit>\d+))?$")
 _DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
@@ -135,7 +135,7 @@ def _split(
 def recording_of(file: str) -> str:
     """Return the recording of a file: E-GMD has each recording once per kit, with the kit's number at the name's end.
 
-    The folders above ``drummer<n>`` are ignored, because Groove and E-GMD hold the same recordings.
+    The folders above ``drummer<n>`` are ignored, because Groove and E-GMD contain the same recordings.
     """
     path = file[match.start() :] if (match := _DRUMMER.search(file)) else file
     stem, dot, ending = path.rpartition(".")

@@ -27,7 +27,7 @@ from kelly_core.music.emotion import noisy_codes
 from kelly_core.music.key import affect_features
 
 _NAME = "maestro"
-_ADVICE = "Put maestro-v3.0.0.csv of the archive beside its year folders"
+_ADVICE = "Put maestro-v3.0.0.csv of the archive next to its year folders"
 _CODE_HALF = 32
 _VERSION = 4
 

@@ -119,7 +119,7 @@ def install(
     Args:
         source: a source with archives.
         corpus_folder: receives one folder per archive, each complete from the moment it appears.
-        datasets_dir: archives that the user put here are used instead of a download; its folder ``DOWNLOADS`` holds
+        datasets_dir: archives that the user put here are used instead of a download; its folder ``DOWNLOADS`` contains
             partial files.
         listener: receives progress and notes.
         mirrors: URLs of folders that contain the archives by name, used instead of the published URLs.

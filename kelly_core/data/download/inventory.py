@@ -262,7 +262,7 @@ def _unclaimed_folder(path: Path) -> Iterator[Unclaimed]:
     ending, count = max(known.items(), key=lambda item: item[1])
     guess = _guess_corpus(path.name, marks, ending)
     hint = f": is this {guess}? Rename it to {guess}, or set [datasets.{guess}] path" if guess else ""
-    yield Unclaimed(str(path), guess, f"{path} holds {count:,} {ending} files{hint}")
+    yield Unclaimed(str(path), guess, f"{path} contains {count:,} {ending} files{hint}")
 
 
 def _is_marked(name: str, mark: str) -> bool:

@@ -93,7 +93,7 @@ _CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
 _MISSING_SECONDS = 0.1
 """A file is cut off if it is shorter than its header claims by more than this; encoders pad up to two frames."""
 _CHUNK = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-"""Message of libsndfile for a chunk of samples that claims more bytes than the file holds."""
+"""Message of libsndfile for a chunk of samples that claims more bytes than the file contains."""
 _HOLE = "libogg reports a hole"
 _STREAMED_BYTES = 0x7FFFF000
 """Sizes from this value up are placeholders of programs that write WAV to a pipe."""
@@ -103,7 +103,7 @@ class DecodedAudio(NamedTuple):
     """A decoded audio file.
 
     Attributes:
-        samples: mono samples [n] (the mean of the channels), -1..1 unless the file holds larger floats.
+        samples: mono samples [n] (the mean of the channels), -1..1 unless the file contains larger floats.
         sample_rate: samples per second.
         intact: False if the file is cut off, or parts of it cannot be decoded and are left out.
     """
@@ -139,15 +139,15 @@ def decode_audio(path: Path, seconds: float) -> DecodedAudio:
     """Decode the first ``seconds`` of a file. Damaged parts are left out, in every format.
 
     Raises:
-        DataError: the file cannot be read, no part of it can be decoded, it holds samples that are not finite, or no
+        DataError: the file cannot be read, no part of it can be decoded, it contains samples that are not finite, or no
             decoder for it is installed.
     """
     with open_for_reading(path, DataError) as file:
         recording = _decoder(file, path)(file, path, seconds)
     if not len(recording.samples):
-        raise DataError("audio file holds no samples", where=path)
+        raise DataError("audio file contains no samples", where=path)
     if not np.isfinite(recording.samples).all():
-        raise DataError("audio holds samples that are not numbers", where=path)
+        raise DataError("audio contains samples that are not numbers", where=path)
     _check_level(recording.samples, path)
     return recording
 
@@ -190,7 +190,7 @@ def _check_level(samples: Floats, path: Path) -> None:
     """Reject samples whose power is beyond single precision, and warn about samples far beyond full scale."""
     peak = float(np.abs(samples).max())
     if peak > MAX_SAMPLE:
-        raise DataError("audio holds samples far beyond full scale", where=path, hint="Normalize it to -1..1")
+        raise DataError("audio contains samples far beyond full scale", where=path, hint="Normalize it to -1..1")
     if peak > _LOUD:
         _log.warning(
             "%s: samples reach %.3g, expected -1..1: damaged, or floats in the scale of integers; normalize it",
@@ -249,7 +249,7 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
 
 
 def _held_share(report: str) -> float:
-    """Return the share of the bytes claimed by its chunk of samples that a file holds, from libsndfile's report."""
+    """Return the share of the bytes claimed by its chunk of samples that a file contains, from libsndfile's report."""
     match = _CHUNK.search(report)
     claimed, held = (int(match[1]), int(match[2])) if match else (1, 1)
     return held / claimed if 0 < held < claimed < _STREAMED_BYTES else 1.0

@@ -102,7 +102,7 @@ def read_notes(path: Path) -> Notes:
     """Read one MIDI file.
 
     Raises:
-        DataError: the file cannot be read, is too large or damaged, is of a kind without beats, or holds no note.
+        DataError: the file cannot be read, is too large or damaged, is of a kind without beats, or contains no note.
     """
     with open_for_reading(path, DataError) as file:
         content = file.read(MAX_BYTES + 1)
@@ -117,7 +117,7 @@ def parse_notes(content: bytes, where: Path) -> Notes:
     A track of the result is one channel of one MIDI track. ``pair_notes`` defines where notes end.
 
     Raises:
-        DataError: the bytes are not a valid MIDI file, or hold no note.
+        DataError: the bytes are not a valid MIDI file, or contain no note.
     """
     try:
         return _to_notes(parse_smf(content))

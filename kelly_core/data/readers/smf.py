@@ -39,7 +39,7 @@ _STRETCH_EVENTS = 4096
 class _ChannelEvents:
     """Regular expressions for channel events with a given number of data bytes.
 
-    The size of an event in running status depends on the status before it. A matched sequence therefore holds events of
+    The size of an event in running status depends on the status before it. A matched sequence therefore has events of
     one size only: those with status bytes in ``statuses``, and those in running status that follow them.
     """
 
