@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     "projection": (lambda: nn.LSTM(4, 3, proj_size=2), 4, "module (LSTM)", "a projection to 2"),
     "stride": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, stride=2)), 4, "0 (Conv1d)", "stride 2"),
     "padding": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding=1)), 4, "0 (Conv1d)", "also uses later frames"),
-    "same": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding="same")), 4, "0 (Conv1d)", "looks at later frames"),
+    "same": (lambda: nn.Sequential(nn.Conv1d(4, 3, 3, padding="same")), 4, "0 (Conv1d)", "uses later frames"),
     "pad on both sides": (
         lambda: nn.Sequential(nn.ConstantPad1d((1, 1), 0.0), nn.Conv1d(4, 3, 3)), 4, "0 (ConstantPad1d)", "only zeros",
     ),
@@ -177,7 +177,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     ),
     "another input size": (lambda: nn.Sequential(nn.Linear(4, 5)), 3, "0 (Linear)", "takes 4 values a frame, but"),
     "a skip connection": (lambda: nn.Sequential(nn.Linear(4, 4), Skip()), 4, "1 (Skip)", "skip connections"),
-    "a parameter of its own": (OwnParameter, 4, "module (OwnParameter)", "parameters of its own (gain)"),
+    "a parameter of its own": (OwnParameter, 4, "module (OwnParameter)", "its own parameters (gain)"),
     "only the last frame": (LastFrame, 1, "module (LastFrame)", "one frame for each input frame"),
     "a forward that raises": (Raises, 4, "module (Raises)", "RuntimeError: on purpose"),
     "a hook": (with_hook, 4, "0 (Linear)", "computes something else"),
