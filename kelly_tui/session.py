@@ -60,7 +60,9 @@ class Session:
     def command_text(self, words: Sequence[str]) -> str:
         """Return a ``kelly-core`` command line as a user would type it."""
         variables = self.variables if words[0] in ("runs", "train") else ()
-        return " ".join([*map(shlex.quote, variables), shlex.join(("kelly-core", *words))])
+        # Only the value is quoted: a shell takes a quoted NAME=value for a program.
+        assigned = [f"{name}={shlex.quote(value)}" for name, _, value in (each.partition("=") for each in variables)]
+        return " ".join([*assigned, shlex.join(("kelly-core", *words))])
 
     @property
     def variables(self) -> tuple[str, ...]:
