@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,7 +106,8 @@ async def test_exports_of_two_trainings_are_compared(shown: Shown, finished_run:
         await pilot.press("space", "o")
         await until(pilot, lambda: "elsewhere" in str(app.screen.query_one("#exports").border_title))
         await pilot.press("space")
-        command = f"kelly-core compare models/groovepredictor.json {workplace}/elsewhere/models/groovepredictor.json"
+        other = str(workplace / "elsewhere/models/groovepredictor.json")
+        command = shlex.join(["kelly-core", "compare", "models/groovepredictor.json", other])
         await until(pilot, lambda: app.screen.query_one(CommandLine).command == command)
 
 
