@@ -183,9 +183,9 @@ class ModelChain:
         replaced = {_EMOTION.name: self._calibrated_codes} if calibrated and self._calibration else None
         known = self._checked_context(context)
         mean = self._context_mean if self.takes_context else None
-        return self._respond(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known, mean)
+        return self._run_networks(np.asarray(mel, np.float32).reshape(-1, BANDS), replaced, known, mean)
 
-    def follow(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
+    def run_affect(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
         """Compute the other four networks from the current state, for given valence and arousal instead of audio.
 
         HarmonyPredictor gets the mean of the audio it was trained with.
@@ -204,7 +204,7 @@ class ModelChain:
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
         codes = encode_affect(valence, arousal, context=self._checked_context(context), version=self.code_version)
         # Only HarmonyPredictor reads these frames, and only their first 64 bands: the recognizer is replaced.
-        return self._respond(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
+        return self._run_networks(np.tile(self._neutral_audio, (len(codes), 1)), {_EMOTION.name: lambda _mel: codes})
 
     def _checked_context(self, context: ArrayLike | None) -> Floats | None:
         if context is None:
@@ -218,7 +218,7 @@ class ModelChain:
             )
         return known
 
-    def _respond(
+    def _run_networks(
         self,
         mel: Floats,
         replaced: Mapping[str, Compute] | None = None,

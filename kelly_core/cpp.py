@@ -226,7 +226,7 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
         chain.reset()
         arrays |= {"contextMeasures": measures} | _chain_arrays("context", chain.run(frames, context))
     chain.reset()
-    arrays |= _chain_arrays("withoutAudio", chain.follow([0.0], [0.0]))
+    arrays |= _chain_arrays("withoutAudio", chain.run_affect([0.0], [0.0]))
     return {"arrays": {name: _listed(array) for name, array in arrays.items()}, "chain_frames": len(frames)}
 
 

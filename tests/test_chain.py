@@ -120,7 +120,7 @@ def test_a_given_emotion_skips_the_recognizer_and_uses_neutral_audio(
     folder: Path, networks: dict[str, NumpyEngine]
 ) -> None:
     valence, arousal = np.array([-0.5, 0.0, 0.6]), np.array([0.7, 0.1, -0.4])
-    said = ModelChain.load(folder).follow(valence, arousal)
+    said = ModelChain.load(folder).run_affect(valence, arousal)
     codes = encode_affect(valence, arousal)
     np.testing.assert_array_equal(said.code, codes)
     np.testing.assert_allclose(said.affect.valence, valence, atol=0.002)
@@ -139,7 +139,7 @@ def test_a_known_context_replaces_the_estimated_one(folder: Path, networks: dict
     np.testing.assert_array_equal(given.code, expected)
     np.testing.assert_array_equal(given.melody, networks["melodytransformer"].process(expected))
     np.testing.assert_array_equal(given.affect.valence, heard.affect.valence)
-    constant = ModelChain.load(folder).follow([0.2, 0.2], [0.1, 0.1], context)
+    constant = ModelChain.load(folder).run_affect([0.2, 0.2], [0.1, 0.1], context)
     np.testing.assert_array_equal(constant.code, encode_affect([0.2, 0.2], 0.1, context=context))
 
 
@@ -159,9 +159,9 @@ def test_exports_without_a_version_have_the_first_one(exports: dict[str, Export]
     assert chain.code_version == 1
     assert not chain.takes_context
     chain.run(FRAMES)
-    np.testing.assert_array_equal(chain.follow([0.5], [-0.5]).code, encode_affect([0.5], [-0.5], version=1))
+    np.testing.assert_array_equal(chain.run_affect([0.5], [-0.5]).code, encode_affect([0.5], [-0.5], version=1))
     with pytest.raises(ExportError, match="version 1 of the emotion code, which has no musical context"):
-        chain.follow([0.5], [-0.5], [0.3] * 8)
+        chain.run_affect([0.5], [-0.5], [0.3] * 8)
 
 
 def test_models_of_different_versions_do_not_form_a_chain(exports: dict[str, Export], folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_given_emotion_needs_a_recorded_neutral_input(copy: Path, features: ob
     chain = ModelChain.load(copy)
     chain.run(FRAMES)
     with pytest.raises(ExportError, match="does not say what to feed without audio") as caught:
-        chain.follow([0.0], [0.0])
+        chain.run_affect([0.0], [0.0])
     assert caught.value.where == str(path)
 
 

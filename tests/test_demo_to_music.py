@@ -39,7 +39,7 @@ def train_on(datasets: Path, output: Path, listen: Listener) -> list[ModelResult
 
 def pieces(chain: ModelChain, valence: float, arousal: float) -> list[Score]:
     chain.reset()
-    said = chain.follow(np.full(32, valence), np.full(32, arousal))
+    said = chain.run_affect(np.full(32, valence), np.full(32, arousal))
     return [compose(said, bars=16, seed=shifted(seed)) for seed in range(4)]
 
 

@@ -288,7 +288,7 @@ def _from_emotion(
 
         (valences, arousals), title = read_curve(curve), curve.name
     context = _context(chain, known, mode_of(float(np.mean(valences))), tonic or 0)
-    return _Input(chain.follow(valences, arousals, context), title)
+    return _Input(chain.run_affect(valences, arousals, context), title)
 
 
 def _with_tempo(known: dict[str, float], bpm: float | None) -> dict[str, float]:

@@ -173,7 +173,7 @@ def resume_run(
     more = _more_epochs(epochs)
     run = open_run(context, run_id)
     # A run that was told to stop later, while it was paused, is still paused.
-    if run.live and (run.requested() == "pause" or run.snapshot.state == "paused"):
+    if run.live and (run.pending_request() == "pause" or run.snapshot.state == "paused"):
         if more:
             raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
         run.request_resume()
@@ -188,7 +188,7 @@ def resume_run(
 
 def wait_until_stopped(run: Run) -> None:
     """Wait for the end of a run that has been asked to stop; return at once for any other run."""
-    if not run.live or run.requested() != "stop":
+    if not run.live or run.pending_request() != "stop":
         return
     print_status(f"waiting for {run.id} to stop; Ctrl-C stops waiting")
     for _ in run.follow():

@@ -203,7 +203,7 @@ def remove(
     run = open_run(context, run_id)
     wait_until_stopped(run)
     # Taking the lock shows that no process works on the run; it must not be held while the user is asked.
-    run.take().release()
+    run.acquire_lock().release()
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
     run.remove()

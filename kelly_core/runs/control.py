@@ -152,7 +152,7 @@ class RunController:
         """True if the training is to end as soon as possible."""
         return self._stop
 
-    def busy(self) -> float:
+    def training_seconds(self) -> float:
         """Return the seconds of training so far, without pauses."""
         with self._lock:
             return (self._pause_began or time.monotonic()) - self._began - self._pauses

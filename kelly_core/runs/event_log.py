@@ -393,12 +393,12 @@ class EventLogger:
     def __init__(self, log: LogWriter, attempt: int) -> None:
         self._log = log
         self._attempt = attempt
-        self.busy: Callable[[], float] = lambda: 0.0
+        self.training_seconds: Callable[[], float] = lambda: 0.0
         """Function that returns the seconds of training so far; its owner subtracts pauses."""
 
     def log(self, event: RunEvent) -> None:
         """Write an event."""
-        self._log.append(LogRecord(time.time(), self.busy(), self._attempt, event))
+        self._log.append(LogRecord(time.time(), self.training_seconds(), self._attempt, event))
         line = describe(event)
         if line is not None:
             print_line(line)

@@ -104,9 +104,9 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
         output_lock = _until_end(locks, acquire_output_lock(manifest.output))
         # The output is locked first: a refused start must leave no directory of a run behind.
         folder = _named_folder(runs / name) if name else _new_folder(runs)
-        life = FileLock.acquire(folder.heartbeat, error_type=RunError)
-        assert life is not None
-        return _launch(folder, manifest, _until_end(locks, life), output_lock)
+        run_lock = FileLock.acquire(folder.heartbeat, error_type=RunError)
+        assert run_lock is not None
+        return _launch(folder, manifest, _until_end(locks, run_lock), output_lock)
 
 
 def resume(run: Run, more_epochs: int = 0) -> Run:
@@ -118,7 +118,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
         RunError: a process is working on it, another run trains into its output folder, or its manifest is damaged.
     """
     with ExitStack() as locks:
-        life = _until_end(locks, run.take())
+        run_lock = _until_end(locks, run.acquire_lock())
         manifest = read_manifest(run.folder)
         # An extension still applies if the process died before converting it to a total number of epochs.
         manifest = replace(
@@ -127,7 +127,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
             more_epochs=more_epochs or manifest.more_epochs,
         )
         output_lock = _until_end(locks, acquire_output_lock(manifest.output))
-        return _launch(run.folder, manifest, life, output_lock)
+        return _launch(run.folder, manifest, run_lock, output_lock)
 
 
 def _notifier(folder: RunDirectory, manifest: RunManifest) -> list[str]:
@@ -233,27 +233,27 @@ def _make(path: Path) -> None:
         raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
 
 
-def _launch(folder: RunDirectory, manifest: RunManifest, life: FileLock, output_lock: FileLock) -> Run:
+def _launch(folder: RunDirectory, manifest: RunManifest, run_lock: FileLock, output_lock: FileLock) -> Run:
     manifest = replace(manifest, attempts=manifest.attempts + 1)
     # Anyone who can write to the folder can control the run.
     with RunError.from_os_error("its permissions cannot be changed", where=folder.path):
         deny_others_writing(folder.path)
     write_manifest(folder, manifest)
     # The time since the last attempt must not count as silence.
-    os.utime(life.handle)
+    os.utime(run_lock.handle)
     log = LogWriter(folder.events)
     try:
         log.append(LogRecord(time.time(), 0.0, manifest.attempts, AttemptBegun()))
         run = Run(folder)
         # Until the new PID is known, no process may be taken for that of the run, so the previous PID is removed.
-        life.write_owner(folder.id, 0)
-        pid = spawn(folder, (life.handle, output_lock.handle))
+        run_lock.write_owner(folder.id, 0)
+        pid = spawn(folder, (run_lock.handle, output_lock.handle))
     except RunError as error:
         log.append(LogRecord(time.time(), 0.0, manifest.attempts, RunEnded("failed", str(error))))
         raise
     finally:
         log.close()
-    for lock in (life, output_lock):
+    for lock in (run_lock, output_lock):
         lock.write_owner(folder.id, pid)
     return run
 

@@ -248,7 +248,7 @@ class Run:
         self._send("rollback", model=wanted[0])
         return wanted[0]
 
-    def requested(self) -> Literal["stop", "pause", ""]:
+    def pending_request(self) -> Literal["stop", "pause", ""]:
         """Return the request to the latest attempt that is still in force, "" for none.
 
         The state of a process that is still starting does not show its requests yet. A stop cannot be revoked.
@@ -335,7 +335,7 @@ class Run:
         Raises:
             RunError: a process is working on it, or the folder cannot be deleted.
         """
-        lock = self.take()
+        lock = self.acquire_lock()
         try:
             shutil.rmtree(self.folder.path)
         except OSError as error:
@@ -343,7 +343,7 @@ class Run:
         finally:
             lock.release()
 
-    def take(self) -> FileLock:
+    def acquire_lock(self) -> FileLock:
         """Acquire the run's lock, to delete it or to start its process.
 
         Raises:

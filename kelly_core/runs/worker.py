@@ -47,7 +47,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
     log = LogWriter(folder.events)
     logger = EventLogger(log, run.manifest.attempts)
     controller = RunController(logger.log)
-    logger.busy = controller.busy
+    logger.training_seconds = controller.training_seconds
     meter = ResourceMonitor()
     training = _Training(run, logger, controller)
     owned = output_lock.identity.is_current

@@ -210,7 +210,7 @@ def test_a_run_from_start_to_end(kelly_core: CommandRunner, tmp_path: Path) -> N
     assert "stop" in stopped.out
     assert f"to continue: kelly-core runs resume {run.id}\n" in stopped.err
     until(run, "stopped")
-    run.take().release()
+    run.acquire_lock().release()
     logs = kelly_core("runs", "logs", "last").out
     assert "DynamicsEngine: epoch 1/" in logs
     assert logs.endswith("stopped\n")
@@ -270,7 +270,7 @@ def test_attach_and_logs_follow_until_the_end(kelly_core: CommandRunner, start: 
     attached = kelly_core("runs", "attach", "last")
     assert attached.code == 0
     assert "finished" in attached.out
-    run.take().release()
+    run.acquire_lock().release()
     resume(run, 1)
     followed = kelly_core("runs", "logs", "last", "-f")
     assert followed.code == 0

@@ -27,7 +27,7 @@ def checkpoints(folder: Path) -> dict[str, bytes]:
 def test_files_that_may_not_grow(start: Start, forked: Forker, folder: Path) -> None:
     run = start(epochs=2)
     until(run, "finished")
-    run.take().release()
+    run.acquire_lock().release()
     before = checkpoints(folder / "out")
     smallest = min(map(len, before.values()))
     forked.largest_file = smallest // 2
@@ -39,7 +39,7 @@ def test_files_that_may_not_grow(start: Start, forked: Forker, folder: Path) -> 
     assert checkpoints(folder / "out") == before
     assert not list((folder / "out").rglob("*.tmp"))
     forked.largest_file = None
-    failed.take().release()
+    failed.acquire_lock().release()
     resumed = resume(failed)
     until(resumed, "finished")
     assert resumed.snapshot.models[0].epoch == 4
@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_written(start: Start, folder: Path) -> None:
     until(run, "failed")
     assert "out/checkpoints" in run.snapshot.error
     assert "not a folder" in run.snapshot.error
-    run.take().release()
+    run.acquire_lock().release()
     (folder / "out" / "checkpoints").unlink()
     again = resume(run)
     until(again, "finished")
@@ -91,7 +91,7 @@ def test_a_disk_that_runs_full_under_log_and_output(small_disk: Path, start: Sta
     # Even the request to continue is refused; a signal needs no space.
     os.kill(run.snapshot.pid, __import__("signal").SIGTERM)
     until(run, "failed", "stopped")
-    run.take().release()
+    run.acquire_lock().release()
     assert checkpoints(small_disk / "out") == before
     ballast.unlink()
     again = resume(Run(run.folder))

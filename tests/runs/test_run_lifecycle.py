@@ -58,7 +58,7 @@ def test_a_whole_training(start: Start, folder: Path) -> None:
     console = run.folder.console.read_text()
     assert "DynamicsEngine: epoch 2/2" in console
     assert "finished" in console
-    run.take().release()
+    run.acquire_lock().release()
     summary = read_summary(run.folder)
     assert summary.offset == run.folder.events.stat().st_size
     assert summary.snapshot.state == "finished"
@@ -352,7 +352,7 @@ def test_a_failure_has_a_reason(start: Start, folder: Path) -> None:
 def test_invalid_lines_of_a_log_do_not_hide_epochs(start: Start, folder: Path) -> None:
     run = start(epochs=3)
     until(run, "finished")
-    run.take().release()
+    run.acquire_lock().release()
     run.folder.events.write_bytes(os.urandom(5000))
     rubbish = run.folder.events.read_bytes()
     known = Run(run.folder).snapshot
@@ -369,7 +369,7 @@ def test_invalid_lines_of_a_log_do_not_hide_epochs(start: Start, folder: Path) -
 def test_a_checkpoint_of_another_network_is_refused_and_kept(start: Start, folder: Path) -> None:
     run = start("DynamicsEngine", "GroovePredictor", epochs=1)
     until(run, "finished")
-    run.take().release()
+    run.acquire_lock().release()
     checkpoints = folder / "out" / "checkpoints"
     foreign = (checkpoints / "groovepredictor_latest.pt").read_bytes()
     (checkpoints / "dynamicsengine_latest.pt").write_bytes(foreign)

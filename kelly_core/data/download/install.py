@@ -316,14 +316,14 @@ def _put_in_place(
     archive: Archive, path: Path, corpus_folder: Path, downloads: Path, listener: InstallListener, fetched: Downloaded
 ) -> Receipt:
     """Unpack to a temporary folder, add the receipt, and rename the folder into the corpus folder in one step."""
-    beside = downloads / f"{archive.file}.unpacked"
+    staging = downloads / f"{archive.file}.unpacked"
     # An unpacking that was killed may have left this folder.
-    remove_tree(beside)
+    remove_tree(staging)
     try:
-        _make_folder(beside)
+        _make_folder(staging)
         _make_folder(corpus_folder)
-        unpacked = _unpack(archive, path, beside, listener)
-        whole = beside / unpacked.top
+        unpacked = _unpack(archive, path, staging, listener)
+        whole = staging / unpacked.top
         target = corpus_folder / (unpacked.top or archive.folder or _stem(archive.file))
         receipt = Receipt(
             archive=archive.file,
@@ -338,19 +338,19 @@ def _put_in_place(
         )
         if unpacked.links:
             listener.note(f"{archive.file}: {unpacked.links} links between members are left out")
-        _commit(beside, whole, target, receipt, path)
+        _commit(staging, whole, target, receipt, path)
     finally:
-        remove_tree(beside)
+        remove_tree(staging)
     return receipt
 
 
-def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: Path) -> None:
+def _commit(staging: Path, whole: Path, target: Path, receipt: Receipt, archive: Path) -> None:
     if target.exists():
         hint = f"Move it away and run the command again; the archive is in {archive}"
         raise DataError("already exists and was not unpacked by this command", where=target, hint=hint)
     try:
-        if whole != beside:
-            (beside / MEMBER_LIST).replace(whole / MEMBER_LIST)
+        if whole != staging:
+            (staging / MEMBER_LIST).replace(whole / MEMBER_LIST)
         (whole / RECEIPT).write_text(json.dumps(asdict(receipt), indent=2))
         # All members reach the disk before the folder gets its name: one sync instead of one for each of 178,561 files.
         os.sync()
@@ -359,17 +359,17 @@ def _commit(beside: Path, whole: Path, target: Path, receipt: Receipt, archive: 
         raise write_error(target, error, DataError) from error
 
 
-def _unpack(archive: Archive, path: Path, beside: Path, listener: InstallListener) -> Unpacked:
+def _unpack(archive: Archive, path: Path, staging: Path, listener: InstallListener) -> Unpacked:
     size = path.stat().st_size
     if is_archive(path):
         # Prevents an archive from filling the disk by unpacking to far more than expected.
         limit = min(size * _MAX_RATIO, 4 * archive.unpacked) + _UNPACKED_ALLOWANCE
-        return unpack(path, beside, limit, lambda done, total: listener.progress(archive.file, "unpack", done, total))
+        return unpack(path, staging, limit, lambda done, total: listener.progress(archive.file, "unpack", done, total))
     try:
-        shutil.copyfile(path, beside / archive.file)
-        (beside / MEMBER_LIST).write_text(f"{size}\t{archive.file}\n")
+        shutil.copyfile(path, staging / archive.file)
+        (staging / MEMBER_LIST).write_text(f"{size}\t{archive.file}\n")
     except OSError as error:
-        raise write_error(beside / archive.file, error, DataError) from error
+        raise write_error(staging / archive.file, error, DataError) from error
     return Unpacked(1, size, 0, "")
 
 
