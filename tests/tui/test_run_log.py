@@ -117,6 +117,7 @@ async def test_a_long_line_of_the_log_is_scrolled_into_view() -> None:
         log = app.query_one(RunLog)
         log.show((f"12:00:00  {'x' * 100} end",))
         log.focus()
+        await until(pilot, lambda: log.max_scroll_x > 0)
         await pilot.press("number_sign", *"l" * 60)
         await until(pilot, lambda: log.scroll_x > 0 and log.render_line(0).text.rstrip().endswith(" end"))
         await pilot.press(*"h" * 60)
