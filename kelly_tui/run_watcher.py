@@ -83,10 +83,10 @@ class RunWatcher:
                 self.has_more = False
                 return
             for record in found:
-                self._take(record)
+                self._apply(record)
             time.sleep(_PAUSE)
 
-    def _take(self, record: LogRecord) -> None:
+    def _apply(self, record: LogRecord) -> None:
         event = record.event
         if isinstance(event, events.ModelStarted) and event.first_epoch == 1:
             # The model starts from the beginning; a resumed model continues its curves.

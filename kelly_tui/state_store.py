@@ -222,9 +222,9 @@ class ProjectState:
     def save(self, **what: object) -> None:
         """Save values that all projects share."""
         self.shared |= what
-        self.keep(_NAME, self.shared)
+        self.save_as(_NAME, self.shared)
 
-    def keep(self, name: str, content: dict[str, Any]) -> None:
+    def save_as(self, name: str, content: dict[str, Any]) -> None:
         """Save a state in a separate file under a name; a read-only session saves nothing."""
         if not self._read_only:
             # A copy, because the screens may change theirs while a thread writes this one.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from kelly_core.data.download.sources import Source
 
 _SHOWN = 10
-_DOING = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
+_STAGE_LABELS = {"download": "downloading", "check": "checking", "unpack": "unpacking"}
 
 
 def complete_sources(incomplete: str) -> list[tuple[str, str]]:
@@ -80,11 +80,11 @@ def get(
     settings = settings_from(config, {"datasets_dir": datasets_dir}).settings
     selected = default_sources(SOURCES) if everything else select_sources(names or [], SOURCES)
     mirrors = [_checked_mirror(url) for url in mirror or ()]
-    _ask_for_agreement([source for source in selected if not _is_there(source, settings)], yes)
+    _ask_for_agreement([source for source in selected if not _is_installed(source, settings)], yes)
     results: list[dict[str, Any]] = []
     failed = False
     for source in selected:
-        result = _get_one(source, settings, mirrors, keep_archive)
+        result = _install_one(source, settings, mirrors, keep_archive)
         # A source that must be downloaded by hand counts as failed only if it was named.
         failed = failed or result["status"] in ("failed", "incomplete") or (not source.archives and not everything)
         results.append(result)
@@ -157,7 +157,7 @@ def _ask_for_agreement(sources: Sequence[Source], yes: bool) -> None:
         raise typer.Exit(1)
 
 
-def _is_there(source: Source, settings: Settings) -> bool:
+def _is_installed(source: Source, settings: Settings) -> bool:
     """Return True if nothing of a source has to be downloaded."""
     from kelly_core.data.download.install import missing_archives
     from kelly_core.data.download.inventory import is_complete
@@ -166,7 +166,7 @@ def _is_there(source: Source, settings: Settings) -> bool:
     return not missing_archives(source, folder) or is_complete(source, folder)
 
 
-def _get_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
+def _install_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
     """Install one source and return the result; an error is only printed, so that others are still installed."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
@@ -224,11 +224,13 @@ class _Display:
         key = (file, stage)
         if key not in self._tasks:
             if not self._bars.console.is_terminal:
-                print_status(f"{self._name}: {_DOING[stage]} {file}" + (f", {total:,} bytes" if total else ""))
+                print_status(f"{self._name}: {_STAGE_LABELS[stage]} {file}" + (f", {total:,} bytes" if total else ""))
             # Only the current stage has a visible bar.
             for task in self._tasks.values():
                 self._bars.update(task, visible=False)
-            self._tasks[key] = self._bars.add_task(f"{_DOING[stage]} {file}", total=total or None, completed=done)
+            self._tasks[key] = self._bars.add_task(
+                f"{_STAGE_LABELS[stage]} {file}", total=total or None, completed=done
+            )
         self._bars.update(self._tasks[key], completed=done, total=total or None)
 
     def note(self, text: str) -> None:

@@ -77,7 +77,7 @@ class ExternalEngine:
         """
         # Nine digits identify a float32.
         lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
-        output = self._ask([str(model.resolve())], "".join(f"{line}\n" for line in lines))
+        output = self._run_command([str(model.resolve())], "".join(f"{line}\n" for line in lines))
         rows = [self._numbers(line, number) for number, line in enumerate(output.splitlines(), 1) if line.strip()]
         if len(rows) != len(frames):
             self._fail(f"gave {len(rows):,} frames for {len(frames):,}")
@@ -92,7 +92,7 @@ class ExternalEngine:
         Raises:
             KellyError: the engine refuses the model, crashes, hangs, or prints anything but that line of JSON.
         """
-        output = self._ask(["--bench", str(model.resolve()), str(calls)])
+        output = self._run_command(["--bench", str(model.resolve()), str(calls)])
         try:
             timing = EngineTiming.model_validate_json(output)
         except ValidationError:
@@ -102,7 +102,7 @@ class ExternalEngine:
             self._fail(f"expected {wanted}, got {_shown(output)}")
         return timing
 
-    def _ask(self, arguments: list[str], input_text: str = "") -> str:
+    def _run_command(self, arguments: list[str], input_text: str = "") -> str:
         """Run the command to its end and return all that it printed."""
         output, words = bytearray(), bytearray()
         deadline = time.monotonic() + self._time_limit
@@ -132,7 +132,7 @@ class ExternalEngine:
         if status is None or any(reader.is_alive() for reader in readers):
             self._fail(f"did not finish within {self._time_limit:g} s", words)
         if status != 0:
-            self._fail(_ending(status), words)
+            self._fail(_describe_status(status), words)
         return output.decode("utf-8", "replace")
 
     def _start(self, arguments: list[str], stdin: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -190,7 +190,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _ending(status: int) -> str:
+def _describe_status(status: int) -> str:
     if status > 0:
         return f"exited with status {status}"
     try:

@@ -42,7 +42,7 @@ class RunMonitor:
         self._is_owned = is_owned
         self._inbox = Inbox(run.folder.control, run.manifest.attempts)
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="run monitor", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="run monitor", daemon=True)
         self._last_beat = time.monotonic()
         self._last_load = self._last_beat
         self._reported_problems: set[str] = set()
@@ -57,7 +57,7 @@ class RunMonitor:
         self._thread.join()
         self._write_summary()
 
-    def _serve(self) -> None:
+    def _run_loop(self) -> None:
         while not self._done.wait(_SECONDS_BETWEEN_REQUESTS):
             try:
                 self._tick(time.monotonic())

@@ -88,7 +88,7 @@ class TextPrompt(ModalScreen[str | None]):
             yield Label(self._title, classes="dialog-title", markup=False)
             yield Static(self._about, markup=False, classes="about")
             yield Input(self._value, max_length=400, compact=True)
-            yield Label("enter takes it · esc leaves it as it was", classes="hint")
+            yield Label("enter accepts · esc cancels", classes="hint")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Return the text."""

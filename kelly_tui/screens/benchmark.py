@@ -120,7 +120,7 @@ class Benchmark(ChartScreen):
 
         def keep(command: str) -> None:
             self._engine = command
-            self.kelly.state.keep(_ENGINE, {"command": command})
+            self.kelly.state.save_as(_ENGINE, {"command": command})
             self.refresh_frame()
 
         about = "The command of the plugin's own engine, as kelly-core bench --engine takes it; empty for none."
@@ -160,7 +160,7 @@ class Benchmark(ChartScreen):
             self.notify(problem, title="Benchmark", severity="error", timeout=12)
         if report is not None:
             self._reports[folder] = report
-            self.kelly.state.keep(BENCHMARKS, {name: each.to_json() for name, each in self._reports.items()})
+            self.kelly.state.save_as(BENCHMARKS, {name: each.to_json() for name, each in self._reports.items()})
         self._read_history(self.kelly.exports)
         self.draw()
 

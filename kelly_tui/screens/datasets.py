@@ -184,17 +184,17 @@ class Datasets(BaseScreen):
 
     @work(thread=True, exclusive=True, group="download")
     def _fetch(self, name: str) -> None:
-        _, problem = self._work(self._download_queue, "get", name)
+        _, problem = self._run_task(self._download_queue, "get", name)
         call_from_worker(self, self._end_download, name, problem)
 
     @work(thread=True, exclusive=True, group="inspect")
     def _inspect(self, name: str) -> None:
         # The stamp is taken before the files are read, so that files that change meanwhile count as changed.
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
-        result, problem = self._work(self._read_queue, "inspect", name)
+        result, problem = self._run_task(self._read_queue, "inspect", name)
         call_from_worker(self, self._keep, name, result.get("report"), problem, stamp)
 
-    def _work(self, queue: JobQueue, task: str, name: str) -> tuple[dict[str, Any], str]:
+    def _run_task(self, queue: JobQueue, task: str, name: str) -> tuple[dict[str, Any], str]:
         """Run a task of the worker for corpora; return the last JSON object, and the error ("" if there is none)."""
         job = queue.attach(self.kelly.start(worker("corpora", task, name, self.kelly.session.config_argument)))
         line: dict[str, Any] = {}
@@ -229,7 +229,7 @@ class Datasets(BaseScreen):
             key = self._key(name)
             self._reports[key] = report | {"folder": key, "stamp": stamp}
             self._stamps[name] = stamp
-            self.kelly.state.keep(_STATE_NAME, self._reports)
+            self.kelly.state.save_as(_STATE_NAME, self._reports)
         self._read_queue.advance()
         self.draw()
 

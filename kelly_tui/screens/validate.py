@@ -215,7 +215,7 @@ class Validate(ChartScreen):
                 "checks": report["checks"],
                 "former": None if previous is None else previous["checks"],
             }
-            self.kelly.state.keep(_STATE_NAME, self._results)
+            self.kelly.state.save_as(_STATE_NAME, self._results)
         listed = self._files.get(file)
         if listed is not None and listed.stamp != stamp:
             self._scan()

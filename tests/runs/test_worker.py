@@ -175,7 +175,7 @@ def test_trouble_is_reported_once_and_ends_nothing(
     (tmp_path / "run" / "control.jsonl").mkdir()
     waits = iter([False, False, False, True])
     monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))
-    monitor._serve()
+    monitor._run_loop()
     assert capsys.readouterr().out.count("cannot be read") == 1
 
 
@@ -189,7 +189,7 @@ def test_a_fault_of_its_own_leaves_it_listening(
     monitor._last_load = -1e9
     waits = iter([False, False, True])
     monitor._done = SimpleNamespace(wait=lambda _seconds: next(waits))
-    monitor._serve()
+    monitor._run_loop()
     assert capsys.readouterr().out.count("GPU is lost") == 1
     assert next(waits, None) is None
 
