@@ -17,7 +17,7 @@ from textual.widget import Widget
 from textual.widgets import Input
 
 from kelly_core.errors import RunError
-from kelly_core.formatting import MISSING
+from kelly_core.formatting import MISSING, printable
 from kelly_core.runs.overview import RunOverview
 from kelly_core.runs.queue import WaitingRun, drop, move
 from kelly_core.runs.registry import RunFilter
@@ -447,4 +447,4 @@ class Runs(RunScreen):
         if job.problem or not lines:
             self.notify(job.problem or "nothing was exported", title="Export", severity="error", timeout=10)
         else:
-            self.notify(f"{len(lines)} file{'s' * (len(lines) > 1)} written to {output}", title="Export")
+            self.notify(f"{len(lines)} file{'s' * (len(lines) > 1)} written to {printable(output)}", title="Export")

@@ -129,7 +129,11 @@ async def test_names_with_escape_sequences_line_feeds_and_markup_are_escaped(sho
     changed = manifest.settings["output"] | {"dir": str(output)}
     command = ("kelly-core", "train", "-o", str(output))
     write_manifest(folder, replace(manifest, settings=manifest.settings | {"output": changed}, command=command))
-    async with shown("6", size=(160, 40)) as (app, pilot):
+
+    def script(asked: Sequence[str]) -> Script:
+        return Script(["wrote it\n"] if "export" in asked else [])
+
+    async with shown("6", size=(160, 40), script=script) as (app, pilot):
         for key, name in (("6", "#run-details"), ("V", "#exports"), ("3", "#log"), ("6", "#run-details")):
             await pilot.press(key)
             await until(pilot, lambda name=name: app.screen.query(name))
@@ -137,6 +141,8 @@ async def test_names_with_escape_sequences_line_feeds_and_markup_are_escaped(sho
             shown_lines = lines(app)
             assert {cell_len(line) for line in shown_lines} == {160}
             assert {line[-1] for line in shown_lines[1:-2]} <= set("╮│╯▃▄▅▆▇█ ")
+        await pilot.press("e")
+        await until(pilot, lambda: any(text.endswith("a[/b] [red]\\n\\x1b[2Jc") for text in notices(app)))
 
 
 async def test_losses_that_are_not_numbers_leave_gaps(shown: Shown, workplace: Path) -> None:
