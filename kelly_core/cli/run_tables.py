@@ -38,10 +38,11 @@ _STYLES = {
 def run_table(runs: Sequence[RunOverview]) -> Table:
     """Return a table with one row per run; with tags only if a run has some."""
     tagged = any(run.tags for run in runs)
-    # A truncated ID could not be typed into another command.
+    # A truncated ID could not be typed into another command; its state is what a narrow list is read for.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
+    state = Column("state", no_wrap=True, min_width=max(len(run.state) for run in runs))
     table = Table(
-        name, "state", *map(_folding, ("models", "now at", *["tags"] * tagged, "output")), box=None, pad_edge=False
+        name, state, *map(_folding, ("models", "now at", *["tags"] * tagged, "output")), box=None, pad_edge=False
     )
     for run in runs:
         tags = [" ".join(run.tags)] if tagged else []

@@ -64,11 +64,11 @@ def test_an_unknown_run_gets_the_closest_one_as_a_hint(kelly_core: CommandRunner
     assert f"Did you mean {meant}" in refused.err
 
 
-def test_an_id_is_never_cut_short(
+def test_an_id_and_its_state_are_never_cut_short(
     kelly_core: CommandRunner, ended: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    assert ended.id in kelly_core("runs").out
+    monkeypatch.setenv("COLUMNS", "36")
+    assert f"{ended.id}  stopped" in kelly_core("runs").out
 
 
 def test_an_empty_list_of_runs_is_not_an_error(kelly_core: CommandRunner) -> None:
