@@ -198,7 +198,7 @@ def epoch(dataset: Any) -> Iterator[Any]:
 
 
 def write_corpus(root: Path, corpus: Path, files: int) -> None:
-    """Write ``files`` files in Lakh's sixteen folders: those of ``root``, transposed, each with a marker of its own."""
+    """Write ``files`` files in Lakh's sixteen folders: those of ``root``, transposed, each with its own marker."""
     import symusic
 
     scores: list[Any] = []

@@ -70,7 +70,7 @@ def processes() -> Iterator[Processes]:
 
 
 def serve(pipe: Connection) -> None:
-    """Compute on request and report the speed, as a process of its own."""
+    """Compute on request and report the speed, in a separate process."""
     from benchmarks.training import torch_product_flops, torch_threads
 
     works: dict[str, Callable[[], float]] = {"product": torch_product_flops} | {

@@ -28,7 +28,7 @@ _MIN_VALUE_COLUMNS = 20
 _MAX_LABEL_SHARE, _LABEL_COLUMNS = 0.4, 24
 """Maximum share of the width for labels, and the number of columns that labels may take at any width."""
 _LONG_NAME = 20
-"""Length of the longest names of runs that are shown beside each other in full; trials of a sweep have longer ones."""
+"""Length of the longest names of runs that are shown side by side in full; trials of a sweep have longer ones."""
 _NAMES = [spec.name for spec in MODELS]
 
 LabeledRow = tuple[str | Text, str | Text]

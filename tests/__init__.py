@@ -11,7 +11,7 @@ import re
 import time
 
 _OF_SURROUNDINGS = re.compile(
-    # Settings, the user's folders, and repositories: a hook of git runs with the variables of its own.
+    # Settings, the user's folders, and repositories: a hook of git sets its own variables.
     r"KELLY_.*|XDG_.*|DASK_.*|GIT_.*|MPL.*|.*_PROXY"
     # What rich, typer and Textual read to find out about a terminal.
     r"|COLUMNS|LINES|COLORTERM|NO_COLOR|(FORCE|PY)_COLORS?|TTY_.*|TEXTUAL.*|GITHUB_ACTIONS|TERM_PROGRAM.*"

@@ -1,6 +1,6 @@
 """Run the numeric part of the tests as other processors would compute it, and with other random draws.
 
-Usage: ``python -m tests.portable [--quick]``. Each variant is a pytest process of its own, because PyTorch, oneDNN,
+Usage: ``python -m tests.portable [--quick]``. Each variant is a separate pytest process, because PyTorch, oneDNN,
 OpenBLAS and NumPy choose their instruction sets when they are loaded. ``--quick`` runs one variant, the most different
 from what this processor does by default, without the slow tests, so that it fits into CI. The exit status is 1 if any
 variant fails.

@@ -69,6 +69,8 @@ PHRASES = {
     r"spoken?": "sent, reported",
     r"but for": "except",
     r"looked into": "read",
+    r"last words": "last output",
+    r"of (its|their) own[.,:;)]": "its own …, a separate …",
     r"too good to be true": "implausible",
     r"recognisers?|labelled": "the US spelling",
     r"(former|other) sel(f|ves)": "earlier or other version",

@@ -157,7 +157,7 @@ class ExternalEngine:
 
     def _fail(self, problem: str, words: Iterable[int] = ()) -> NoReturn:
         last = _printable(bytes(words).decode("utf-8", "replace")).strip()
-        raise KellyError(f"the engine {problem}", where=self.command, hint=f"Its last words: {last}" if last else None)
+        raise KellyError(f"the engine {problem}", where=self.command, hint=f"Its last output: {last}" if last else None)
 
 
 def _split(command: str) -> list[str]:

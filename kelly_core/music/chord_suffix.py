@@ -196,7 +196,7 @@ class _Chord:
         if followers is not None and kind not in followers:
             raise NotAChordError(f"{token.text!r} is not allowed there")
         if self._wants_number and kind != "run":
-            raise NotAChordError(f"{token.text!r} stands where a number is expected")
+            raise NotAChordError(f"expected a number, got {token.text!r}")
         if kind in _QUALITIES:
             self._take_quality(token)
         else:
@@ -210,7 +210,7 @@ class _Chord:
             NotAChordError: something is missing at the end.
         """
         if self._in_list or self._wants_number or self._previous in ("add", "slash"):
-            raise NotAChordError("it ends too early")
+            raise NotAChordError("it is incomplete")
         seventh = set() if self._seventh is None else {self._seventh}
         return frozenset(self._tones | seventh)
 
@@ -279,7 +279,7 @@ class _Chord:
 
     def _take_open(self, _token: _Token) -> None:
         if self._in_list:
-            raise NotAChordError("there is a list in a list")
+            raise NotAChordError("parentheses are nested")
         self._in_list, self._major_seventh = True, False
 
     def _take_close(self, _token: _Token) -> None:
@@ -303,7 +303,7 @@ class _Chord:
         self._wants_number = False
         unaltered = [degree.number for degree in degrees if not degree.accidental]
         if any(later in _EXTENSIONS and later < number for number, later in pairwise(unaltered)):
-            raise NotAChordError(f"{token.text!r} runs downwards")
+            raise NotAChordError(f"{token.text!r} is not in ascending order")
         for place, degree in enumerate(degrees):
             if degree in self._seen:
                 raise NotAChordError(f"{degree.number} is given twice")

@@ -62,7 +62,7 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
 def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     """Compute mel frames of mono audio: the mean power of 25 windows in 128 bands, in dB relative to full scale.
 
-    Window j begins at sample j·hop, without centring, and is ``window_length`` long. Frame k is made of windows 25k to
+    Window j begins at sample j·hop, without centering, and is ``window_length`` long. Frame k is made of windows 25k to
     25k + 24, so it belongs to the half second from k/2 s to (k+1)/2 s and is complete 73 ms after its end, when its
     last window ends; a plugin without look-ahead emits it then. Frames that the audio's end cuts off are
     left out: 45 s give 89 frames. If 20 ms are not a whole number of samples, the hop is rounded and frames drift

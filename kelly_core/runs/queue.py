@@ -1,7 +1,7 @@
 """Trainings that wait for their turn, and the process that starts them: one at a time for each device.
 
-The waiting trainings are in ``.queue/queue.json`` of the folder of runs. The dispatcher, a process in a session of its
-own, starts the next one when the run before has ended in any way; it exits when none waits. After a reboot any
+The waiting trainings are in ``.queue/queue.json`` of the folder of runs. The dispatcher, a process in its own session,
+starts the next one when the run before has ended in any way; it exits when none waits. After a reboot any
 ``kelly-core runs`` or ``train --queue``, and the screens, start it again.
 """
 

@@ -414,7 +414,7 @@ def describe_exit(folder: RunDirectory, attempt: int) -> str:
         return f"its process is gone. {resume}"
     if status <= _FIRST_SIGNAL:
         last = _last_line(folder.console)
-        words = f", its last words: {last}" if last else ""
+        words = f", its last output: {last}" if last else ""
         return f"its process ended with exit code {status}{words} (see {folder.console}). {resume}"
     number = status - _FIRST_SIGNAL
     try:

@@ -126,7 +126,7 @@ class ExampleGallery:
 
 
 def _shaded(levels: Sequence[str], width: int, rows: int) -> list[str]:
-    """Return lines of shades, each value as wide as the room allows; a single frame becomes bars."""
+    """Return lines of shades, each value as wide as the available space allows; a single frame becomes bars."""
     lines = ["".join(line) for line in _fitted(levels, width, rows)]
     wide = max(1, width // len(lines[0]))
     if len(lines) > 1:
@@ -136,12 +136,12 @@ def _shaded(levels: Sequence[str], width: int, rows: int) -> list[str]:
 
 
 def _bars(heights: Sequence[int], rows: int) -> list[str]:
-    """Return bars beside each other as ``rows`` lines from the top; heights are in eighths of a line."""
+    """Return bars side by side as ``rows`` lines from the top; heights are in eighths of a line."""
     return ["".join(_BAR_EIGHTHS[min(8, max(0, height - 8 * row))] for height in heights) for row in range(rows)][::-1]
 
 
 def _side_by_side(blocks: Sequence[Lines], width: int) -> Lines:
-    """Return blocks of lines beside each other, each beginning ``width`` columns after the one before."""
+    """Return blocks of lines side by side, each beginning ``width`` columns after the one before."""
     lines = []
     for row in range(max(map(len, blocks))):
         line = Text()
@@ -216,7 +216,7 @@ def _plane(counts: list[list[int]], colors: ThemeColors) -> Lines:
         text = Text(label.ljust(_LEFT), colors.muted)
         for column, count in enumerate(line):
             if count:
-                # Rounded up, so that a single label is seen.
+                # Rounded up, so that a single label is visible.
                 text.append(_SHADES[math.ceil(scale * math.log1p(count))] * 2, colors.accent)
             else:
                 text.append(_axis(row == rows // 2, column == rows // 2), colors.muted)
@@ -250,7 +250,7 @@ def _histogram(name: str, counts: Sequence[int], width: int, rows: int, colors: 
     if not total:
         return [title]
     scale = 8 * rows / max(bars)
-    # Rounded up, so that a single label is seen.
+    # Rounded up, so that a single label is visible.
     heights = [math.ceil(scale * count) for count in bars]
     return [
         title,

@@ -21,7 +21,7 @@ from kelly_tui.themes import ThemeColors
 from kelly_tui.widgets.record_table import RecordTable, Row
 
 MAX_MARKED_RUNS = 4
-"""Maximum number of marked runs, so that these and the main run each have a color of their own."""
+"""Maximum number of marked runs, so that these and the main run have different colors."""
 
 
 @dataclass(frozen=True)

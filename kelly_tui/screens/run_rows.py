@@ -94,7 +94,7 @@ def grouped(runs: Sequence[RunOverview]) -> list[RunOverview | SweepGroup]:
     """Return the runs in their order, those of a sweep as one group at the place of the first of them."""
     sweeps: dict[str, list[RunOverview]] = {}
     for run in runs:
-        # The runs of a sweep are known by its output folder; a run that is not part of one is alone under its ID.
+        # The runs of a sweep are identified by its output folder, other runs by their ID.
         sweeps.setdefault(str(Path(run.output).parent.parent) if run.sweep else run.id, []).append(run)
     return [each[0] if len(each) == 1 else SweepGroup(key, tuple(each)) for key, each in sweeps.items()]
 

@@ -44,7 +44,7 @@ class RecordTable(DataTable[Text]):
 
     HELP = (
         "Move with the arrow keys or j and k, by pages with ctrl+d and ctrl+u, to the ends with ctrl+home and "
-        "ctrl+end, or g and G where they have no other use. The row under the cursor is what the keys below act on."
+        "ctrl+end, or g and G if the screen does not use them. The keys below act on the row under the cursor."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -84,7 +84,7 @@ class RecordTable(DataTable[Text]):
         self._numbers = frozenset(numbers)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Leave a key to the screen if the screen binds it to an action of its own."""
+        """Leave a key to the screen if the screen binds it to its own action."""
         if action == "select_cursor":
             key = "enter"
         elif action == "end_of_list":

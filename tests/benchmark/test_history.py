@@ -125,10 +125,10 @@ def test_text_and_json_report_the_same(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_and_what_failed_is_shown_as_it_is() -> None:
-    failed = EngineResult({}, None, "sh: the engine exited with status 1. Its last words: [/nope]")
+    failed = EngineResult({}, None, "sh: the engine exited with status 1. Its last output: [/nope]")
     some = BenchmarkResult(10.0, 2000, ("MelodyTransformer",), {"external": failed}, QUIET, "sh")
     text = shown(render(BenchmarkReport(some)))
     assert "missing: MelodyTransformer; the chain needs all five" in text
-    assert "external failed: sh: the engine exited with status 1. Its last words: [/nope]" in text
+    assert "external failed: sh: the engine exited with status 1. Its last output: [/nope]" in text
     assert "FAILED: an engine failed" in text
     assert "not judged" in shown(render(BenchmarkReport(result(1.0, missing=("MelodyTransformer",)))))

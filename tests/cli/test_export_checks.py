@@ -55,7 +55,7 @@ def test_validate_survives_an_engine_that_does_not(run: CommandRunner, tmp_path:
     assert shown.code == 1
     said = " ".join(shown.out.split())
     assert said.count("ended by SIGSEGV") == 2
-    assert said.count("Its last words: [/red] null") == 2
+    assert said.count("Its last output: [/red] null") == 2
     missing = run.refused("validate", path, "--engine", "no/such [/engine]", code=1)
     assert "there is no engine 'no/such [/engine]'" in missing
 

@@ -240,7 +240,7 @@ def test_a_pedal_counts_for_the_notes_that_it_sustains(tracks: list[bytes], expe
 
 
 def notes_by_mido(path: Path) -> list[tuple[int, int, int, int]]:
-    """Start, end, pitch and velocity, where each note has an end of its own."""
+    """Start, end, pitch and velocity, where each note has its own end."""
     found = []
     for track in mido.MidiFile(path).tracks:
         tick, sounding = 0, defaultdict(list)

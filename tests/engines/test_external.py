@@ -49,8 +49,8 @@ def test_the_model_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.
 
 BAD_ENDINGS = {
     "a crash": ("print('at the end', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
-    "a crash with words": ("print('no layers', file=sys.stderr, flush=True); os.abort()", "Its last words: no layers"),
-    "a refusal": ("sys.exit('model.json: cannot be opened')", "exited with status 1. Its last words: model.json"),
+    "a crash with words": ("print('no layers', file=sys.stderr, flush=True); os.abort()", "Its last output: no layers"),
+    "a refusal": ("sys.exit('model.json: cannot be opened')", "exited with status 1. Its last output: model.json"),
     "a refusal after the answer": ("print('1 2\\n' * len(lines)); sys.exit(3)", "exited with status 3"),
     "nothing": ("", "gave 0 frames for 30"),
     "a frame too few": ("print('1 2\\n' * (len(lines) - 1))", "gave 29 frames for 30"),

@@ -59,7 +59,7 @@ def test_an_exit_code_is_reported_and_that_of_another_attempt_is_not(tmp_path: P
     assert end(folder, "os._exit(3)") != os.getpid()
     assert "ended with exit code 3 (see " in describe_exit(folder, 1)
     folder.console.write_bytes(b"started\nOpenBLAS error: no \x1b[31mmemory " + b"x" * 999 + b"\n\n")
-    assert "its last words: OpenBLAS error: no \\x1b[31mmemory xxx" in describe_exit(folder, 1)
+    assert "its last output: OpenBLAS error: no \\x1b[31mmemory xxx" in describe_exit(folder, 1)
     assert len(describe_exit(folder, 1)) < 500 + len(str(folder.console))
     assert describe_exit(folder, 2).startswith("its process is gone. ")
 
@@ -85,7 +85,7 @@ def test_the_status_file_is_the_owners_and_the_observer_outlives_signals(tmp_pat
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits and mapped files differ on other systems")
 class TestRealTrainings:
-    """Trainings in processes of their own, which the system ends or limits."""
+    """Trainings in separate processes, which the system ends or limits."""
 
     def test_a_cache_file_cut_off_under_a_training_ends_it_with_words_and_it_is_resumed(self, folder: Path) -> None:
         tiny.maestro(folder / "data" / "maestro")

@@ -1,4 +1,4 @@
-"""A folder to work in, with runs made by hand, and an application that starts no process of its own."""
+"""A folder to work in, with runs made by hand, and an application that starts no processes."""
 
 from __future__ import annotations
 

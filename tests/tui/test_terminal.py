@@ -39,7 +39,7 @@ def wait_for(true: Callable[[], object], what: str) -> None:
 
 @pytest.fixture
 def surroundings(tmp_path: Path) -> dict[str, str]:
-    """A working folder of its own, with settings for a quick training on synthetic data."""
+    """A separate working folder, with settings for a quick training on synthetic data."""
     (tmp_path / "config.toml").write_text(
         "[training]\nepochs = 100000\n[training.early_stopping]\npatience = 0\n[datasets]\nuse_synthetic = true\n"
         "synthetic_examples = 200\n"
