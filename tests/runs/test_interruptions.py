@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kelly_core import events
-from kelly_core.runs.event_log import AttemptBegun, RunEnded
+from kelly_core.runs.event_log import RunEnded, StateChanged
 from kelly_core.runs.launch import resume
 from kelly_core.runs.run import Run
 from kelly_core.training.checkpoint import load_checkpoint
@@ -129,10 +129,10 @@ def test_many_kills_change_nothing(start: Start, folder: Path) -> None:
 
 
 def _seconds(run: Run) -> tuple[float, float]:
-    """Seconds until a run has begun to train its first model, and from then on to its end."""
+    """Seconds from the first record of a run's process until it trains its first model, and from then on to its end."""
     first = {type(record.event): record.time for record in reversed(list(run.records()))}
     began = first[events.ModelStarted]
-    return began - first[AttemptBegun], first[RunEnded] - began
+    return began - first[StateChanged], first[RunEnded] - began
 
 
 def _kill_after(run: Run, seconds: float) -> None:
