@@ -16,6 +16,7 @@ from kelly_core.runs.run_dir import RunDirectory, read_labels, read_manifest, sh
 from kelly_tui.charts.curve_chart import CurveChart
 from kelly_tui.screens.runs import Runs
 from kelly_tui.screens.train import Train
+from kelly_tui.state_store import load_state
 from kelly_tui.widgets.bars import CommandLine
 from tests.helpers.rendered import has_curves, lines
 from tests.tui.conftest import (
@@ -237,5 +238,7 @@ async def test_the_runs_of_a_sweep_are_a_group_that_folds(shown: Shown, workplac
         await until(pilot, lambda: names() == ["lr: 3 runs", *runs])
         await pilot.press("escape", "z")
         await until(pilot, lambda: len(names()) == 5)
+        # A thread writes what the next application reads.
+        await until(pilot, lambda: load_state("screens").get("projects") == app.state.shared["projects"])
     async with shown("6", size=WIDE) as (again, pilot):
         await until(pilot, lambda: len(cells(again, "#runs")) == 5)
