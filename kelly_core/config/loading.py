@@ -131,20 +131,20 @@ def _merge(
 def _check_models(settings: Settings, origins: Mapping[str, str]) -> None:
     """Check the settings of each model against its specification."""
     for spec in MODELS:
-        asked = settings.models[spec.name]
-        if asked.dataset != spec.dataset:
+        requested = settings.models[spec.name]
+        if requested.dataset != spec.dataset:
             key = f"models.{spec.name}.dataset"
             raise ConfigError(
-                f"{key} = {asked.dataset!r}, but the model is trained on {spec.dataset!r}", where=origins[key]
+                f"{key} = {requested.dataset!r}, but the model is trained on {spec.dataset!r}", where=origins[key]
             )
-        needed = LOSS_OUTPUT.get(asked.loss or spec.loss)
+        needed = LOSS_OUTPUT.get(requested.loss or spec.loss)
         if needed not in (None, spec.output_activation):
             key, output = f"models.{spec.name}.loss", spec.output_activation or "linear"
-            problem = f"{key} = {asked.loss!r} needs a {needed} output, and the model's is {output}"
+            problem = f"{key} = {requested.loss!r} needs a {needed} output, and the model's is {output}"
             raise ConfigError(problem, where=origins[key])
-        if asked.state not in spec.states:
+        if requested.state not in spec.states:
             key, states = f"models.{spec.name}.state", " or ".join(spec.states)
-            problem = f"{key} = {asked.state!r}, but the model's layers can only be {states}"
+            problem = f"{key} = {requested.state!r}, but the model's layers can only be {states}"
             raise ConfigError(problem, where=origins[key])
 
 

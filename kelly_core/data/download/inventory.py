@@ -98,7 +98,7 @@ def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
         return _by_tables(source, corpus_folder, files, tables)
     basis = f"published number of files ({' or '.join(source.kinds)})"
     return Inventory(
-        source.name, str(corpus_folder), basis, source.count, len(files), [], _odd_sizes(source, corpus_folder, files)
+        source.name, str(corpus_folder), basis, source.count, len(files), [], _wrong_sizes(source, corpus_folder, files)
     )
 
 
@@ -112,19 +112,19 @@ def is_complete(source: Source, corpus_folder: Path) -> bool:
     return inventory.found > 0 and inventory.complete
 
 
-def _odd_sizes(source: Source, corpus_folder: Path, files: list[str]) -> list[str]:
+def _wrong_sizes(source: Source, corpus_folder: Path, files: list[str]) -> list[str]:
     """Return files that are downloaded without unpacking and differ in size from the published one."""
     sizes = {
         archive.file: archive.bytes
         for archive in source.archives
         if archive.bytes and not is_archive(Path(archive.file))
     }
-    odd = []
+    wrong = []
     for name in files:
         expected = sizes.get(name.rpartition("/")[2])
         if expected is not None and (found := (corpus_folder / name).stat().st_size) != expected:
-            odd.append(f"{name}: expected {expected:,} bytes, got {found:,}")
-    return odd
+            wrong.append(f"{name}: expected {expected:,} bytes, got {found:,}")
+    return wrong
 
 
 def _by_members(source: Source, corpus_folder: Path, receipts: Sequence[Receipt]) -> Inventory:
