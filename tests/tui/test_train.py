@@ -179,7 +179,9 @@ async def test_settings_of_a_live_run_are_changed(shown: Shown, live_run: RunDir
 async def test_the_chart_of_a_model_without_a_curve_shows_the_activity_of_the_run(
     shown: Shown, live_run: RunDirectory
 ) -> None:
-    async with shown("3", "j", size=WIDE) as (app, pilot):
+    async with shown("3", size=WIDE) as (app, pilot):
+        await until(pilot, lambda: len(cells(app, "#training")) == 2)
+        await pilot.press("j")
         await until(pilot, lambda: shows(app, "GroovePredictor waits until EmotionRecognizer has ended."))
         report(live_run, ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967))
         await until(pilot, lambda: shows(app, "Preparing the data of GroovePredictor"))
@@ -194,7 +196,9 @@ async def test_the_chart_of_a_model_without_a_curve_shows_the_activity_of_the_ru
 async def test_a_run_whose_last_model_failed_before_it_began_is_drawn(shown: Shown, live_run: RunDirectory) -> None:
     failed = ModelResult("GroovePredictor", "groove_midi", False, None, None, 0, {}, 1.0, "no groups")
     report(live_run, ModelEnded("EmotionRecognizer", "epochs_done", 7, 6, 0.0967), failed)
-    async with shown("3", "j", size=WIDE) as (app, pilot):
+    async with shown("3", size=WIDE) as (app, pilot):
+        await until(pilot, lambda: len(cells(app, "#training")) == 2)
+        await pilot.press("j")
         await until(pilot, lambda: shows(app, "GroovePredictor: failed before its first epoch."))
 
 
