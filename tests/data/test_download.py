@@ -25,7 +25,7 @@ from tests.helpers.archive_server import ArchiveServer, serve
 NAME = "tiny-v1.zip"
 
 
-class Notes:
+class RecordedNotes:
     """Keeps what an installation reports."""
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ def write_part(folder: Path, content: bytes) -> Path:
     return part
 
 
-def get(source: Source, folder: Path, listener: Notes | None = None, **options: Any) -> list[Receipt]:
-    return install(source, folder / "maestro", folder, listener or Notes(), **options)
+def get(source: Source, folder: Path, listener: RecordedNotes | None = None, **options: Any) -> list[Receipt]:
+    return install(source, folder / "maestro", folder, listener or RecordedNotes(), **options)
 
 
 def test_an_archive_is_unpacked_into_the_corpus_folder_and_not_downloaded_again(
@@ -291,7 +291,7 @@ def test_a_second_process_waits_and_downloads_nothing(
     assert first is not None
     monkeypatch.setattr(installing, "_WAIT_SECONDS", 0.01)
 
-    class Finishes(Notes):
+    class Finishes(RecordedNotes):
         def note(self, text: str) -> None:
             super().note(text)
             first.release()
@@ -309,7 +309,7 @@ def test_a_rebuilt_archive_is_used_from_its_publisher_and_refused_from_a_mirror(
     source = replace(source, archives=(replace(source.archives[0], rebuilt=True),))
     with pytest.raises(DataError, match="wrong checksum"):
         get(source, tmp_path, mirrors=[server.address])
-    listener = Notes()
+    listener = RecordedNotes()
     assert get(source, tmp_path, listener)[0].files == 40
     assert "packs it on demand" in listener.notes[0]
 
@@ -321,7 +321,7 @@ def test_a_file_without_a_published_sum_must_have_its_size(server: ArchiveServer
     short = source_of(b"other size", url, file=name, checksum="")
     with pytest.raises(DataError, match="wrong size: expected 10 bytes, got 16"):
         get(short, tmp_path)
-    listener = Notes()
+    listener = RecordedNotes()
     receipt = get(source_of(server.files[name], url, file=name, checksum=""), tmp_path, listener)[0]
     assert (tmp_path / "maestro/table_v2/table_v2.csv").read_bytes() == server.files[name]
     assert receipt.sum == f"sha256:{hashlib.sha256(server.files[name]).hexdigest()}"

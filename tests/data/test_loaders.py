@@ -154,7 +154,7 @@ def test_the_last_bits_of_computed_labels_do_not_change_the_fingerprint(
 
 
 @pytest.mark.parametrize("name", ["deam", "lakh_midi", "maestro", "groove_midi"])
-class TestLeftOut:
+class TestSkipped:
     """Links and labels that cannot be used are counted by reason, as files are, and the rest is used."""
 
     def test_a_damaged_entry_of_a_sidecar(self, name, load, corpus, caplog) -> None:

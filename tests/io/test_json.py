@@ -18,7 +18,7 @@ NOT_FINITE = (math.nan, math.inf, -math.inf, np.float64("nan"))
 
 
 @dataclass(frozen=True)
-class Pair:
+class PairOfValues:
     name: str
     values: tuple[float, ...]
 
@@ -28,7 +28,7 @@ def parse_strictly(text: str) -> object:
 
 
 def test_numbers_that_are_not_finite_become_null_at_any_depth() -> None:
-    content = {"pair": Pair("a", (1.5, *NOT_FINITE)), "list": [{"b": [math.nan]}], "count": 3, "text": "NaN"}
+    content = {"pair": PairOfValues("a", (1.5, *NOT_FINITE)), "list": [{"b": [math.nan]}], "count": 3, "text": "NaN"}
     null = [None] * len(NOT_FINITE)
     expected = {"pair": {"name": "a", "values": [1.5, *null]}, "list": [{"b": [None]}], "count": 3, "text": "NaN"}
     assert parse_strictly(dumps(content)) == expected

@@ -33,14 +33,14 @@ class Server(HTTPServer):
 
     def __init__(self, codes: list[int]) -> None:
         self.codes, self.posted = codes, list[Any]()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), _WebhookHandler)
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/secret"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _WebhookHandler(BaseHTTPRequestHandler):
     server: Server
 
     def do_POST(self) -> None:
