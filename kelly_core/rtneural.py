@@ -1,9 +1,9 @@
 """Any sequential network: PyTorch modules to RTNeural's JSON and back, and an engine in NumPy.
 
-from kelly_core.rtneural import from_rtneural, load_engine, to_rtneural
+from kelly_core.rtneural import NumpyEngine, from_rtneural, to_rtneural
 
 to_rtneural(nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)), 1, "net.json")
-outputs = load_engine("net.json").process(frames)
+outputs = NumpyEngine("net.json").process(frames)
 module = from_rtneural("net.json")
 
 The command ``export`` also makes a module by the name of its factory, and reads and writes files of weights.
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kelly_core.engines import numpy_engine
 from kelly_core.engines.layers import Layer, describe_layer, layer_spec
-from kelly_core.engines.numpy_engine import NumpyEngine
 from kelly_core.errors import ExportError
 from kelly_core.export.golden import golden_inputs
 from kelly_core.export.provenance import keep_if_different, read_provenance
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from kelly_core.export.reader import Export
 
 
-__all__ = ["from_rtneural", "load_engine", "state_dict_of", "to_rtneural"]
+__all__ = ["NumpyEngine", "from_rtneural", "state_dict_of", "to_rtneural"]
 
 MODULES = "modules"
 """Metadata entry: the name of the submodule that contains each layer's weights."""
@@ -46,13 +46,15 @@ _NESTED = ("state_dict", "model_state_dict", "model")
 _SHOWN_KEYS = 4
 
 
-def load_engine(path: str | os.PathLike[str]) -> NumpyEngine:
-    """Return the engine of a file; ``process`` computes frames [n, in] in sequence, ``reset`` clears its state.
+class NumpyEngine(numpy_engine.NumpyEngine):
+    """NumPy engine of a file: ``process(frames)`` computes frames [n, in] in sequence, ``reset()`` clears its state.
 
     Raises:
         ExportError: the file is missing or violates the format.
     """
-    return NumpyEngine(read_export(Path(path)).layers)
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(read_export(Path(path)).layers)
 
 
 def to_rtneural(

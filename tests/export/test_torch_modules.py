@@ -17,7 +17,7 @@ from kelly_core.engines.onnx_engine import OnnxEngine, build_onnx
 from kelly_core.engines.torch_engine import build_module
 from kelly_core.errors import ExportError
 from kelly_core.export.reader import read_export
-from kelly_core.rtneural import from_rtneural, load_engine, to_rtneural
+from kelly_core.rtneural import NumpyEngine, from_rtneural, to_rtneural
 from kelly_core.validation.checks import validate_file
 from tests.helpers.networks import random_network
 from tests.seeds import seeded_rng, shifted
@@ -36,7 +36,7 @@ def frames_for(size: int, count: int = 50) -> Floats:
 
 def exported(folder: Path, module: nn.Module, size: int, frames: Floats) -> Floats:
     to_rtneural(module, size, folder / "x.json")
-    return load_engine(folder / "x.json").process(frames)
+    return NumpyEngine(folder / "x.json").process(frames)
 
 
 def outputs_of(module: nn.Module, inputs: Floats) -> Floats:
@@ -224,7 +224,7 @@ def test_there_and_back_is_the_identity(tmp_path: Path, shared_vectors: Path) ->
         assert once["layers"] == twice["layers"]
         frames = frames_for(size)
         np.testing.assert_array_equal(
-            load_engine(path).process(frames), load_engine(tmp_path / "once.json").process(frames), err_msg=path.stem
+            NumpyEngine(path).process(frames), NumpyEngine(tmp_path / "once.json").process(frames), err_msg=path.stem
         )
 
 
