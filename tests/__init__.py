@@ -14,7 +14,7 @@ _OF_SURROUNDINGS = re.compile(
     # Settings, the user's folders, and repositories: a hook of git sets its own variables.
     r"KELLY_.*|XDG_.*|DASK_.*|GIT_.*|MPL.*|.*_PROXY"
     # What rich, typer and Textual read to find out about a terminal.
-    r"|COLUMNS|LINES|COLORTERM|NO_COLOR|(FORCE|PY)_COLORS?|TTY_.*|TEXTUAL.*|GITHUB_ACTIONS|TERM_PROGRAM.*"
+    r"|COLUMNS|LINES|COLORTERM|NO_COLOR|(FORCE|PY)_COLORS?|TTY_.*|TEXTUAL(?!_SNAPSHOT).*|GITHUB_ACTIONS|TERM_PROGRAM.*"
     # How Python encodes its output, and when it writes it: at once only where a person has asked for that.
     r"|PYTHONIOENCODING|PYTHONUTF8|PYTHONUNBUFFERED",
     re.IGNORECASE,
