@@ -88,7 +88,7 @@ class Validate(ChartScreen):
     def __init__(self) -> None:
         super().__init__()
         self._files: dict[str, ExportFile] = {}
-        self._contents: dict[str, dict[str, Any]] = {}
+        self._contents: dict[ExportFile, dict[str, Any]] = {}
         self._results: dict[str, dict[str, Any]] = CHECKED_EXPORTS.load(_STATE_NAME)
         self._benchmarks: dict[str, BenchmarkReport] = {}
         self._folder_problem = ""
@@ -129,14 +129,13 @@ class Validate(ChartScreen):
         folder = self.kelly.exports
         files, problem = exports_in(folder)
         call_from_worker(self, self._show_found, folder, files, problem)
-        # An export may have 16 MB, so only changed ones are read again.
-        new = [str(file.path) for file in files if self._files.get(str(file.path)) != file]
+        # An export may have 16 MB, so each version is read only once.
+        new = {str(file.path): file for file in files if file not in self._contents}
         if new:
             job = self.kelly.start(worker("exports", *new))
             for content in job.records():
-                new.remove(content["file"])
-                call_from_worker(self, self._show_content, content.pop("file"), content)
-            for file in new if job.problem else []:
+                call_from_worker(self, self._show_content, new.pop(content.pop("file")), content)
+            for file in new.values() if job.problem else ():
                 call_from_worker(self, self._show_content, file, {"error": job.problem})
 
     def _show_found(self, folder: Path, files: Sequence[ExportFile], problem: str) -> None:
@@ -155,9 +154,14 @@ class Validate(ChartScreen):
         # After a change of the folder, select the export of the same model.
         self.table.select(next((file for file in self._files if Path(file).name == name), ""))
 
-    def _show_content(self, file: str, content: dict[str, Any]) -> None:
+    def _show_content(self, file: ExportFile, content: dict[str, Any]) -> None:
         self._contents[file] = content
         self.draw()
+
+    def _content_of(self, file: str) -> dict[str, Any] | None:
+        """Return the content of an export that is listed and was read, else None."""
+        listed = self._files.get(file)
+        return None if listed is None else self._contents.get(listed)
 
     def action_rescan(self) -> None:
         """Look for new exports."""
@@ -296,7 +300,7 @@ class Validate(ChartScreen):
 
     def _row(self, file: ExportFile) -> Row:
         key = str(file.path)
-        content = self._contents.get(key, {})
+        content = self._contents.get(file, {})
         metadata = content.get("metadata", {})
         baseline, value = (_number(metadata.get("metrics"), name) for name in _BASELINES)
         gain = format_change(1 - value / baseline) if baseline and value is not None else MISSING
@@ -329,7 +333,7 @@ class Validate(ChartScreen):
             return Text("checking", colors.accent)
         if key in self._job_queue.waiting:
             return Text("waiting", colors.accent)
-        if "error" in self._contents.get(key, {}):
+        if "error" in (self._content_of(key) or ()):
             return Text("unreadable", colors.error)
         if result is None:
             return Text("not checked", colors.muted)
@@ -351,7 +355,7 @@ class Validate(ChartScreen):
 
     def _draw_quality(self, file: str | None) -> None:
         """Draw the gains over the baselines; without any, the details take all of the room."""
-        quality = recorded_quality(self._contents.get(file or "", {}).get("metadata"))
+        quality = recorded_quality((self._content_of(file or "") or {}).get("metadata"))
         gains = () if quality is None else tuple(each.as_gain for each in quality.whiskers())
         self.set_class(bool(gains), "-gains")
         if quality is not None and gains:
@@ -359,7 +363,7 @@ class Validate(ChartScreen):
             self.query_one("#forest", Drawing).show(title, ForestPlot(gains))
 
     def _checks(self, file: str) -> Text | list[LabeledRow]:
-        colors, result, content = self.theme_colors, self._result(file), self._contents.get(file)
+        colors, result, content = self.theme_colors, self._result(file), self._content_of(file)
         if content is not None and "error" in content:
             return [("problem", Text(content["error"], colors.error))]
         metadata = [("reading", "…")] if content is None else list(metadata_rows(content, colors))

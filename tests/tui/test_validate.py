@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,6 +154,26 @@ async def test_an_export_written_after_the_last_scan_is_checked(shown: Shown, wo
         os.utime(workplace / "models" / "a.json", (1, 1))
         await pilot.press("v")
         await until(pilot, lambda: cells(app, "#exports")[0][2] == "passed")
+
+
+async def test_exports_that_are_read_while_the_screen_is_opened_again_show_their_content(
+    shown: Shown, workplace: Path
+) -> None:
+    write_exports(workplace, "a")
+    content = {"file": "models/a.json", "layout": "rtneural", "input_size": 1, "output_size": 2, "metadata": {}}
+    readings, opened_again = [], threading.Event()
+
+    def script(command: Sequence[str]) -> Script:
+        readings.append(command)
+        if len(readings) == 1:
+            opened_again.wait(60)
+        return Script([json.dumps(content)])
+
+    async with shown("4", size=WIDE, script=script) as (app, pilot):
+        await until(pilot, lambda: readings)
+        await pilot.press("1", "4")
+        opened_again.set()
+        await until(pilot, lambda: "1 in, 2 out" in details(app, "#checks"))
 
 
 async def test_brackets_in_names_are_shown_in_titles(shown: Shown, workplace: Path) -> None:
