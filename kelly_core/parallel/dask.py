@@ -176,7 +176,7 @@ class _WorkerWatch:
 class _CheckedExecutor(Executor):
     """The workers of a Dask client; a call fails on a worker whose environment could give a different result.
 
-    Dask's own executor reports an error if the worker that contains a result is lost while the result is transferred.
+    Dask's own executor reports an error if the worker with a result is lost while the result is transferred.
     """
 
     def __init__(self, client: Any, requirements: Requirements) -> None:
@@ -185,7 +185,7 @@ class _CheckedExecutor(Executor):
 
     def submit(self, function: Callable[..., Result], /, *arguments: Any, **options: Any) -> Future[Result]:
         """Start one call on a worker."""
-        # pure=False: Dask must not reuse a result that it still contains for equal arguments.
+        # pure=False: Dask must not reuse a stored result of equal arguments.
         task = self._client.submit(CheckedFunction(function, self._requirements), *arguments, pure=False, **options)
         future: Future[Result] = Future()
         future.add_done_callback(lambda done: task.cancel() if done.cancelled() and not task.cancelled() else None)

@@ -1,4 +1,4 @@
-"""The losses, weighted by example, frame and output; their gradients, and the backward pass of a network.
+"""The losses, weighted by example, frame and output, and their gradients.
 
 A spec may name its own loss: a function ``(outputs, targets, weights) -> (totals, sizes)`` of tensors [N, T, out],
 with weights [N, T, 1 or out]. It returns two tensors [N]: the weighted loss of each example, and its divisor. The loss
