@@ -1,1 +1,1 @@
-"""Runs: trainings in their own processes, and what observes and controls them."""
+"""Runs: trainings in separate processes, and the code that observes and controls them."""

@@ -1,4 +1,4 @@
-"""Exports made from the best checkpoints of a run so far, whether it has ended or not."""
+"""Export the best checkpoints of a live or ended run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def export_best(run: Run, target: Path) -> BestExports:
             continue
         copied.parent.mkdir(parents=True, exist_ok=True)
         with CheckpointError.from_os_error("cannot be copied", where=source):
-            # A copy, because the training replaces the file at its next best epoch.
+            # Copied because the training replaces the file at its next best epoch.
             shutil.copyfile(source, copied)
         checkpoint = load_checkpoint(copied)
         epoch = int(checkpoint.metrics["best_epoch"])
@@ -67,10 +67,10 @@ def export_best(run: Run, target: Path) -> BestExports:
 
 
 def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """Copy exports for the models that a folder lacks from the first of other folders that has one.
+    """Copy the missing exports of a folder, each from the first of other folders that has it.
 
     Returns:
-        The file that was copied, by model.
+        The copied files by model.
 
     Raises:
         RunError: a file cannot be copied.
@@ -89,7 +89,7 @@ def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]
 
 
 def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int, loss: float) -> None:
-    """Raise unless the checkpoint is of this run; one of a live run may be newer than the log that was read."""
+    """Raise if the checkpoint belongs to another run; that of a live run may be newer than the log read so far."""
     if not run.snapshot.live and (epoch, loss) != (model.best_epoch, model.best_loss):
         raise RunError(
             f"its best epoch of {model.model} was {model.best_epoch} (loss {format_loss(model.best_loss)}), but "

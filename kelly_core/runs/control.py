@@ -1,4 +1,4 @@
-"""Requests of observers to a run, one per line of its control file, and the controller that carries them out."""
+"""Requests of observers to a run, one per line of its control file, and the controller that handles them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Request:
     """One request of an observer.
 
     Attributes:
-        attempt: number of the attempt that the request is for; a later attempt ignores it.
-        kind: stop, pause, resume after a pause, rollback of one model to its best weights, or set to change settings
-            of one model from its next epoch on.
+        attempt: number of the attempt that the request is for; later attempts ignore it.
+        kind: "stop", "pause", "resume" (after a pause), "rollback" (of one model to its best weights), or "set" (change
+            settings of one model from its next epoch on).
         at_once: stop without finishing the current step or other work.
         after_epochs: stop after this number of further complete epochs; 0 stops after the current step.
         model: model to roll back or to change.
@@ -57,7 +57,7 @@ class Request:
 
 
 def parse_changes(words: Sequence[str]) -> dict[str, float]:
-    """Return the values of words such as ``learning_rate=0.0005``.
+    """Parse words such as ``learning_rate=0.0005`` into values by setting.
 
     Raises:
         RunError: a word is not of this form, or its value is not a number.
@@ -91,7 +91,7 @@ def send_request(path: Path, request: Request) -> None:
 
 
 class Inbox:
-    """Reads the requests to one attempt, each once; other lines are ignored."""
+    """Reads each request to one attempt once; other lines are ignored."""
 
     def __init__(self, path: Path, attempt: int) -> None:
         self._tail = LineTail(path)
@@ -99,7 +99,7 @@ class Inbox:
         self._adapter = TypeAdapter(Request)
 
     def read(self) -> list[Request]:
-        """Return requests that arrived since the last call."""
+        """Return the requests received since the last call."""
         found = []
         # A read is bounded in bytes; a client may have written more.
         while lines := self._tail.read():
@@ -121,7 +121,7 @@ class StopNow(BaseException):
 
 
 class RunController:
-    """Controls a training by requests and signals: stop, pause, roll back, change of settings.
+    """Stops, pauses, rolls back or changes a training as requests and signals require.
 
     SIGTERM and the first SIGINT stop after the current step, a second SIGINT stops at once, SIGHUP does nothing.
 
@@ -149,16 +149,16 @@ class RunController:
 
     @property
     def stopping(self) -> bool:
-        """True if the training is to end as soon as possible."""
+        """True if the training must end as soon as possible."""
         return self._stop
 
     def training_seconds(self) -> float:
-        """Return the seconds of training so far, without pauses."""
+        """Return the seconds of training so far, excluding pauses."""
         with self._lock:
             return (self._pause_began or time.monotonic()) - self._began - self._pauses
 
     def should_stop(self) -> bool:
-        """Return whether to stop after a step; blocks while the training is paused."""
+        """Return True to stop after a step; block while the training is paused."""
         # Read without the lock at every step: an outdated value delays a pause by one step.
         if self._paused:
             while self.is_paused():
@@ -166,19 +166,19 @@ class RunController:
         return self._stop
 
     def should_roll_back(self, model: str) -> bool:
-        """Return whether to roll a model back to its best weights; each request is returned once."""
+        """Return True to roll a model back to its best weights; return each request once."""
         if model not in self._rollbacks:
             return False
         self._rollbacks.discard(model)
         return True
 
     def take_changes(self, model: str) -> dict[str, float]:
-        """Return the settings of a model that were requested since the last call."""
+        """Return the new settings of a model requested since the last call."""
         with self._lock:
             return self._changes.pop(model, {})
 
     def is_paused(self) -> bool:
-        """Return True while the training must wait, and report when a pause begins or ends; for a caller that polls."""
+        """Return True while the training must wait, and report when a pause begins or ends. The caller must poll."""
         with self._lock:
             hold = self._paused and not self._stop
             if hold and self._pause_began is None:
@@ -191,8 +191,8 @@ class RunController:
             return hold
 
     def epoch_done(self, log: Callable[[], None]) -> None:
-        """Log a complete epoch, and count down the epochs left if the training stops after a number of epochs."""
-        # Under one lock: a request that arrived between the two would count an epoch that was logged before it.
+        """Log a complete epoch, and count down the epochs left if a stop after a number of epochs was requested."""
+        # Under one lock: a request that arrived between the two steps would count an epoch logged before it.
         with self._lock:
             log()
             if self._epochs_left is not None:
@@ -229,19 +229,19 @@ class RunController:
                 self.handle(Request(0, "stop", at_once=True))
 
     def close(self) -> None:
-        """Stop reporting state changes; after this only the end of the run is recorded."""
+        """Stop reporting state changes; only the end of the run is recorded after this call."""
         with self._lock:
             self._closed = True
 
     def report_signals(self) -> None:
-        """Report a stop requested by a signal; a signal handler itself must not write."""
+        """Report a stop requested by a signal, because a signal handler must not write."""
         with self._lock:
             if self._stop and self._reported is not None:
                 self._enter("stopping")
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Handle signals within the context; for the main thread."""
+        """Handle signals within the context; call only in the main thread."""
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None] | signal.Handlers] = {
             signal.SIGTERM: self._on_signal,
             signal.SIGINT: self._on_signal,
@@ -265,7 +265,7 @@ class RunController:
             self._interruptible = False
 
     def interrupt(self) -> None:
-        """Raise ``StopNow`` if that is allowed; for the main thread."""
+        """Raise ``StopNow`` if the training can be interrupted now; call only in the main thread."""
         if self._interruptible:
             self._interruptible = False
             raise StopNow
@@ -276,7 +276,7 @@ class RunController:
         else:
             self._stop = True
         self._enter("paused" if self._pause_began and not self._stop else "stopping")
-        # Python runs signal handlers in the main thread, where the training computes: this ends even a blocking call.
+        # Python runs signal handlers in the main thread, which trains, so the signal interrupts even a blocking call.
         if request.at_once:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
@@ -292,7 +292,7 @@ class RunController:
         return "stopping" if self._stop or self._epochs_left is not None else "running"
 
     def _enter(self, state: LiveState) -> None:
-        """Report a state if it, or the number of epochs left, has changed."""
+        """Report a state if the state or the number of epochs left has changed."""
         left = None if self._stop else self._epochs_left
         change = StateChanged(state, left)
         if change != self._reported and not self._closed:

@@ -1,4 +1,4 @@
-"""The log of a run: its records, their text lines, and the process that writes and the observers that read them."""
+"""The log of a run: its records, their descriptions as text, a writer, and a reader for observers."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ EndState = Literal["finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class AttemptBegun:
-    """A process was started to train, for the first time or to resume; a recorded end belongs to an earlier attempt."""
+    """A process was started to train or to resume; an earlier recorded end belongs to an earlier attempt."""
 
     format: int = LOG_FORMAT
 
 
 @dataclass(frozen=True)
 class StateChanged:
-    """The process changed its state; ``epochs_left`` is set if it stops after a number of epochs."""
+    """The state of the process changed; ``epochs_left`` is set if it stops after a number of epochs."""
 
     state: LiveState
     epochs_left: Count | None = None
@@ -70,7 +70,7 @@ class GpuLoad:
 
 @dataclass(frozen=True)
 class HostLoad:
-    """Load of the machine: CPU in percent of all cores, memory in bytes, ``process_memory`` with all children."""
+    """Load of the machine: CPU in percent of all cores, memory in bytes; ``process_memory`` includes all children."""
 
     cpu_percent: Percent
     process_memory: Count
@@ -88,7 +88,7 @@ class Revived:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """The attempt ended; ``error`` says why it failed."""
+    """The attempt ended; ``error`` is the reason if it failed."""
 
     state: EndState
     error: str = ""
@@ -121,9 +121,9 @@ class LogRecord:
     """One line of a log.
 
     Attributes:
-        time: Unix time at which it was written; for display only, because clocks can be changed.
-        busy: seconds of training in the attempt, without pauses; durations are computed from these.
-        attempt: number of the attempt that wrote it, 1 for the first.
+        time: Unix time of writing; for display only, because clocks can be changed.
+        busy: seconds of training in the attempt, excluding pauses; the basis of all durations.
+        attempt: number of the attempt that wrote the record, 1 for the first.
         event: what happened.
     """
 
@@ -134,11 +134,11 @@ class LogRecord:
 
 
 class DamagedLineError(ValueError):
-    """A line that no version of this program writes."""
+    """A line that is not a record of any version."""
 
 
 class UnknownKindError(ValueError):
-    """A record of an unknown kind, which a newer version may write."""
+    """A record of a kind that this version does not know; a newer version may have written it."""
 
 
 def encode_record(record: LogRecord) -> bytes:
@@ -157,8 +157,8 @@ def decode_record(line: bytes) -> LogRecord:
     """Decode a line of JSON.
 
     Raises:
-        DamagedLineError: it is not a record.
-        UnknownKindError: it is a record of an unknown kind.
+        DamagedLineError: the line is not a record.
+        UnknownKindError: the line is a record of an unknown kind.
     """
     try:
         fields = _parse(line)
@@ -181,12 +181,12 @@ def _parse(line: bytes) -> Any:
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
-        # The json module also reads NaN and lone surrogates, written by earlier versions, but is five times slower.
+        # The json module also reads NaN and lone surrogates, which earlier versions wrote, but is five times slower.
         return json.loads(line)
 
 
 def _number(value: object, largest: float) -> float:
-    """Round a number from 0 to ``largest`` to milliseconds: finer differences would make computed speeds overflow."""
+    """Check that a number is from 0 to ``largest``, and round it to ms: smaller differences would overflow speeds."""
     if isinstance(value, int | float) and 0 <= value <= largest:
         return round(float(value), 3)
     raise TypeError(f"not a number from 0 to {largest:g}")
@@ -240,7 +240,7 @@ def describe(event: RunEvent) -> str | None:
 
 
 def _describe_record(event: RunEvent) -> str | None:
-    """Describe the events that the run's process adds."""
+    """Describe the events that the run's process adds to those of the training."""
     match event:
         case FeaturesRead():
             return f"features of {event.dataset}: {event.note}" if event.note else None
@@ -256,7 +256,7 @@ def _describe_record(event: RunEvent) -> str | None:
 
 
 def print_line(text: str) -> None:
-    """Print a line with the time of day; if the disk is full, the line is lost instead of the training."""
+    """Print a line with the time of day; a full disk loses the line but does not end the training."""
     with contextlib.suppress(OSError):
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {printable(text)}\n")
         sys.stdout.flush()
@@ -269,8 +269,8 @@ _RESERVE_BYTES = 2**16
 class LogWriter:
     """Appends records; safe to use from several threads.
 
-    Records that do not fit on a full disk are kept in memory and written with the next one. Some disk space is
-    reserved, so that at least the end of the run can be written.
+    Records that cannot be written because the disk is full are kept in memory and written with the next one. Some
+    disk space is reserved to write at least the end of the run.
 
     Raises:
         RunError: the log cannot be opened.
@@ -287,7 +287,7 @@ class LogWriter:
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
             # A killed process left half a line; the next record must not be appended to it.
             self._waiting += b"\n"
-        # Blocks that this file occupies are freed for the last records of a run on a full disk.
+        # On a full disk, the space of this file is freed for the last records of a run.
         self._set_space_aside()
 
     def _set_space_aside(self) -> None:
@@ -298,17 +298,17 @@ class LogWriter:
             self._free_reserve()
 
     def _free_reserve(self) -> None:
-        # If something else has this name, such as a folder, there is no reserved space to free.
+        # If the name belongs to a folder, for example, there is no reserved space to free.
         with contextlib.suppress(OSError):
             self._reserve.unlink()
 
     def append(self, record: LogRecord) -> None:
-        """Write a record after the waiting ones; dropped if too many are waiting or the log is closed."""
+        """Write a record after the waiting ones; drop it if too many are waiting or the log is closed."""
         with self._lock:
             # A thread that measures the load may still report while the process ends.
             if self._closed:
                 return
-            # The training continues on a full disk, so its memory must not grow with the log.
+            # The training continues on a full disk, so the number of waiting records must be limited.
             if len(self._waiting) < _MAX_WAITING:
                 self._waiting += encode_record(record)
             self._flush()
@@ -316,7 +316,7 @@ class LogWriter:
     def close(self) -> None:
         """Write waiting records, if necessary into the reserved space, and sync the log to disk."""
         with self._lock:
-            # The reserved space is freed first, so that a full disk takes at least the end of the run.
+            # The reserved space is freed first: then even a full disk has room for the end of the run.
             self._free_reserve()
             self._flush()
             os.fsync(self._handle)
@@ -325,7 +325,7 @@ class LogWriter:
 
     def _flush(self) -> None:
         try:
-            # With O_APPEND each write goes to the end of the file; a signal or a full disk may cut it short.
+            # O_APPEND writes at the end of the file; a signal or a full disk may interrupt a write.
             while self._waiting:
                 written = os.write(self._handle, self._waiting)
                 del self._waiting[:written]
@@ -355,18 +355,18 @@ class LogReader:
 
     @property
     def damaged(self) -> int:
-        """Return the number of lines that are not records, and of other damage."""
+        """Return the number of lines that are not records, plus ``LineTail.damaged``."""
         return self._damaged + self._tail.damaged
 
     def read(self) -> list[LogRecord]:
-        """Return the next records, at most ``tail.CHUNK`` bytes; [] if there are none."""
+        """Return the next records, at most ``kelly_core.io.json.CHUNK`` bytes; [] if there are none."""
         while lines := self._tail.read():
             if found := list(self._records(lines)):
                 return found
         return []
 
     def one_by_one(self) -> Iterator[LogRecord]:
-        """Yield the next records until there are none, for callers that pause between two of them."""
+        """Yield the next records one at a time until there are none, for callers that pause between records."""
         while lines := self._tail.read():
             yield from self._records(lines)
 
@@ -388,13 +388,13 @@ class LogReader:
 
 
 class EventLogger:
-    """Writes events as records of one attempt, and those of interest to users as lines."""
+    """Writes events as records of one attempt, and prints those that interest users."""
 
     def __init__(self, log: LogWriter, attempt: int) -> None:
         self._log = log
         self._attempt = attempt
         self.training_seconds: Callable[[], float] = lambda: 0.0
-        """Function that returns the seconds of training so far; its owner subtracts pauses."""
+        """Function that returns the seconds of training so far, excluding pauses."""
 
     def log(self, event: RunEvent) -> None:
         """Write an event."""

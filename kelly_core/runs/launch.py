@@ -1,4 +1,4 @@
-"""Start the process of a run, for the first time or to resume, and lock its output folder."""
+"""Start or resume the process of a run, and lock its output folder."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from kelly_core.runs.run_dir import (
 
 _OUTPUT_LOCK = ".lease"
 
-# A shell of a few hundred kilobytes starts the process, waits for it and writes its status into a file of the run. It
-# contains nothing that the run needs: if it is killed, only the status is missing.
+# A small shell process starts the training, waits for it and writes its exit status to a file of the run. The run does
+# not depend on the shell: if the shell is killed, only the status is missing.
 _SUPERVISE = """
 umask go-w
 status_file=$1 attempt=$2 notifier=$3
@@ -50,18 +50,18 @@ echo "$attempt $?" > "$status_file"
 def start(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = (), name: str = ""
 ) -> Run:
-    """Start a training in its own process, which continues after this one ends.
+    """Start a training in a separate process, which continues after this one ends.
 
     Args:
-        settings: all settings; ``settings.runs.dir`` is the folder of runs, ``settings.output.dir`` that of exports.
-        models: names, in the order of training.
+        settings: all settings; ``runs.dir`` is the folder of runs, ``output.dir`` the folder of exports.
+        models: model names in the order of training.
         resume: continue from checkpoints in the output folder.
         command: equivalent command line, for display.
         name: ID of the run, which must be unused; "" generates one.
 
     Raises:
-        RunError: a run has this name, another run trains into the same output folder, a folder cannot be written, or
-            Apprise, which the settings require, is not installed.
+        RunError: a run of this name exists, another run trains into the same output folder, a folder cannot be written,
+            or Apprise is required by the settings but not installed.
     """
     manifest = new_manifest(settings, models, resume=resume, command=command)
     return start_run(settings.runs.dir.absolute(), manifest, name)
@@ -73,9 +73,9 @@ def new_manifest(
     """Return the manifest of a training whose working folder is the current one; see ``start``.
 
     Raises:
-        RunError: the settings require messages by a package that is not installed.
+        RunError: the settings require Apprise, which is not installed.
     """
-    # Imported late: it loads an HTTP client, which ``--help`` and a start without messages do not need.
+    # Imported late because it loads an HTTP client, which ``--help`` and a start without messages do not need.
     from kelly_core.runs.notify import require_apprise
 
     require_apprise(settings.notify)
@@ -94,7 +94,7 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
 
     Args:
         runs: folder of runs, absolute.
-        manifest: its manifest.
+        manifest: manifest of the training.
         name: ID of the run, which must be unused; "" generates one.
 
     Raises:
@@ -102,7 +102,7 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
     """
     with ExitStack() as locks:
         output_lock = _until_end(locks, acquire_output_lock(manifest.output))
-        # The output is locked first: a refused start must leave no directory of a run behind.
+        # The output is locked first, because a refused start must not leave a run directory behind.
         folder = _named_folder(runs / name) if name else _new_folder(runs)
         run_lock = FileLock.acquire(folder.heartbeat, error_type=RunError)
         assert run_lock is not None
@@ -110,17 +110,17 @@ def start_run(runs: Path, manifest: RunManifest, name: str = "") -> Run:
 
 
 def resume(run: Run, more_epochs: int = 0) -> Run:
-    """Resume an ended run from its checkpoints with its own settings.
+    """Resume an ended run from its checkpoints with its settings.
 
-    Each model trains ``more_epochs`` beyond its complete epochs; 0 continues to the number in the settings.
+    Each model trains ``more_epochs`` beyond its complete epochs; 0 continues up to the number in the settings.
 
     Raises:
-        RunError: a process is working on it, another run trains into its output folder, or its manifest is damaged.
+        RunError: the run is live, another run trains into its output folder, or its manifest is damaged.
     """
     with ExitStack() as locks:
         run_lock = _until_end(locks, run.acquire_lock())
         manifest = read_manifest(run.folder)
-        # An extension still applies if the process died before converting it to a total number of epochs.
+        # ``more_epochs`` still applies if the process died before it converted them to a total.
         manifest = replace(
             manifest,
             settings=settings_of(run.folder, manifest).model_dump(mode="json"),
@@ -131,7 +131,7 @@ def resume(run: Run, more_epochs: int = 0) -> Run:
 
 
 def _notifier(folder: RunDirectory, manifest: RunManifest) -> list[str]:
-    """Return the command that sends the message about the end of a run, [] if the settings name no recipient."""
+    """Return the command that sends the message about the end of a run; [] if the settings name no recipient."""
     from kelly_core.runs.notify import ENDED, is_wanted, notifier
 
     try:
@@ -143,19 +143,19 @@ def _notifier(folder: RunDirectory, manifest: RunManifest) -> list[str]:
 
 
 def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
-    """Start the process of a run in its own session and pass it the run's locks.
+    """Start the process of a run in a new session and pass it the run's locks.
 
     Args:
-        folder: the run.
-        handles: file descriptors of the locks of the run and, last, of its output folder.
+        folder: directory of the run.
+        handles: file descriptors of the lock of the run and, last, of the lock of its output folder.
 
     Returns:
-        Its process id.
+        The process ID of the training.
 
     Raises:
-        RunError: it cannot be started.
+        RunError: the process cannot be started.
     """
-    # -P: a module of the working folder must not shadow one of Python's own.
+    # -P: a module in the working folder must not shadow a standard module.
     manifest = read_manifest(folder)
     command = [sys.executable, "-P", "-m", "kelly_core.runs.worker", str(folder.path), str(handles[-1])]
     try:
@@ -163,14 +163,14 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
             process = subprocess.Popen(
                 supervised(command, folder, manifest.attempts, _notifier(folder, manifest)),
                 cwd=manifest.working_folder,
-                # The output is UTF-8 whatever the terminal's encoding; names that are not UTF-8 do not end the run.
+                # The output is UTF-8 in any locale, and names that are not UTF-8 are escaped instead of ending the run.
                 env=os.environ | {"PYTHONIOENCODING": "utf-8:backslashreplace"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=console,
-                # In its own session, the process gets no SIGHUP when the terminal closes.
+                # In a new session, the process receives no SIGHUP when the terminal closes.
                 start_new_session=True,
-                # The child inherits the open locks, so that they are never free between parent and child.
+                # The child inherits the open locks, so they are never free between parent and child.
                 pass_fds=handles,
             )
     except OSError as error:
@@ -182,11 +182,11 @@ def spawn(folder: RunDirectory, handles: Sequence[int]) -> int:
 
 
 def supervised(command: Sequence[str], folder: RunDirectory, attempt: int, notifier: Sequence[str] = ()) -> list[str]:
-    """Return a command that runs another one, prints its process id and writes its status when it has ended.
+    """Return a shell command that runs ``command``, prints its process ID and writes its status when it has ended.
 
-    The output of the other command goes to standard error.
+    The output of ``command`` is written to standard error.
 
-    ``notifier`` is a command that replaces the shell (exec) after the other command has ended in any way.
+    ``notifier`` is a command that replaces the shell (exec) after ``command`` has ended in any way.
     """
     return ["/bin/sh", "-c", _SUPERVISE, "sh", str(folder.exit_status), str(attempt), shlex.join(notifier), *command]
 
@@ -199,7 +199,7 @@ def _working_folder() -> str:
 
 
 def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
-    """Close this process's handle when ``stack`` closes; the started process keeps its own, and with it the lock."""
+    """Close this process's handle when ``stack`` closes; the started process keeps its handle and so the lock."""
     stack.callback(lock.release)
     return lock
 
@@ -245,7 +245,7 @@ def _launch(folder: RunDirectory, manifest: RunManifest, run_lock: FileLock, out
     try:
         log.append(LogRecord(time.time(), 0.0, manifest.attempts, AttemptBegun()))
         run = Run(folder)
-        # Until the new PID is known, no process may be taken for that of the run, so the previous PID is removed.
+        # Until the new PID is known, the previous one is removed: it may belong to another process by now.
         run_lock.write_owner(folder.id, 0)
         pid = spawn(folder, (run_lock.handle, output_lock.handle))
     except RunError as error:
@@ -264,10 +264,10 @@ def output_lock_path(output: Path) -> Path:
 
 
 def acquire_output_lock(output: Path) -> FileLock:
-    """Acquire the lock of an output folder, which is created if necessary.
+    """Acquire the lock of an output folder; create the folder if necessary.
 
     Raises:
-        RunError: another run trains into it (the message names it), or the folder cannot be created.
+        RunError: another run, which the message names, trains into the folder, or the folder cannot be created.
     """
     path = output_lock_path(output)
     with RunError.from_os_error("cannot be made a folder", where=output):
@@ -279,9 +279,9 @@ def acquire_output_lock(output: Path) -> FileLock:
 
 
 def release_output_lock(lock: FileLock) -> None:
-    """Release the output folder; only for the process that holds the lock."""
+    """Release the output folder; call only in the process that holds the lock."""
     # Deleting the lock file releases the folder: this process keeps its lock until it exits, but on a deleted file. If
-    # the file cannot be deleted, the exit of the process releases it shortly after.
+    # the file cannot be deleted, the folder is released when the process exits shortly after.
     with suppress(OSError):
         lock.remove()
 

@@ -1,4 +1,4 @@
-"""The monitor thread of a run's process (heartbeat, requests, machine load, summary), and the machine's description."""
+"""Monitor thread of a run's process (heartbeat, requests, machine load, summary), and description of the machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_LOADS = 5.0
 
 
 class RunMonitor:
-    """Context manager of the thread that monitors a run while it trains.
+    """Context manager that monitors a run in a thread while it trains.
 
     ``is_owned`` returns False once the output folder no longer belongs to this run.
     """
@@ -68,12 +68,12 @@ class RunMonitor:
                 self._report_problem(f"unexpected {type(error).__name__}: {error}")
 
     def _tick(self, now: float) -> None:
-        # If another run now owns a folder of the same name, exports would overwrite that run's.
+        # If another run owns a new folder of the same name, exports of this run would overwrite its exports.
         if not self._is_owned():
             self._controller.fail(_output_lost(self._run))
         for request in self._inbox.read():
             self._controller.handle(request)
-        # A signal handler may not take the lock of the log, so this thread logs the stop that the handler has recorded.
+        # A signal handler must not acquire the lock of the log, so this thread logs the stop that the handler recorded.
         self._controller.report_signals()
         if now - self._last_beat >= _SECONDS_BETWEEN_BEATS:
             self._beat(now)
@@ -83,7 +83,7 @@ class RunMonitor:
 
     def _beat(self, now: float) -> None:
         silent, self._last_beat = now - self._last_beat, now
-        # The modification time is the heartbeat; the content names the owner and does not change.
+        # The modification time is the heartbeat; the content, which names the owner, does not change.
         os.utime(self._run.folder.heartbeat)
         if silent > SILENT_SECONDS:
             self._logger.log(Revived(silent))
@@ -97,7 +97,7 @@ class RunMonitor:
             self._run.summarize()
 
     def _report_problem(self, problem: str) -> None:
-        """Report a problem once and continue: the training does not depend on it."""
+        """Report a problem once and continue, because the training does not depend on the monitor."""
         if problem not in self._reported_problems:
             self._reported_problems.add(problem)
             print_line(problem)
@@ -110,7 +110,7 @@ def _output_lost(run: Run) -> str:
 
 
 class ResourceMonitor:
-    """Measures CPU, memory and NVIDIA GPUs if there are any.
+    """Measures the load of CPU, memory and, if present, NVIDIA GPUs.
 
     Attributes:
         gpus: names of the GPUs.
@@ -123,8 +123,8 @@ class ResourceMonitor:
         self._cpu = _cpu_seconds()
 
     def sample(self) -> HostLoad:
-        """Return the load since the last call, without GPUs that do not report theirs, such as partitioned ones."""
-        # Total less available, not ``used``: caches that the system can free do not count.
+        """Return the load since the last call, without GPUs that report no load, such as partitioned ones."""
+        # Total minus available instead of ``used``, to exclude caches that the system can free.
         memory = psutil.virtual_memory()
         return HostLoad(
             cpu_percent=self._cpu_percent(),
@@ -135,7 +135,7 @@ class ResourceMonitor:
         )
 
     def _cpu_percent(self) -> float:
-        """Return the share of all cores since the last call; psutil's own value is per thread."""
+        """Return CPU use in percent of all cores since the last call; psutil measures per calling thread."""
         previous, self._cpu = self._cpu, _cpu_seconds()
         busy, total = (now - then for now, then in zip(self._cpu, previous, strict=True))
         return round(100 * min(1.0, max(0.0, busy / total)), 1) if total > 0 else 0.0
@@ -150,7 +150,7 @@ class ResourceMonitor:
 
 
 def _cpu_seconds() -> tuple[float, float]:
-    """Return the busy and total seconds of all cores since the machine's start."""
+    """Return the busy and total seconds of all cores since the machine started."""
     times = psutil.cpu_times()._asdict()
     # On Linux the user time includes the guest time.
     total = sum(seconds for name, seconds in times.items() if not name.startswith("guest"))
@@ -170,7 +170,7 @@ def count_gpus() -> int:
 
 
 def _open_gpus() -> tuple[Any, list[tuple[str, Any]]]:
-    """Return NVIDIA's library, and name and handle of each GPU; none without a driver."""
+    """Return NVIDIA's library, and the name and handle of each GPU; no GPUs without a driver."""
     import pynvml
 
     try:
@@ -186,7 +186,7 @@ _SECONDS_FOR_GIT = 10
 
 
 def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -> None:
-    """Write the environment of an attempt, GPUs by name, in place of the previous attempt's.
+    """Replace the environment file with the environment of an attempt; ``gpus`` are names.
 
     Raises:
         RunError: the file cannot be written.
@@ -196,7 +196,7 @@ def write_environment(folder: RunDirectory, attempt: int, gpus: Sequence[str]) -
 
 
 def describe_environment(gpus: Sequence[str]) -> dict[str, Any]:
-    """Return versions, machine with GPUs, and commit."""
+    """Return the versions, the commit, and the machine with its GPUs."""
     return {
         "kelly_core": kelly_core.__version__,
         "commit": _commit(),
@@ -219,7 +219,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout, marked if files differ from it; None for an installed package."""
+    """Return the commit of the checkout, marked as dirty if files differ; None for an installed package."""
     root = Path(kelly_core.__file__).resolve().parents[1]
     if not (root / ".git").exists():
         return None

@@ -1,6 +1,6 @@
 """Send messages about a run by a command, a webhook, Apprise or the terminal, as set in ``[notify]``.
 
-Each message is sent by a separate process, so that a server that does not answer never delays or ends a training.
+A separate process sends each message, so an unresponsive server cannot delay or end a training.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from kelly_core.runs.run import Run
 from kelly_core.runs.run_dir import RunDirectory, read_labels, settings_of, short_id
 
 ENDED = "ended"
-"""Event whose name in the message is the state in which the run ended."""
+"""Event for the end of a run; the message has the final state in its place."""
 
 _TRIES = 5
 _ANSWER_TIMEOUT_SECONDS = 10.0
 _COMMAND_TIMEOUT_SECONDS = 60.0
 _TRY_AGAIN = (408, 425, 429)
 _PROGRAM = "import os; os.closerange(3, 4096); from kelly_core.runs.notify import main; main()"
-"""Closes the inherited locks before the imports: the run has ended, and its folder must be unlocked."""
+"""Program that closes the inherited locks before its imports, because the folder of an ended run must be unlocked."""
 
 
 def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
@@ -43,9 +43,9 @@ def notifier(folder: RunDirectory, event: str, model: str = "") -> list[str]:
 
 
 def notify_in_background(folder: RunDirectory, notify: NotifySettings, event: str, model: str) -> None:
-    """Send a message in a separate process, if the settings name a destination; return at once."""
+    """Start a process that sends a message, if the settings name a destination; do not wait for it."""
     if is_wanted(notify):
-        # If there is no memory for another process, only the message is lost and the training continues.
+        # If memory for another process is missing, only the message is lost; the training continues.
         with contextlib.suppress(OSError):
             subprocess.Popen(
                 notifier(folder, event, model),
@@ -56,9 +56,9 @@ def notify_in_background(folder: RunDirectory, notify: NotifySettings, event: st
 
 
 def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
-    """Return the content of a message about a run, as JSON types; ``text`` is one line.
+    """Return the content of a message about a run as JSON types; ``text`` is one line.
 
-    Without a model the message is about all models.
+    If ``model`` is "", the message is about all models.
     """
     row = overview(run.snapshot, run.manifest, read_labels(run.folder))
     what = row.state if event == ENDED else f"{model} {event}"
@@ -81,12 +81,12 @@ def message(run: Run, event: str, model: str = "") -> dict[str, Any]:
 
 
 def terminal_sequence(notify: NotifySettings, text: str) -> str:
-    """Return the control sequence by which a terminal shows a notice, "" for none."""
+    """Return the control sequence that makes a terminal show a notification; "" if the settings request none."""
     safe = printable(text)
     return {
         "bell": "\a",
         "osc9": f"\x1b]9;{safe}\x07",
-        # A semicolon would end the title.
+        # A semicolon separates the fields of this sequence.
         "osc777": f"\x1b]777;notify;kelly;{safe.replace(';', ',')}\x07",
     }.get(notify.terminal, "")
 
@@ -94,7 +94,7 @@ def terminal_sequence(notify: NotifySettings, text: str) -> str:
 def send_message(
     notify: NotifySettings, content: dict[str, Any], wait: Callable[[float], None] = time.sleep
 ) -> list[str]:
-    """Send a message to every destination in the settings, and return the problems."""
+    """Send a message to every destination in the settings and return the errors."""
     problems = []
     if notify.command:
         problems.append(_run_command(notify.command, content))
@@ -106,7 +106,7 @@ def send_message(
 
 
 def _run_command(command: str, content: dict[str, Any]) -> str:
-    """Run a command with the message as JSON on its standard input and the line of text as last argument."""
+    """Run a command with the message as JSON on standard input and its text line as the last argument."""
     try:
         words = [*shlex.split(command), content["text"]]
         text = dumps(content).encode()
@@ -119,7 +119,7 @@ def _run_command(command: str, content: dict[str, Any]) -> str:
 
 
 def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> str:
-    """Post a message as JSON; an unreachable or overloaded server is tried again after 1, 2, 4 and 8 s."""
+    """Post a message as JSON; retry an unreachable or overloaded server after 1, 2, 4 and 8 s."""
     headers = {"Content-Type": "application/json", "User-Agent": "kelly-core"}
     problem = ""
     for attempt in range(_TRIES):
@@ -131,12 +131,12 @@ def _post(url: str, content: dict[str, Any], wait: Callable[[float], None]) -> s
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"HTTP {error.code}"
-            # A server that rejects a request as wrong would reject it again.
+            # A server that rejects the request itself would reject it again.
             if error.code < 500 and error.code not in _TRY_AGAIN:
                 break
         except (OSError, ValueError) as error:
             problem = str(error)
-    # The address may contain a secret: it is not repeated in a log.
+    # The address may contain a secret, so the error does not include it.
     return f"notify.webhook: {problem}"
 
 
@@ -152,7 +152,7 @@ def require_apprise(notify: NotifySettings) -> None:
 
 
 def _send_by_apprise(addresses: Sequence[str], content: dict[str, Any]) -> str:
-    """Send the line of text to services; Apprise itself limits the time for an answer."""
+    """Send the text line to services; Apprise applies its own timeouts."""
     try:
         apprise = import_module("apprise")
     except ImportError:
@@ -162,12 +162,12 @@ def _send_by_apprise(addresses: Sequence[str], content: dict[str, Any]) -> str:
         service = apprise.Apprise()
         if not service.add(address) or not service.notify(body=content["text"], title="kelly"):
             failed.append(str(number))
-    # The addresses may contain secrets: their numbers are logged instead.
+    # The addresses may contain secrets, so only their numbers are logged.
     return f"notify.apprise: no message was sent to address {', '.join(failed)} of {len(addresses)}" if failed else ""
 
 
 def main() -> None:
-    """Send one message; problems go to standard error, which is the run's console.log."""
+    """Send one message; write errors to standard error, which is the run's console.log."""
     path, event, model = sys.argv[1:]
     folder = RunDirectory(Path(path))
     try:

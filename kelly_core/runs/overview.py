@@ -1,4 +1,4 @@
-"""A run for lists, comparisons and charts: in one row, next to other runs, and its losses by epoch."""
+"""Views of a run for lists, comparisons and charts: one row, differences from other runs, and losses by epoch."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ from kelly_core.runs.state import ModelSnapshot, RunSnapshot
 from kelly_core.spec import MODELS
 
 _PLACES = frozenset({"output.dir", "runs.dir"})
-"""Settings that say where a run writes. They do not influence its results, and differ between most runs."""
+"""Output folders of a run. They do not influence its results, and they differ between most runs."""
 
 _COMMON = {own: common for common, own in MODEL_OVERRIDES.items()}
-"""Names of settings of a model, and the settings of [training] that they override."""
+"""Settings of [training] by the model setting that overrides them."""
 
 _TRIALS = "trials"
-"""Folder between the output of a sweep and those of its trials."""
+"""Folder in the output of a sweep that contains the outputs of its trials."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunOverview(RunSnapshot):
-    """A run in one row of a list: its state, and values that summarize it; None if one is not known, or differs between
-    its models.
+    """A run in one row of a list: its state and a summary of its values.
+
+    A value is None if it is not known or differs between the models of the run.
 
     Attributes:
         datasets: names of the corpora that its models learn from.
         epoch, epochs: complete epochs and their planned total, over all models.
-        losses: best validation losses, one for each model that has one.
-        best_epoch: epoch of the best loss of a run of one model.
+        losses: best validation loss of each model that has one.
+        best_epoch: epoch of the best loss; only for a run of one model.
         gain: mean over the models of 1 - best loss / baseline loss.
         verdicts: verdicts of its models' evaluations, one or two words each.
-        learning_rate: as set for its models.
+        learning_rate: the setting for its models.
         seed: random seed.
-        duration: seconds from the beginning of the latest attempt to the last record.
-        tags, note: as the user gave them.
-        sweep: name of the folder of its sweep, "" if it belongs to none.
-        device: as set, such as auto.
+        duration: seconds from the start of the latest attempt to the last record.
+        tags, note: labels that the user set.
+        sweep: name of the folder of its sweep; "" if it belongs to no sweep.
+        device: the setting, such as auto.
     """
 
     datasets: tuple[str, ...]
@@ -66,12 +67,12 @@ class RunOverview(RunSnapshot):
 
     @property
     def best_loss(self) -> float | None:
-        """Best validation loss of a run of one model; losses of several models are not comparable."""
+        """Best validation loss if the run has one model; losses of different models are not comparable."""
         return self.losses[0] if len(self.losses) == len(self.models) == 1 else None
 
 
 def overview(run: RunSnapshot, manifest: RunManifest, labels: RunLabels) -> RunOverview:
-    """Return a run in one row."""
+    """Return a run as one row."""
     planned = [model.epochs for model in run.models]
     output = Path(run.output)
     return RunOverview(
@@ -105,7 +106,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _common(values: Iterable[Any]) -> Any:
-    """Return the value that all have, None if they differ."""
+    """Return the value if all values are equal, else None."""
     # A damaged manifest may contain unhashable values, so they are compared instead of put into a set.
     found = list(values)
     return found[0] if found and all(value == found[0] for value in found) else None
@@ -117,12 +118,12 @@ def _setting(settings: dict[str, Any], model: str, name: str) -> Any:
 
 
 def _entry(section: Any, name: str) -> Any:
-    """Return an entry of a section; None if a damaged manifest has something else in its place."""
+    """Return an entry of a section; None if it is missing or the section of a damaged manifest is not a table."""
     return section.get(name) if isinstance(section, dict) else None
 
 
 class Comparable(Protocol):
-    """A run, or an observer's copy of it."""
+    """A run or a copy of its state."""
 
     @property
     def manifest(self) -> RunManifest:
@@ -135,7 +136,7 @@ class Comparable(Protocol):
 
 @dataclass(frozen=True)
 class Best:
-    """Best result of a run for one model; None if there is none."""
+    """Best result of a run for one model; values are None if unknown."""
 
     epochs: int | None
     best_epoch: int | None
@@ -145,22 +146,23 @@ class Best:
 
 @dataclass(frozen=True)
 class RunDiff:
-    """Settings by dotted key, and results by model, one value for each run in their order."""
+    """Settings by dotted key and results by model, with one value per run in the order of the runs."""
 
     settings: dict[str, tuple[Any, ...]]
     models: dict[str, tuple[Best, ...]]
 
 
 def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
-    """Compare runs by their effective settings; one that a run does not have counts as its default.
+    """Compare runs by their effective settings; a missing setting has its default value.
 
-    A setting of a model that is not set has the value of [training] or of the model's specification. It is the same in
-    two runs if it was set to the same value, or not set in either: then only the setting that it follows differs.
-    An option repeats the value of [training] for each model: it is one difference, that of [training].
+    A setting of a model that is not set has the value of [training] or of the model's specification. It counts as equal
+    in two runs that both set it to the same value or both leave it unset. If it is unset in both, only the setting that
+    provides its value can differ. An option that repeats the value of [training] for each model counts as one
+    difference, in [training].
 
     Args:
         runs: two or more.
-        only_differences: leave out settings that are the same in all runs, and the folders that each run writes to.
+        only_differences: omit settings that are equal in all runs, and the output folders.
     """
     defaults = flatten(Settings().model_dump(mode="json"))
     requested = [defaults | flatten(run.manifest.settings) for run in runs]
@@ -179,13 +181,13 @@ def compare_runs(*runs: Comparable, only_differences: bool = True) -> RunDiff:
 
 
 def _followed(key: str) -> str:
-    """Return the setting of [training] that a setting of a model follows if it is not set, "" if there is none."""
+    """Return the setting of [training] that provides the value of an unset model setting; "" if there is none."""
     section, _, rest = key.partition(".")
     return _COMMON.get(rest.partition(".")[2], "") if section == "models" else ""
 
 
 def _values_in_force(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield every setting of a run by dotted key, with the value that it follows in place of None."""
+    """Yield every setting of a run by dotted key; a model setting of None gets the value that applies to it."""
     losses = {spec.name: spec.loss for spec in MODELS}
     for key, value in settings.items():
         section, _, rest = key.partition(".")
@@ -196,12 +198,12 @@ def _values_in_force(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def setting_text(value: Any) -> str:
-    """Return the value of a setting as a comparison shows it."""
+    """Return the value of a setting as text for a comparison."""
     return MISSING if value in (None, "") else str(value)
 
 
 def relative_change(value: float | None, reference: float | None) -> float | None:
-    """Return how much a loss is above that of the reference run, as a share of the latter; None if unknown."""
+    """Return the relative difference of a loss from a reference loss; None if either is unknown."""
     return None if value is None or not reference else value / reference - 1
 
 
@@ -223,7 +225,7 @@ def _numbers() -> array[float]:
 class Curves:
     """Losses of one model by epoch; ``best`` is the index of the lowest validation loss.
 
-    The values are arrays: the garbage collector would visit every number of a list in each collection.
+    The values are arrays because the garbage collector visits every number of a list in each collection.
     """
 
     epochs: array[float] = field(default_factory=_numbers)
@@ -255,7 +257,7 @@ class Curves:
             self.note_best(index)
 
     def note_best(self, index: int) -> None:
-        """Record that this epoch may be the best one."""
+        """Record an epoch as the best one if its validation loss is the lowest so far."""
         loss = self.val_loss[index]
         if not math.isnan(loss) and (self.best is None or loss < self.val_loss[self.best]):
             self.best = index
@@ -267,28 +269,28 @@ class Curves:
 def thinned(
     xs: Sequence[float], ys: Sequence[float], columns: int, first: int = 0, end: int | None = None, *, log: bool = False
 ) -> Iterator[tuple[float, float]]:
-    """Yield the points of a curve, at most two for each column of a plot: its minimum and its maximum, in order.
+    """Yield the points of a curve, at most two per column of a plot: the minimum and the maximum in their order.
 
-    Columns have the same number of points: one more epoch changes only the last column. A column without a value that
-    can be drawn yields NaN or another such value.
+    Columns have the same number of points: one more epoch changes only the last column. A column without a drawable
+    value yields NaN or another undrawable value.
 
     Args:
-        xs, ys: of the points.
+        xs, ys: coordinates of the points.
         columns: width of the plot.
-        first, end: range of the points; ``end`` None is all of them.
-        log: values that are not positive cannot be drawn, either.
+        first, end: range of the points; ``end`` None means up to the last point.
+        log: draw on a logarithmic scale, where values must be positive.
     """
     end = len(xs) if end is None else end
     if end - first <= 2 * columns:
         yield from zip(xs[first:end], ys[first:end], strict=True)
         return
-    # Imported here so that the first screen opens sooner. NumPy, because each redraw scans a hundred thousand points.
+    # Imported here to open the first screen sooner. NumPy is used because each redraw may scan 100,000 points.
     import numpy as np
 
     values = np.asarray(ys, dtype=np.float64)[first:end]
     drawable = np.isfinite(values) & (values > 0) if log else np.isfinite(values)
     size = -(-len(values) // columns)
-    # Copies of the last value fill the last column; of equal values the first is taken, and that one has an x.
+    # Copies of the last value fill the last column; argmin and argmax return the first equal value, which has an x.
     free = -len(values) % size
     starts = np.arange(first, end, size)
     filled = [values] if drawable.all() else [np.where(drawable, values, filler) for filler in (np.inf, -np.inf)]

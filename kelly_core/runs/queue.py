@@ -1,8 +1,8 @@
-"""Trainings that wait for their turn, and the process that starts them: one at a time for each device.
+"""Queue of waiting trainings, and the process that starts them, one at a time per device.
 
-The waiting trainings are in ``.queue/queue.json`` of the folder of runs. The dispatcher, a process in its own session,
-starts the next one when the run before has ended in any way; it exits when none waits. After a reboot any
-``kelly-core runs`` or ``train --queue``, and the screens, start it again.
+The file ``.queue/queue.json`` in the folder of runs lists the waiting trainings. The dispatcher, a process in its own
+session, starts the next training when the previous run has ended in any way, and exits when no training waits. After a
+reboot, ``kelly-core runs``, ``train --queue`` and the screens start the dispatcher again.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A training that waits: the ID that its run will have, and its manifest."""
+    """A waiting training: the ID that its run will have, and its manifest."""
 
     id: str
     manifest: Annotated[RunManifest, Field(validation_alias="record")]
 
 
 def waiting_runs(runs: Path) -> list[WaitingRun]:
-    """Return the trainings that wait in a folder of runs, the next one first; none if the file is damaged.
+    """Return the waiting trainings of a folder of runs, the next one first.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: the file cannot be read or is damaged.
     """
     try:
         with open_regular(_queue_file(runs)) as file:
-            # Not pydantic's JSON parser: it refuses surrogates, which represent the bytes of a path that are not UTF-8.
+            # Pydantic's JSON parser rejects the surrogates that represent bytes of a path that are not UTF-8.
             content = json.loads(file.read(_MAX_BYTES))
         return TypeAdapter(list[WaitingRun]).validate_python(content)
     except FileNotFoundError:
@@ -68,13 +68,13 @@ def waiting_runs(runs: Path) -> list[WaitingRun]:
 def enqueue(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> WaitingRun:
-    """Add a training to the queue, and make sure that a dispatcher is running.
+    """Add a training to the queue, and start the dispatcher if it is not running.
 
     Args:
         settings, models, resume, command: as for ``launch.start``.
 
     Raises:
-        RunError: the queue cannot be written, or its process cannot be started.
+        RunError: the queue cannot be written, or the dispatcher cannot be started.
     """
     runs = settings.runs.dir.absolute()
     with _editing(runs) as waiting:
@@ -86,7 +86,7 @@ def enqueue(
 
 
 def move(runs: Path, text: str, place: int) -> None:
-    """Move a waiting training to a place, 1 for the next one.
+    """Move a waiting training to a position in the queue; 1 is the next one.
 
     Raises:
         RunError: no waiting training, or more than one, has a name that begins with ``text``.
@@ -110,16 +110,16 @@ def drop(runs: Path, text: str) -> WaitingRun:
 
 
 def ensure_dispatcher(runs: Path) -> None:
-    """Start the process that starts waiting trainings, if some wait and none is running.
+    """Start the dispatcher if trainings wait and it is not running.
 
     Raises:
-        RunError: it cannot be started.
+        RunError: the dispatcher cannot be started.
     """
     if not waiting_runs(runs) or is_held(_dispatcher_lock(runs), error_type=RunError):
         return
     command = [sys.executable, "-P", "-m", "kelly_core.runs.queue", str(runs.absolute())]
     try:
-        # Its own session, so that the dispatcher continues when the terminal closes, as trainings do.
+        # In a new session, the dispatcher continues when the terminal closes, as trainings do.
         with (runs / _FOLDER / "dispatcher.log").open("ab") as log:
             subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     except OSError as error:
@@ -127,15 +127,15 @@ def ensure_dispatcher(runs: Path) -> None:
 
 
 def start_waiting(runs: Path, say: Callable[[str], object] = print) -> bool:
-    """Start the waiting trainings whose device is free. Return True while some wait.
+    """Start the waiting trainings whose device is free. Return True if trainings still wait.
 
-    A training whose output folder is in use keeps waiting; later ones that can start are started.
+    A training whose output folder is in use keeps waiting; later trainings that can start are started.
     """
     listed, known = list_runs(runs), set(run_ids(runs))
     busy = {device_slot(run.device) for run in listed.runs if run.live}
     for each in waiting_runs(runs):
         device = device_slot(str(each.manifest.settings.get("training", {}).get("device", "")))
-        # A run of this ID was started by a dispatcher that was killed before it could remove it below.
+        # A known ID was started by a dispatcher that was killed before it removed the ID from the queue.
         if each.id not in known:
             if device in busy:
                 continue
@@ -152,7 +152,7 @@ def start_waiting(runs: Path, say: Callable[[str], object] = print) -> bool:
 
 
 def device_slot(device: str) -> str:
-    """Return the device on which a training with this setting runs; "auto" takes a GPU if there is one."""
+    """Return the device on which a training with this setting runs; "auto" selects a GPU if there is one."""
     return device if device not in ("", "auto") else "cuda" if count_gpus() else "cpu"
 
 
@@ -175,7 +175,7 @@ def _dispatcher_lock(runs: Path) -> Path:
 
 @contextmanager
 def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
-    """Yield the waiting trainings to be changed; the changes are written if no error occurs."""
+    """Yield the waiting trainings for changes, which are written if no error occurs."""
     with RunError.from_os_error("cannot be made", where=runs / _FOLDER):
         make_folder(runs / _FOLDER)
     lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error_type=RunError)
@@ -192,15 +192,15 @@ def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
 
 
 def main(runs: Path) -> None:
-    """Start trainings until none waits; does nothing if another process does so already."""
-    # Held until this process exits: however this process ends, the next command sees that none is running.
+    """Start trainings until none waits; return at once if another dispatcher is running."""
+    # The lock is held until this process exits in any way, so commands detect whether a dispatcher is running.
     lock = FileLock.acquire(_dispatcher_lock(runs), error_type=RunError)
     if lock is None:
         return
     printed: set[str] = set()
 
     def say(text: str) -> None:
-        # A training that cannot start is tried every second; the reason is printed once.
+        # A training that cannot start is retried every second, but the reason is printed once.
         if text not in printed:
             printed.add(text)
             sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")

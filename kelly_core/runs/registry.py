@@ -1,4 +1,4 @@
-"""List the runs of a folder, filter them, and find one by the beginning of its name."""
+"""List and filter the runs of a folder, and find a run by the beginning of its name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _BEFORE_LAST = re.compile(rf"{LAST}(?:~(\d{{1,6}}))?")
 
 @dataclass(frozen=True)
 class RunList:
-    """Runs by time of creation, and the errors of those that cannot be read, by name."""
+    """Runs by time of creation, and the errors of unreadable runs by name."""
 
     runs: tuple[RunOverview, ...]
     unreadable: dict[str, str]
 
     def find(self, run_id: str) -> RunOverview | None:
-        """Return the run of an ID; None if it is not in the list."""
+        """Return the run with an ID; None if it is not in the list."""
         return next((run for run in self.runs if run.id == run_id), None)
 
 
@@ -49,13 +49,13 @@ def list_runs(runs: Path) -> RunList:
             found.append(overview(run.snapshot, run.manifest, read_labels(folder)))
         except RunError as error:
             unreadable[folder.id] = str(error)
-    # By ID as well, so that runs of the same time have the same order in every list.
+    # Runs created at the same time are sorted by ID, for the same order in every list.
     found.sort(key=lambda run: (run.created, run.id))
     return RunList(tuple(found), unreadable)
 
 
 def run_ids(runs: Path) -> list[str]:
-    """Return the IDs of all runs in a folder, in alphabetical order, which is that of their creation.
+    """Return the IDs of all runs in a folder, in alphabetical order; generated IDs sort by creation time.
 
     Raises:
         RunError: the folder exists and cannot be read.
@@ -64,14 +64,15 @@ def run_ids(runs: Path) -> list[str]:
 
 
 def find_run(runs: Path, text: str) -> RunDirectory:
-    """Return the run whose name, or the words of whose name, begin with a text; "last" is the latest, "last~1" the
-    one before it.
+    """Return the run whose name, or whose words of the name, begin with a text.
+
+    "last" is the latest run, "last~1" the run before it.
 
     Raises:
-        RunError: there is none, or more than one; or the folder cannot be read.
+        RunError: no run or more than one run matches, or the folder cannot be read.
     """
     if not text:
-        # The text may be an unset variable of a script, and must not match the only run of the folder.
+        # An unset variable of a script gives "", which must not match the only run of the folder.
         raise RunError(
             "no run is named", hint="Give the beginning of its name, last or last~1; `kelly-core runs` lists them"
         )
@@ -88,14 +89,14 @@ def find_run(runs: Path, text: str) -> RunDirectory:
 
 
 def _matches(names: Sequence[str], text: str) -> list[str]:
-    """Return the names that match a text: exact names or words if there are any, else those that begin with it."""
-    # A name may also be the beginning of a longer one; typed in full, it matches only itself.
+    """Return the names equal to a text, else those with words equal to it, else those that begin with it."""
+    # A complete name matches only itself, even if a longer name begins with it.
     exact = [name for name in names if name == text] or [name for name in names if short_id(name) == text]
     return exact or sorted(name for name in names if name.startswith(text) or short_id(name).startswith(text))
 
 
 def _last(folders: list[RunDirectory], before: int, runs: Path) -> RunDirectory:
-    """Return the run that is ``before`` runs earlier than the latest."""
+    """Return the run that is ``before`` runs before the latest."""
     times = {}
     for folder in folders:
         try:
@@ -126,7 +127,7 @@ def _holds_a_run(folder: RunDirectory) -> bool:
     try:
         return folder.manifest.exists() or folder.events.exists()
     except OSError:
-        # Reading it reports the missing permission.
+        # Reading the run reports the missing permission.
         return True
 
 
@@ -155,7 +156,7 @@ _MATCHES: dict[str, Callable[[str, str], bool]] = {
     "verdict": str.startswith,
     "tag": operator.eq,
 }
-"""Comparison of fields in which a substring is not a match: "trained" must not find "not trained"."""
+"""Comparison of fields in which a substring is not a match: "trained" must not match "not trained"."""
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le, ">=": operator.ge, "!=": operator.ne, "<": operator.lt, ">": operator.gt, "=": math.isclose,
     ":": math.isclose,
@@ -170,18 +171,18 @@ FIELDS = (*_TEXTS, *_NUMBERS)
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Conditions that a run must meet, all of them.
+    """Conditions that a run must all meet.
 
-    A condition is a word that is part of the run's id, state, models, corpora, tags or note; or ``field:text``, where
-    ``a,b`` means a or b; or a number such as ``loss<0.03``, ``gain>=20%``, ``duration>2h`` or ``age<3d``. A minus sign
-    before a condition negates it. Case does not matter. Quotes keep spaces within a condition.
+    A condition is a word that occurs in the run's ID, state, models, corpora, tags or note; or ``field:text``, where
+    ``a,b`` means a or b; or a comparison such as ``loss<0.03``, ``gain>=20%``, ``duration>2h`` or ``age<3d``. A minus
+    sign before a condition negates it. Case is ignored. Quotes allow spaces in a condition.
     """
 
     conditions: tuple[Callable[[RunOverview], bool], ...]
 
     @classmethod
     def parse(cls, text: str) -> RunFilter:
-        """Return the filter that a text describes; "" keeps every run.
+        """Parse a text into a filter; "" keeps every run.
 
         Raises:
             RunError: a field is not known, or a number is invalid.
@@ -194,7 +195,7 @@ class RunFilter:
 
 
 def _words(text: str) -> list[str]:
-    """Split at spaces outside quotes; a quote that is still open, while the user types, ends with the text."""
+    """Split at spaces outside quotes; an open quote, as while the user types, ends with the text."""
     for closing in ("", "'", '"'):
         try:
             return shlex.split(text + closing)

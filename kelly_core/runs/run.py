@@ -1,4 +1,4 @@
-"""A run as seen by an observer: its state, new records, its process and how that ended, and requests to it."""
+"""A run for observers: its state, new records, requests to it, and its process with the cause of its end."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _CAUSES = {
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Heartbeat of a run: owner, whether it is locked, and its age in seconds."""
+    """Heartbeat of a run: its owner, its age in seconds, and True if it is locked."""
 
     owner: LockOwner
     locked: bool
@@ -75,10 +75,10 @@ class Heartbeat:
 
     @classmethod
     def read(cls, folder: RunDirectory) -> Heartbeat:
-        """Read the heartbeat of a run; its age is infinite if there is none.
+        """Read the heartbeat of a run; its age is infinite if it does not exist.
 
         Raises:
-            RunError: it cannot be read.
+            RunError: the heartbeat cannot be read.
         """
         try:
             age = max(0.0, time.time() - folder.heartbeat.stat().st_mtime)
@@ -95,26 +95,26 @@ class Heartbeat:
 
     @property
     def alive(self) -> bool:
-        """True if a process is working; on another machine, whose locks may not be visible here, the age decides."""
+        """True if a process is working; on another machine, whose locks can be invisible here, the age decides."""
         return self.locked or (not self.here and self.age < SILENT_SECONDS)
 
 
 class Run:
-    """A run on disk. Any number of observers may open one without disturbing it.
+    """A run on disk. Any number of observers can open it at the same time.
 
-    Opening it reads what the log contains so far; ``poll`` and ``follow`` continue from there.
+    Opening a run reads its log so far; ``poll`` and ``follow`` read new records.
 
     Attributes:
-        folder: its files.
+        folder: paths of its files.
         manifest: the request that it carries out.
 
     Args:
-        folder: its path.
-        reading: "usual" reads what the summary of the log does not cover, "quick" only a bounded part at its end,
-            "whole" the log from its beginning, which finds all damage in it.
+        folder: directory of the run.
+        reading: part of the log to read: "usual" is the part after the summary, "quick" only the last megabyte of that
+            part, "whole" the complete log, which detects all damage.
 
     Raises:
-        RunError: there is no run, or its manifest is damaged or of a newer version.
+        RunError: the manifest is missing, damaged or of a newer version.
     """
 
     def __init__(self, folder: RunDirectory, *, reading: Literal["quick", "usual", "whole"] = "usual") -> None:
@@ -126,18 +126,18 @@ class Run:
         if reading == "quick":
             skipped = self._reader.skip_to_last(_QUICK_READ_BYTES)
             self._logged = replace(self._logged, skipped_bytes=skipped)
-        # A call reads a bounded number of records; a long log takes several.
+        # A call reads a bounded number of records; a long log needs several calls.
         while self.poll():
             pass
 
     @property
     def id(self) -> str:
-        """Name of its folder."""
+        """ID of the run: the name of its folder."""
         return self.folder.id
 
     @property
     def live(self) -> bool:
-        """True if a process was working on it at the last ``poll``."""
+        """True if a process was working on the run at the last ``poll``."""
         return self.snapshot.live
 
     @property
@@ -157,24 +157,24 @@ class Run:
         )
 
     def poll(self) -> list[LogRecord]:
-        """Return records written since the last call, a bounded number; [] if there are none."""
-        # Records that ``follow`` had read but not yielded when its caller stopped iterating.
+        """Return a bounded number of records written since the last call; [] if there are none."""
+        # ``follow`` had read these records but not yielded them when its caller stopped iterating.
         if self._not_yet_given:
             found = list(self._not_yet_given)
             self._not_yet_given.clear()
             return found
-        # Checked before reading, so that all records of a process are read before it counts as dead.
+        # Checked before reading: all records of a process must be read before it counts as dead.
         alive = Heartbeat.read(self.folder).alive
         found = self._reader.read()
         self._logged = replace(
             reduce_events(self._logged, found), damaged_lines=self._reader.damaged, unknown_records=self._reader.unknown
         )
-        # If records were found, more may follow; the process counts as gone only when none is left.
+        # If records were read, more may follow, so the process counts as gone only when none is left.
         self._process_gone = not alive and not found
         return found
 
     def follow(self) -> Iterator[LogRecord]:
-        """Yield records as they arrive until no process works on the run; may be stopped and started again."""
+        """Yield records as they arrive until no process works on the run; a later call continues from there."""
         while True:
             self._not_yet_given.extend(self.poll())
             if not self._not_yet_given:
@@ -185,18 +185,18 @@ class Run:
                 yield self._not_yet_given.popleft()
 
     def records(self) -> Iterator[LogRecord]:
-        """Yield the whole log from the beginning."""
+        """Yield all records of the log."""
         reader = LogReader(self.folder.events)
         while found := reader.read():
             yield from found
 
     def request_stop(self, *, at_once: bool = False, after_epochs: int = 0) -> None:
-        """Request a stop; checkpoints and an export of the best weights so far are kept in any case.
+        """Request a stop, which always keeps the checkpoints and an export of the best weights so far.
 
         Args:
-            at_once: do not finish the current work.
-            after_epochs: first complete this number of epochs, the current one included; 0 ends the current step and
-                drops the epoch in progress.
+            at_once: stop without finishing the current step or other work.
+            after_epochs: number of epochs to complete first, including the current one; 0 stops after the current step
+                and discards the epoch in progress.
 
         Raises:
             RunError: no process is working on it.
@@ -212,7 +212,7 @@ class Run:
         self._send("pause")
 
     def request_resume(self) -> None:
-        """Request to continue after a pause.
+        """Request the end of a pause.
 
         Raises:
             RunError: no process is working on it.
@@ -222,20 +222,20 @@ class Run:
     def request_rollback(self, model: str = "") -> str:
         """Request that a model in training return to its best weights and continue at half the learning rate.
 
-        The new rate is at most that of the best epoch, which undoes a change to a larger one.
+        The new rate is at most the rate of the best epoch, so a rollback undoes a later change to a larger rate.
 
-        It takes effect after the current step, or when a paused run continues, and drops the epoch in progress. It may
-        be requested any number of times: only rollbacks that were not requested are limited.
+        The rollback takes effect after the current step, or when a paused run continues, and discards the epoch in
+        progress. The number of requested rollbacks is not limited, unlike that of automatic ones.
 
         Args:
-            model: its name; may be left out where only one is in training.
+            model: name of the model; optional if only one model is in training.
 
         Returns:
             The name of the model.
 
         Raises:
-            RunError: no process is working on it, the model is not in training or has no best weights yet, or several
-                are in training and none was named.
+            RunError: no process is working on the run, the model is not in training or has no best weights yet, or
+                ``model`` is "" and several models are in training.
         """
         self._check_live()
         wanted = [each.model for each in self.snapshot.models if each.can_roll_back and model in ("", each.model)]
@@ -249,9 +249,9 @@ class Run:
         return wanted[0]
 
     def pending_request(self) -> Literal["stop", "pause", ""]:
-        """Return the request to the latest attempt that is still in force, "" for none.
+        """Return the request to the latest attempt that is still in effect; "" if there is none.
 
-        The state of a process that is still starting does not show its requests yet. A stop cannot be revoked.
+        The state of a process that is starting does not include its requests yet. A stop cannot be canceled.
         """
         kinds = [request.kind for request in control.Inbox(self.folder.control, self._attempt()).read()]
         if "stop" in kinds or self.snapshot.state == "stopping":
@@ -260,18 +260,18 @@ class Run:
         return "pause" if last == "pause" or self.snapshot.state in ("pausing", "paused") else ""
 
     def request_change(self, changes: Mapping[str, float], model: str = "") -> str:
-        """Request other settings of a model from its next epoch on.
+        """Request new settings of a model from its next epoch on.
 
         Args:
             changes: new values of ``learning_rate``, ``patience`` and ``epochs``.
-            model: its name; may be left out where only one has not ended.
+            model: name of the model; optional if only one has not ended or only one is in training.
 
         Returns:
             The name of the model.
 
         Raises:
-            RunError: no process is working on the run, a setting cannot be changed or its value is out of range, the
-                model has ended, or several have not and none was named.
+            RunError: no process is working on the run, a setting cannot be changed, its value is out of range, the
+                model has ended, or ``model`` is "" and the model is ambiguous.
         """
         self._check_live()
         going = [each.model for each in self.snapshot.models if each.state in ("queued", "running", "paused")]
@@ -294,14 +294,14 @@ class Run:
     def changes_of(self, model: str) -> tuple[dict[str, float], float | None]:
         """Return the settings of a model that were changed on request, and the rate that no checkpoint contains yet.
 
-        A resumed training takes the former as its settings. The latter was in force when the process ended before it
-        had saved a checkpoint with it; None if there is none.
+        A resumed training uses the changed settings. The rate was in effect when the process ended before it saved a
+        checkpoint; None if there is no such rate.
         """
         changes: dict[str, float] = {}
         unsaved: float | None = None
         for record in self.records():
             event = record.event
-            # A training from the beginning starts with its own settings again.
+            # A training from the beginning starts with its original settings.
             if isinstance(event, events.ModelStarted) and event.model == model and event.first_epoch == 1:
                 changes, unsaved = {}, None
             elif isinstance(event, events.SettingsChanged) and event.model == model:
@@ -313,13 +313,13 @@ class Run:
         return changes, unsaved
 
     def kill(self) -> None:
-        """Kill its process on this machine; files on disk stay valid.
+        """Kill the run's process on this machine; files on disk stay valid.
 
         Raises:
-            RunError: the process is another user's.
+            RunError: the process belongs to another user.
         """
         heartbeat = Heartbeat.read(self.folder)
-        # Only while its lock is held: otherwise another program may have the PID by now.
+        # Only while the lock is held: otherwise another program may have the PID by now.
         if heartbeat.locked and heartbeat.here and heartbeat.owner.pid:
             try:
                 os.kill(heartbeat.owner.pid, signal.SIGKILL)
@@ -330,10 +330,10 @@ class Run:
                 raise RunError(f"its process ({heartbeat.owner.pid}) is another user's", where=self.id) from error
 
     def remove(self) -> None:
-        """Delete the run's folder; the training's output stays.
+        """Delete the run's folder and keep the training's output.
 
         Raises:
-            RunError: a process is working on it, or the folder cannot be deleted.
+            RunError: a process is working on the run, or the folder cannot be deleted.
         """
         lock = self.acquire_lock()
         try:
@@ -344,13 +344,13 @@ class Run:
             lock.release()
 
     def acquire_lock(self) -> FileLock:
-        """Acquire the run's lock, to delete it or to start its process.
+        """Acquire the run's lock, to delete the run or to start its process.
 
         Raises:
-            RunError: a process is working on it.
+            RunError: a process is working on the run.
         """
         snapshot = Run(self.folder).snapshot
-        # A process that has reported its end holds the lock until it exits, so the lock is waited for.
+        # A process that has reported its end holds the lock until it exits, so wait for the lock.
         lock = None if snapshot.live else FileLock.acquire(self.folder.heartbeat, _SECONDS_TO_END, error_type=RunError)
         if lock is None:
             hint = f"Stop it first: kelly-core runs stop {self.id}"
@@ -358,7 +358,7 @@ class Run:
         return lock
 
     def summarize(self) -> None:
-        """Write the state of the log for quick reads; only for the run's process."""
+        """Write the state of the log for quick reads; call only in the run's process."""
         write_summary(self.folder, self._logged, self._reader.offset)
 
     def _start_of_reading(self, summary: SnapshotCache | None) -> tuple[RunSnapshot, LogReader]:
@@ -397,16 +397,16 @@ class Run:
 
 
 def _settled(model: ModelSnapshot, state: str) -> ModelSnapshot:
-    """Return the model's snapshot with the end of its run applied."""
+    """Return the snapshot of a model, updated for a pause or the end of its run."""
     if model.state == "running" and state in ("paused", "stopped", "failed", "died"):
         return replace(model, state=cast(ModelState, state), eta_seconds=None)
     return model
 
 
 def describe_exit(folder: RunDirectory, attempt: int) -> str:
-    """Describe how a process ended that did not log its end, and what to do.
+    """Describe how a process that did not log its end has ended, and how to continue.
 
-    The text is "its process is gone" if nothing is known, as after a power failure.
+    The description is "its process is gone" if the cause is unknown, as after a power failure.
     """
     resume = f"`kelly-core runs resume {folder.id}` continues from the last checkpoint"
     status = _read(folder, attempt)
@@ -437,7 +437,7 @@ def _read(folder: RunDirectory, attempt: int) -> int | None:
 
 
 def _last_line(console: Path) -> str:
-    """Return the last line that is not empty, cut after 200 characters; "" if there is none."""
+    """Return the last line that is not empty, at most 200 characters; "" if there is none."""
     try:
         with open_regular(console) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))

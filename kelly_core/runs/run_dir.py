@@ -1,4 +1,4 @@
-"""The ID of a run, the files of its directory, its manifest, and the labels that the user gives it."""
+"""Directory of a run: its ID, its files, its manifest, and the labels that the user adds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DATED = re.compile(r"\d{4}-\d\d-\d\d-\d{4}-.")
 
 
 class _File:
-    """Attribute of a ``RunDirectory``: the path of one of its files."""
+    """Descriptor of a ``RunDirectory`` attribute: the path of one file."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -44,15 +44,15 @@ class RunDirectory:
     """Paths of a run's files.
 
     Attributes:
-        manifest: the manifest, which contains the request.
+        manifest: the request that the run carries out.
         environment: versions, machine and commit of the latest attempt.
-        events: the log, from which state and result are derived.
+        events: the log, from which state and results are derived.
         summary: snapshot of the log up to an offset, for quick reads.
         control: requests of observers.
         console: output of the process.
-        exit_status: how a process ended that could not report its end.
-        labels: tags and note that the user gave it.
-        heartbeat: locked by the process while it runs, which renews its modification time every second.
+        exit_status: attempt and exit status of the latest process that has ended.
+        labels: tags and note that the user added.
+        heartbeat: file that the process locks while it runs, and whose modification time it updates every second.
     """
 
     path: Path
@@ -78,13 +78,13 @@ class RunManifest:
 
     Attributes:
         created: Unix time.
-        models: names, in the order of training.
-        working_folder: where relative paths of the settings start; absolute.
+        models: model names in the order of training.
+        working_folder: absolute folder to which relative paths in the settings refer.
         resume: True if the first attempt continues from existing checkpoints.
         command: equivalent command line, for display.
         settings: all settings, as JSON types.
         attempts: number of processes started for it.
-        more_epochs: epochs to train beyond those done; its process turns them into totals in ``settings``, and 0 here.
+        more_epochs: additional epochs; the process converts them to totals in ``settings`` and resets this to 0.
     """
 
     created: UnixTime
@@ -157,7 +157,7 @@ def settings_of(folder: RunDirectory, manifest: RunManifest) -> Settings:
     """Return the settings of a run.
 
     Raises:
-        RunError: they are damaged, or of another version.
+        RunError: the settings are damaged, or of another version.
     """
     try:
         return Settings.model_validate(manifest.settings)
@@ -183,19 +183,19 @@ quaver refrain reed reel rhythm rondo serenade sonata tempo tenor tune viola wal
 
 
 def new_run_id(began: datetime) -> str:
-    """Return an id such as ``2026-11-22-1431-brave-cadence``: local time to the minute and two random words."""
-    # Not the global generator: a run's name must neither depend on a seed of the training nor disturb it.
+    """Return an ID such as ``2026-11-22-1431-brave-cadence``: local time in minutes and two random words."""
+    # Not the global generator: the ID must not depend on the seed of a training or change its random numbers.
     chance = random.SystemRandom()
     return f"{began:%Y-%m-%d-%H%M}-{chance.choice(_ADJECTIVES.split())}-{chance.choice(_NOUNS.split())}"
 
 
 def short_id(run_id: str) -> str:
-    """Return the two words of an id, by which people remember a run; an id of another form stays whole."""
+    """Return the two words of an ID, which identify a run to people; return an ID of another form unchanged."""
     return "-".join(run_id.split("-")[4:]) if _DATED.match(run_id) else run_id
 
 
 def unused_run_id(runs: Path, waiting: Iterable[str] = ()) -> str:
-    """Return an ID that no run of a folder and no waiting training has, if possible with two words that none has.
+    """Return an ID that is unused by the runs of a folder and by waiting trainings, if possible with unused words.
 
     Raises:
         RunError: the folder cannot be read, or no unused ID was found.
@@ -207,7 +207,7 @@ def unused_run_id(runs: Path, waiting: Iterable[str] = ()) -> str:
     words = set(map(short_id, taken))
     for attempt in range(_TRIES):
         name = new_run_id(datetime.now())
-        # Screens and commands name a run by its two words. In a folder of thousands of runs no unused pair may be left.
+        # Screens and commands identify a run by its two words. A folder of thousands of runs may use every pair.
         if name not in taken and (short_id(name) not in words or attempt >= _TRIES // 2):
             return name
     raise RunError("no name is free for another run", where=runs)
@@ -215,14 +215,14 @@ def unused_run_id(runs: Path, waiting: Iterable[str] = ()) -> str:
 
 @dataclass(frozen=True)
 class RunLabels:
-    """Tags in the order in which they were given, and a note of one or several lines."""
+    """Tags in the order of their addition, and a note of one or several lines."""
 
     tags: tuple[str, ...] = ()
     note: str = ""
 
 
 def read_labels(folder: RunDirectory) -> RunLabels:
-    """Return the labels of a run; empty ones if there are none, or if they are damaged."""
+    """Return the labels of a run; empty labels if the file is missing or damaged."""
     try:
         with open_regular(folder.labels) as file:
             labels: RunLabels = TypeAdapter(RunLabels).validate_json(file.read(_MAX_LABEL_BYTES))
@@ -235,15 +235,15 @@ def write_labels(folder: RunDirectory, labels: RunLabels) -> None:
     """Replace the labels of a run.
 
     Raises:
-        RunError: they cannot be written.
+        RunError: the file cannot be written.
     """
-    # A note typed in another encoding than UTF-8 contains surrogates; its bytes are kept.
+    # A note typed in an encoding other than UTF-8 contains surrogates; its bytes are preserved.
     text = json.dumps(asdict(labels), ensure_ascii=False, indent=1)
     atomic_write(folder.labels, text.encode(errors="surrogateescape"), error_type=RunError)
 
 
 def change_tags(folder: RunDirectory, add: Iterable[str], remove: Iterable[str] = ()) -> RunLabels:
-    """Add and remove tags of a run, and return its labels.
+    """Add and remove tags of a run, and return the new labels.
 
     Raises:
         RunError: a tag is not a single word of at most 40 characters, or the labels cannot be written.
@@ -260,7 +260,7 @@ def change_tags(folder: RunDirectory, add: Iterable[str], remove: Iterable[str] 
 
 
 def change_note(folder: RunDirectory, note: str) -> RunLabels:
-    """Replace the note of a run, and return its labels.
+    """Replace the note of a run, and return the new labels.
 
     Raises:
         RunError: the note is longer than 2000 characters, or cannot be written.

@@ -1,4 +1,4 @@
-"""State of a run as observers show it, reduced from the records of its log, and its copy on disk for quick reads."""
+"""State of a run for observers, reduced from the records of its log, and a copy on disk for quick reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIVE: tuple[str, ...] = get_args(LiveState)
 """States in which a process is working."""
 
 ENDED: tuple[str, ...] = (*get_args(EndState), "died")
-"""States of a run, and of a model, that has ended."""
+"""States of a run or of a model that has ended."""
 
 CONCERNS: tuple[str, ...] = tuple(filter(None, get_args(events.Concern)))
 """Kinds of warnings that end when the losses improve."""
@@ -40,28 +40,28 @@ CONCERNS: tuple[str, ...] = tuple(filter(None, get_args(events.Concern)))
 
 @dataclass(frozen=True)
 class ModelSnapshot:
-    """State of one model of a run; None means not known yet.
+    """State of one model of a run; None means that a value is not known yet.
 
     Attributes:
-        model: its name.
-        state: its own state; "failed" with ``error``.
+        model: name of the model.
+        state: state of the model; "failed" with ``error``.
         dataset, synthetic, device, baseline_loss: as in ``events.ModelStarted``.
         epoch, epochs: complete epochs, and their planned total.
         step, steps: steps taken in the epoch in progress, and steps per epoch.
-        train_loss, val_loss: of the last complete epoch.
+        train_loss, val_loss: losses of the last complete epoch.
         best_loss, best_epoch: the lowest validation loss.
-        patience_left: epochs without progress that are still allowed; 0 if any number is.
-        learning_rate: of the last complete epoch.
+        patience_left: epochs without progress that are still allowed; 0 if the number is not limited.
+        learning_rate: rate of the last complete epoch, or a rate set since.
         steps_per_second, frames_per_second: training speed.
         epoch_seconds: duration of an epoch, including validation and saving.
         eta_seconds: time until all epochs are done; early stopping may end it sooner.
-        reason: why its training ended, "" before.
-        export: file for the plugin, "" before.
-        checkpoint: True if this run has saved a checkpoint from which it can continue.
+        reason: why the training ended, "" before its end.
+        export: file for the plugin, "" before it is written.
+        checkpoint: True if this run has saved a checkpoint from which the model can continue.
         bayes_loss: as in ``events.ModelStarted``.
         alarm, alarm_kind: the last warning that is still valid, "" if there is none.
-        error: why it failed, "" if it did not.
-        verdict: in one line whether it counts as trained, "" before that is known.
+        error: reason of a failure, else "".
+        verdict: one line that says if the model counts as trained, "" before this is known.
         epoch_began: when the epoch in progress began, as ``LogRecord.busy``.
         measured_at: when ``step`` was last known, as ``LogRecord.busy``.
     """
@@ -110,20 +110,20 @@ class RunSnapshot:
     Attributes:
         id: name of its folder.
         state: queued, running, pausing, paused, stopping, finished, stopped, failed or died.
-        attempt: number of its latest attempt; 0 before the first.
-        created, began, updated: Unix times of its creation, of the beginning of the attempt and of the last record.
-        output: folder that gets the exports, absolute.
-        models: in the order of training.
-        error: why it failed, "" if it did not.
-        epochs_left: it stops after this number of further epochs; None if that was not requested.
-        features: progress of the features of a corpus, while they are computed.
-        host: load of its machine, when last measured.
-        host_name, pid: where its process runs or ran; "" and 0 before it did.
-        silent_seconds: seconds for which a live process has been silent; 0 if its heartbeat is regular.
-        revivals: number of silences in this attempt after which its heartbeat returned.
-        damaged_lines: lines of the log that could not be read.
-        unknown_records: records of kinds unknown to this version.
-        skipped_bytes: bytes of an unusually long log that were skipped to limit the reading time.
+        attempt: number of the latest attempt; 0 before the first.
+        created, began, updated: Unix times of creation, start of the attempt and last record.
+        output: absolute folder of the exports.
+        models: models in the order of training.
+        error: reason of a failure, else "".
+        epochs_left: number of further epochs before a requested stop; None if no such stop was requested.
+        features: progress while the features of a corpus are computed.
+        host: last measured load of the machine.
+        host_name, pid: machine and PID of the process, also after its end; "" and 0 before its start.
+        silent_seconds: seconds since the last heartbeat of a live process; 0 if its heartbeat is regular.
+        revivals: number of times in this attempt that the heartbeat returned after a silence.
+        damaged_lines: number of damaged lines of the log.
+        unknown_records: number of records of kinds unknown to this version.
+        skipped_bytes: number of bytes of a long log that were skipped to limit the reading time.
     """
 
     id: str
@@ -148,7 +148,7 @@ class RunSnapshot:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """Names of its models, in the order of training."""
+        """Names of the models in the order of training."""
         return tuple(model.model for model in self.models)
 
     @property
@@ -161,7 +161,7 @@ class RunSnapshot:
 
     @property
     def live(self) -> bool:
-        """True if a process is working on it."""
+        """True if a process is working on the run."""
         return self.state in LIVE
 
 
@@ -169,7 +169,7 @@ class RunSnapshot:
 class SnapshotCache:
     """State of a log up to ``offset``; ``check`` identifies the log.
 
-    It only saves time: it can be computed again from the log, and a damaged or older one is not used.
+    The cache only saves time: the state can be computed again from the log, and a damaged or outdated cache is ignored.
     """
 
     format: int
@@ -179,10 +179,10 @@ class SnapshotCache:
 
 
 def write_summary(folder: RunDirectory, snapshot: RunSnapshot, offset: int) -> None:
-    """Replace the summary; on failure the previous one stays."""
+    """Replace the summary; on failure, keep the previous one."""
     text = dumps(SnapshotCache(_FORMAT, offset, _check(folder.events, offset), snapshot))
     temporary = folder.summary.with_name(".summary.json.tmp")
-    # Without a summary the whole log is read: slower, but not a reason to fail.
+    # Without a summary all of the log is read, which is slower but not an error.
     with contextlib.suppress(OSError):
         with os.fdopen(open_for_writing(temporary, os.O_WRONLY | os.O_TRUNC), "wb") as file:
             file.write(text.encode())
@@ -193,7 +193,7 @@ def read_summary(folder: RunDirectory) -> SnapshotCache | None:
     """Return the summary if it exists and matches the log."""
     try:
         with open_regular(folder.summary) as file:
-            # A longer file is cut here, and then refused as damaged.
+            # A longer file is truncated here and then rejected as damaged.
             summary = _adapter().validate_json(file.read(_MAX_BYTES))
     except (OSError, ValidationError):
         return None
@@ -207,7 +207,7 @@ def _check(log: Path, offset: int) -> str:
         with open_regular(log) as file:
             if os.fstat(file.fileno()).st_size < offset:
                 return ""
-            # A log grows at its end only: the bytes before the offset show whether it is still the same one.
+            # A log grows only at its end, so the bytes before the offset identify it.
             start = max(0, offset - _CHECKED_BYTES)
             file.seek(start)
             return hashlib.blake2b(file.read(offset - start), digest_size=8).hexdigest()
@@ -221,13 +221,13 @@ def _adapter() -> TypeAdapter[SnapshotCache]:
 
 
 _SHARE_OF_LAST_EPOCH = 0.3
-"""Weight of one epoch's duration in the moving average."""
+"""Weight of the last epoch's duration in the moving average."""
 
 
 def reduce_events(run: RunSnapshot, log: Iterable[LogRecord]) -> RunSnapshot:
     """Return a snapshot updated by records.
 
-    Only the last of consecutive records of batches is used: a log may contain hundreds of thousands.
+    Only the last of consecutive batch records is used, because a log may contain hundreds of thousands.
     """
     waiting: LogRecord | None = None
     for record in log:
@@ -275,7 +275,7 @@ def _advance(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
 
 
 def _new_attempt(run: RunSnapshot, record: LogRecord) -> RunSnapshot:
-    """Return the snapshot for a new attempt: earlier endings are cleared, results are kept."""
+    """Return the snapshot for a new attempt: clear earlier endings and keep results."""
     return replace(
         run,
         attempt=record.attempt,
@@ -332,7 +332,7 @@ def _advance_model(model: ModelSnapshot, event: events.Event, busy: float) -> Mo
 
 
 def _model_started(model: ModelSnapshot, event: events.ModelStarted, busy: float) -> ModelSnapshot:
-    # A resumed training keeps its best epoch; one from the beginning keeps the warnings, which precede this event.
+    # A resumed training keeps its best epoch; a new training keeps only the warnings, which precede this event.
     known = (
         model if event.first_epoch > 1 else ModelSnapshot(model.model, alarm=model.alarm, alarm_kind=model.alarm_kind)
     )
@@ -360,7 +360,7 @@ def _model_ended(model: ModelSnapshot, event: events.ModelEnded) -> ModelSnapsho
 
 
 def _batch_done(model: ModelSnapshot, event: events.BatchDone, busy: float) -> ModelSnapshot:
-    # Steps since the last record, not since the beginning of the epoch: the pace changes with the load of the machine.
+    # Measured since the last record, not since the start of the epoch: speed changes with the load of the machine.
     taken = event.step - (model.step if event.epoch == model.epoch + 1 else 0)
     since = busy - model.measured_at
     pace = taken / since if taken > 0 and since > 0 else model.steps_per_second
@@ -394,7 +394,7 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
         learning_rate=event.learning_rate,
         steps_per_second=pace,
         frames_per_second=event.frames_per_second,
-        # Until an epoch is complete, its duration is estimated from batches; the first measured one replaces that.
+        # Until an epoch is complete, its duration is estimated from batches; the first measurement replaces it.
         epoch_seconds=took if first else expected + _SHARE_OF_LAST_EPOCH * (took - expected),
         epoch_began=busy,
         measured_at=busy,
@@ -403,14 +403,14 @@ def _epoch_done(model: ModelSnapshot, event: events.EpochDone, busy: float) -> M
 
 
 def _is_over(alarm: str, event: events.EpochDone) -> bool:
-    """Return True if an epoch ends the reason for a warning."""
+    """Return True if a warning no longer applies after an epoch."""
     if alarm in CONCERNS:
         return not event.concern
     return alarm == "rollback" and event.best_epoch == event.epoch
 
 
 def _eta(model: ModelSnapshot, busy: float) -> float | None:
-    """Return the expected time until all epochs are done, without the time already spent in the current one."""
+    """Return the expected remaining time of all epochs, minus the time already spent in the current epoch."""
     if model.epochs is None or model.epoch_seconds is None:
         return None
     left = (model.epochs - model.epoch) * model.epoch_seconds - max(0.0, busy - model.epoch_began)

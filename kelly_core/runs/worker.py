@@ -1,4 +1,4 @@
-"""Process of a run: trains, logs events, and handles the requests of observers. Only this process imports torch."""
+"""Process of a run: train, log events, and handle the requests of observers. Only this process imports torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
         lock_handle: file descriptor of the lock of the output folder.
     """
     deny_others_writing_new_files()
-    # A fault in native code leaves its stack in console.log.
+    # Write the stack of a crash in native code to console.log.
     faulthandler.enable()
     run = Run(folder)
     output_lock = FileLock(output_lock_path(run.manifest.output), lock_handle)
@@ -59,7 +59,7 @@ def work(folder: RunDirectory, lock_handle: int) -> None:
         controller.begin()
         ending = training.run(meter)
         controller.close()
-        # Before the last record: an observer that reads it may at once start another run into this output folder.
+        # Before the last record: an observer that reads it may immediately start another run into this output folder.
         release_output_lock(output_lock)
         if ending.state == "stopped":
             print_line(f"to continue: kelly-core runs resume {run.id}")
@@ -90,8 +90,7 @@ class _Training:
             write_environment(self._folder, self._manifest.attempts, meter.gpus)
             complete = False
             try:
-                # An immediate stop may interrupt the code below anywhere; files are written atomically, so none is
-                # incomplete.
+                # An immediate stop can interrupt the code below anywhere; atomic writes keep files complete.
                 with self._controller.interruptible():
                     complete = self._train(settings)
             except StopNow:
@@ -111,9 +110,9 @@ class _Training:
         return RunEnded("finished" if complete else "stopped")
 
     def _extend(self, settings: Settings) -> Settings:
-        """Convert additional epochs to total numbers of epochs, which the manifest stores for later attempts.
+        """Convert additional epochs to total numbers of epochs, and store them in the manifest for later attempts.
 
-        Finished epochs are counted in the checkpoints: the log may be damaged, or end before the last checkpoint.
+        The checkpoints give the finished epochs, because the log may be damaged or end before the last checkpoint.
         """
         more = self._manifest.more_epochs
         if not more:
@@ -131,9 +130,9 @@ class _Training:
         return settings
 
     def _with_changes(self, settings: Settings) -> Settings:
-        """Apply the changes requested in earlier attempts to the models that continue from them.
+        """Apply changes requested in earlier attempts to the models that continue from those attempts.
 
-        An extension, which was requested later, decides on the number of epochs.
+        A later request for more epochs overrides a changed number of epochs.
         """
         models = dict(settings.models)
         for name in self._manifest.models:
@@ -154,11 +153,11 @@ class _Training:
         try:
             return load_checkpoint(latest).epoch
         except CheckpointError:
-            # The training of the model raises the same error, with its reason.
+            # The training of the model raises and reports the same error.
             return 0
 
     def _train(self, settings: Settings) -> bool:
-        """Train the models. Return True if none was stopped or left out."""
+        """Train the models. Return True if none was stopped or skipped."""
         if settings.output.tensorboard:
             from kelly_core.training.history import TensorBoardWriter
 
@@ -173,7 +172,7 @@ class _Training:
 
     def _train_in_turn(self, settings: Settings) -> Iterator[events.ModelResult]:
         """Train the models one after the other, until a stop is requested."""
-        # Imported late: importing PyTorch takes seconds, in which requests and the heartbeat are already handled.
+        # Imported late: importing PyTorch takes seconds, during which the monitor already handles requests.
         from kelly_core.training.pipeline import train_model
         from kelly_core.training.trainer import Requests
 
@@ -209,7 +208,7 @@ class _Training:
             settings.training.jobs,
             renew_patience=self._extended,
             listen=self._listen,
-            # Not controller.should_stop: that blocks during a pause, in which events must still be forwarded.
+            # Not controller.should_stop, which blocks during a pause: events must be forwarded even then.
             requests=Requests(lambda: controller.stopping, controller.should_roll_back, controller.take_changes),
             is_paused=controller.is_paused,
             unsaved_rates=self._unsaved_rates,
@@ -218,7 +217,7 @@ class _Training:
     def _continues(self, spec: ModelSpec, settings: Settings) -> bool:
         """Return True to continue from the latest checkpoint: on request, or if this run has saved it.
 
-        Another training may have left one in the same folder before this run reached the model.
+        A checkpoint in the folder may also be from another training, from before this run reached the model.
         """
         from kelly_core.training.files import checkpoint_path
 
@@ -226,7 +225,7 @@ class _Training:
             return self._manifest.resume
         latest = checkpoint_path(settings.output.dir, spec.file_stem, "latest")
         known = any(model.checkpoint for model in self._before.models if model.model == spec.name)
-        # The log may be damaged, and the clock may have been set, so either condition is enough.
+        # One condition is enough, because the log may be damaged and the clock may have been changed.
         return known or (latest.exists() and latest.stat().st_mtime >= self._manifest.created)
 
     def _listen(self, event: events.Event) -> None:

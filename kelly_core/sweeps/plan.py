@@ -1,4 +1,4 @@
-"""The trials of a sweep: which models with which settings and seeds."""
+"""Plan the trials of a sweep: combinations of models, settings and seeds."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from kelly_core.spec import ModelSpec
 ORIGIN = "--set"
 
 FIXED_SETTINGS = ("output.", "runs.", "parallel.", "sweep.", "notify.", "tui.", "training.seed", "training.jobs")
-"""Beginnings of the dotted keys that a sweep cannot vary."""
+"""Prefixes of the dotted keys that a sweep cannot vary."""
 
 _DIGITS = 3
 _MAX_DRAWS_PER_POINT = 1000
 
 Point = tuple[tuple[str, Any], ...]
-"""Settings of a trial that differ from trial to trial: (dotted key, value)."""
+"""Settings that vary between trials: (dotted key, value)."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,10 @@ class Trial:
     """One training of one model in a sweep.
 
     Attributes:
-        id: name of its run and of its folder, derived from everything that the trial depends on: the same trial has the
-            same id.
+        id: ID of its run and name of its folder, derived from model, seed and settings: equal trials have equal IDs.
         model: name of the model.
         seed: ``training.seed``.
-        point: the settings chosen for it.
+        point: the varied settings.
         settings: all settings, with absolute paths.
     """
 
@@ -73,8 +72,8 @@ class _SweepAxis:
 def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     """Return the trials of ``settings.sweep``: all of the first seed, then all of the second, and so on.
 
-    A trial computes with one thread unless ``training.threads`` is set, so that its result does not depend on how many
-    trials train in parallel, or on which machine.
+    A trial uses one thread unless ``training.threads`` is set, so its result does not depend on the number of parallel
+    trials or on the machine.
 
     Raises:
         ConfigError: a setting is unknown, cannot be varied, or has an invalid value.
@@ -90,7 +89,7 @@ def plan_trials(settings: Settings, specs: Sequence[ModelSpec]) -> list[Trial]:
     trials = {}
     for seed, spec, point in itertools.product(seeds, specs, points):
         trial = _trial(base, spec, seed, _of_model(point, spec))
-        # Points that differ only in the settings of other models are one trial of this model.
+        # Points that differ only in settings of other models are the same trial of this model.
         trials[trial.id] = trial
     return list(trials.values())
 
@@ -135,14 +134,15 @@ def _points(axes: Sequence[_SweepAxis], sweep: SweepSettings, seed: int) -> Iter
 
 
 def _random_points(axes: Sequence[_SweepAxis], count: int, seed: int) -> Iterator[Point]:
-    """Return up to ``count`` different random points. A larger count starts with the same points: no trial is
-    repeated.
+    """Yield up to ``count`` different random points.
+
+    A larger count begins with the same points, so trials are not repeated.
     """
     if not axes:
         raise ConfigError("nothing to draw from", where="--random", hint="Give --set key=low..high or key=value,value")
     chance = random.Random(seed)
     seen = set()
-    # Axes with few values may have fewer different points than requested.
+    # Axes with few values can have fewer different points than requested.
     for _ in range(_MAX_DRAWS_PER_POINT * count):
         point = tuple((axis.key, axis.draw(chance)) for axis in axes)
         if point not in seen:
@@ -170,7 +170,7 @@ def _trial(base: Settings, spec: ModelSpec, seed: int, point: Point) -> Trial:
 
 
 def _absolute(settings: Settings) -> Settings:
-    """Return the settings with absolute paths, so that they are valid in any working directory."""
+    """Return the settings with absolute paths, which are valid in any working directory."""
     datasets = settings.datasets
     options: dict[str, tuple[str, object]] = {
         "datasets.dir": ("", datasets.dir.absolute()),

@@ -1,4 +1,4 @@
-"""Results of a sweep: mean and spread of each point, and the best one."""
+"""Results of a sweep: mean and spread of each point, and the best point."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class TrialResult:
     """Result of one trial.
 
     Attributes:
-        run: id of its run.
+        run: ID of its run.
         model, seed, point: as in ``Trial``.
-        state: "finished", "stopped", "failed" or "died"; "queued" if it never began.
-        epochs, best_epoch, best_loss, baseline_loss: metrics of its training; None if it did not reach an epoch.
+        state: "finished", "stopped", "failed" or "died"; "queued" if it was not started.
+        epochs, best_epoch, best_loss, baseline_loss: metrics of the training; None if unknown.
         export: file for the plugin, "" if there is none.
-        error: why it failed, "" if it did not.
+        error: reason of a failure, else "".
     """
 
     run: str
@@ -43,13 +43,13 @@ class PointSummary:
 
     Attributes:
         model, point: as in ``Trial``.
-        losses: best validation loss by seed, of the trials that finished.
-        missing: number of trials that did not.
-        mean, spread: of the losses; the spread is the standard deviation over seeds, None for fewer than two.
-        behind, behind_spread: mean and standard deviation of how much higher its loss is than that of the model's
-            best point with the same seed. A seed's split, initial weights and order of examples are the same for all
-            points, so this difference is less noisy than that of two means.
-        best_run: id of the trial with the lowest loss, "" if none finished.
+        losses: best validation loss of each finished trial by seed.
+        missing: number of trials that did not finish.
+        mean, spread: mean and standard deviation of the losses over seeds; the spread of fewer than two is None.
+        behind, behind_spread: mean and standard deviation of the loss minus the loss of the model's best point with the
+            same seed. The split, initial weights and order of examples of a seed are the same for all points, so this
+            difference is less noisy than a difference of means.
+        best_run: ID of the trial with the lowest loss, "" if none finished.
     """
 
     model: str
@@ -64,7 +64,7 @@ class PointSummary:
 
 
 def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
-    """Summarize each point for each model: models in their order, the best point first, incomplete ones last."""
+    """Summarize each point of each model, in the order of the models; best points first, incomplete points last."""
     groups: dict[tuple[str, Point], list[TrialResult]] = {}
     for result in results:
         groups.setdefault((result.model, result.point), []).append(result)
@@ -72,7 +72,7 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
     for model in (spec.name for spec in MODELS):
         losses = {point: _losses(group) for (name, point), group in groups.items() if name == model}
         missing = {point: len(groups[model, point]) - len(losses[point]) for point in losses}
-        # Points with missing trials come last: the mean of fewer seeds may be low by luck.
+        # Points with missing trials are last, because a mean of fewer seeds can be low by chance.
         order = sorted(losses, key=lambda point: (missing[point], statistics.fmean(losses[point].values() or [0.0])))
         found += [
             _summarize_point(model, point, losses[point], missing[point], losses[order[0]], groups[model, point])
@@ -82,7 +82,7 @@ def summarize_points(results: Sequence[TrialResult]) -> list[PointSummary]:
 
 
 def best_runs(table: Sequence[PointSummary]) -> dict[str, str]:
-    """Return for each model the run id of the best trial of the best point among those with all trials finished."""
+    """Return the run ID of each model's best trial of its best point; points with unfinished trials are excluded."""
     best: dict[str, str] = {}
     for summary in table:
         if not summary.missing:

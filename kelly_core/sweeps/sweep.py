@@ -32,11 +32,11 @@ class _StopWaitingError(Exception):
 
 
 class Sweep:
-    """Trials of a sweep, each run once even if the sweep is started again.
+    """Trials of a sweep; a repeated sweep does not repeat finished trials.
 
     Args:
-        trials: what to train.
-        settings: those of the sweep itself.
+        trials: trials to run.
+        settings: settings of the sweep.
         command: equivalent command line, for display.
     """
 
@@ -56,15 +56,15 @@ class Sweep:
         return self._output / "sweep.json"
 
     def prepare(self, dataset: str, progress: Progress | None = None) -> None:
-        """Compute the features of a corpus that the trials need, so that they find them in the cache.
+        """Compute the features of a corpus that the trials need, and store them in the cache.
 
         Raises:
-            DataError: the corpus contains nothing usable.
+            DataError: the corpus contains no usable data.
             ParallelError: the cluster cannot be reached or used.
         """
         from kelly_core.data.catalog import is_present, open_corpus
 
-        # Trials that differ in other settings share features, and need them computed once.
+        # Trials with equal [datasets] settings share features, which are computed once.
         different = {dumps(trial.settings.datasets.model_dump(mode="json")): trial.settings for trial in self.trials}
         for settings in different.values():
             if not settings.datasets.use_synthetic and is_present(dataset, settings.datasets.folder(dataset)):
@@ -72,10 +72,10 @@ class Sweep:
                 open_corpus(dataset, here, progress)
 
     def results(self, waiting: Waiting = lambda _text: None) -> Iterator[TrialResult]:
-        """Run the trials that are not finished, and yield each result as its trial ends.
+        """Run the unfinished trials, and yield each result as its trial ends.
 
-        The result of a finished trial is yielded unchanged, a running trial is awaited, and an interrupted one
-        continues from its checkpoints.
+        The result of a finished trial is yielded unchanged. A running trial is awaited, and an interrupted trial is
+        resumed from its checkpoints.
 
         Args:
             waiting: as for ``map_ordered``.
@@ -94,7 +94,7 @@ class Sweep:
             output_lock.release()
 
     def request_stop(self, *, at_once: bool = False) -> None:
-        """Start no more trials, and stop running ones after their current step, or at once."""
+        """Start no more trials, and stop running trials after their current step or at once."""
         self._send_to_trials(_STOP_AT_ONCE if at_once else _STOP)
 
     def kill(self) -> None:
@@ -105,16 +105,16 @@ class Sweep:
         """Write the table file.
 
         Raises:
-            RunError: it cannot be written.
+            RunError: the file cannot be written.
         """
         text = dumps(as_json(results), indent=2)
         atomic_write(self.table, text.encode(), error_type=RunError)
 
     def export_best(self, results: Sequence[TrialResult]) -> dict[str, Path]:
-        """Copy the best export of each model into the output folder; return the path by run id.
+        """Copy the best export of each model into the output folder; return the paths by run ID.
 
         Raises:
-            RunError: it is missing, or cannot be copied.
+            RunError: an export is missing or cannot be copied.
         """
         exports = {result.run: Path(result.export) for result in results if result.export}
         best = {run: exports[run] for run in best_runs(summarize_points(results)).values()}
@@ -129,7 +129,7 @@ class Sweep:
 
     def _run_trials(self, waiting: Waiting) -> Iterator[TrialResult]:
         make_folder(self._request_file.parent)
-        # A request of an earlier sweep in this folder must not stop this one.
+        # A request to an earlier sweep in this folder must not stop this sweep.
         self._request_file.unlink(missing_ok=True)
         self._has_lock = True
         # A signal may have arrived before the lock was acquired.
@@ -144,11 +144,11 @@ class Sweep:
             for result in self._as_completed(runs, waiting):
                 del left[result.run]
                 yield result
-        # Without workers nothing forwards a stop: these calls pass it to running trials, and start no others.
+        # Without workers, these calls forward the stop to running trials; they start no new trials.
         yield from map(self._runner, left.values())
 
     def _send_to_trials(self, request: str) -> None:
-        """Pass a request to the trials; without the output lock it would reach another sweep's trials."""
+        """Send a request to the trials; without the output lock, the trials of another sweep would receive it."""
         self._request = request
         if self._has_lock:
             self._write_request()
@@ -160,7 +160,7 @@ class Sweep:
         """Yield results as they complete.
 
         Raises:
-            _StopWaitingError: a stop is requested, and the cluster has no worker to forward it.
+            _StopWaitingError: a stop was requested, and the cluster has no worker to forward it.
         """
 
         def wait(text: str) -> None:
@@ -194,7 +194,7 @@ def _content(run: str, export: Path) -> bytes:
 
 
 def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> TrialResult:
-    """Run a trial to its end and wait for it, on any machine and for any number of attempts."""
+    """Start or resume a trial if necessary, and wait for its end; can run on any machine."""
     try:
         run = _start_trial(trial, request_file, command)
         return _queued_result(trial) if run is None else _follow_trial(trial, run, request_file)
@@ -203,7 +203,7 @@ def _run_trial(trial: Trial, *, request_file: Path, command: Sequence[str]) -> T
 
 
 def _start_trial(trial: Trial, request_file: Path, command: Sequence[str]) -> Run | None:
-    """Return the run of a trial, started if necessary; None if it has none and may not be started."""
+    """Return the run of a trial, started or resumed if necessary; None if it has no run and a stop was requested."""
     folder = RunDirectory(trial.settings.runs.dir / trial.id)
     run = Run(folder) if folder.manifest.exists() else None
     if request_file.exists() or (run is not None and (run.live or run.snapshot.state == "finished")):
@@ -214,15 +214,15 @@ def _start_trial(trial: Trial, request_file: Path, command: Sequence[str]) -> Ru
 
 
 def _follow_trial(trial: Trial, run: Run, request_file: Path) -> TrialResult:
-    """Wait for a run, forward requests, and restart it if its process is lost."""
+    """Wait for a run, forward requests to it, and resume it if its process is lost."""
     sent, lost_processes = "", 0
     while True:
         while run.poll():
             pass
         requested = _read(request_file)
         if run.snapshot.state == "died" and not requested and lost_processes < ALLOWED_FAILURES:
-            # It may have been killed for lack of memory, or the machine was lost; with checkpoints another attempt is
-            # cheap.
+            # The process may have been killed for lack of memory, or its machine was lost. Resuming from
+            # checkpoints is cheap.
             lost_processes += 1
             run = resume(run)
         elif not run.live:
