@@ -10,7 +10,7 @@ from torch.optim.adam import adam
 
 
 class FlatAdam:
-    """Adam with gradient clipping, for networks in which the calls of a step take longer than its arithmetic.
+    """Adam with gradient clipping, for networks so small that function calls take longer than arithmetic.
 
     All weights are concatenated in one vector; the network's parameters become views of it. Clipping and stepping are
     then one operation each instead of one per parameter.

@@ -81,7 +81,7 @@ class BackwardPass:
 
     @torch.no_grad()
     def __call__(self, batch: TensorBatch, gradient: Sequence[Tensor]) -> LossSums:
-        """Write the gradient of a batch [N, T, …] to tensors of the parameters' shapes; return both sums."""
+        """Write the gradient of a batch [N, T, …] to tensors of the parameters' shapes; return loss and weight sum."""
         x, backs = batch.inputs.flatten(0, 1), []
         for layer in self._layers:
             x, back = layer.forward(x, len(batch))
@@ -122,7 +122,7 @@ class _DenseLayer:
 
 
 class _AutogradLayer:
-    """Any layer with its activation; one with state starts each example from zero."""
+    """Any layer with its activation; a layer with state starts each example from zero."""
 
     def __init__(self, module: nn.Module, activation: str) -> None:
         self._module, self._activation = module, activation

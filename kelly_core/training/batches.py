@@ -26,7 +26,7 @@ more than it gains; smaller ones are slow, and larger ones exceed the cache of a
 
 @dataclass(frozen=True)
 class TensorBatch:
-    """Batch of ``data.dataset.Batch`` on the training's device.
+    """A ``data.dataset.Batch`` as tensors on the training device.
 
     Attributes:
         inputs: [N, T, in].
@@ -61,7 +61,7 @@ class TensorBatch:
         return len(self.inputs)
 
     def batches(self, size: int) -> Iterator[TensorBatch]:
-        """Split into batches of ``size`` examples, of which the last may be smaller, as views."""
+        """Split into batches of ``size`` examples, as views; the last batch may be smaller."""
         parts = [torch.split(tensor, size) for tensor in (self.inputs, self.targets, self.weights)]
         pooled = repeat(None) if self.pooled is None else torch.split(self.pooled, size)
         return map(TensorBatch, *parts, pooled)
@@ -105,7 +105,7 @@ class BatchLoader:
             yield from shuffled.batches(self._size)
 
     def validation(self) -> Iterator[TensorBatch]:
-        """Yield the validation examples by which the best epoch is selected, in their order, without noise."""
+        """Yield the validation examples that select the best epoch, in order and without noise."""
         for batch in self._read(self._dataset.eval_batch, self._dataset.choosing):
             yield from batch.batches(self._size)
 

@@ -1,4 +1,4 @@
-"""Checkpoint of a training in one file: everything that resuming, exporting and reporting need."""
+"""Checkpoint of a training: one file with all data for resuming, exporting and reporting."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PEEKED_BYTES = 256
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State of a training after a complete epoch; contains tensors, numbers, texts, lists and tables only.
+    """State of a training after a complete epoch, made of tensors, numbers, texts, lists and tables only.
 
     The names of the fields are the keys of the file.
 
@@ -147,7 +147,7 @@ def random_states(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any], rng: np.random.Generator, device: torch.device) -> None:
-    """Set all generators to the states of ``random_states``; those of GPUs only if the training runs on a GPU."""
+    """Set all generators to the states of ``random_states``; GPU generators only if the training runs on a GPU."""
     rng.bit_generator.state = states["numpy"]
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and states["cuda"]:
@@ -184,9 +184,9 @@ class _CorruptedError(Exception):
 
 
 def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
-    """Return the checkpoint that a file contains, with every value checked."""
+    """Return the checkpoint with the content of a file, after checking every value."""
     version = content.get("format")
-    # The type first: the file may contain a tensor, and its comparison has no single truth value.
+    # Check the type first: the value may be a tensor, and comparing a tensor has no single truth value.
     if type(version) is not int or version != FORMAT:
         shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"
@@ -242,7 +242,7 @@ def _not_a_checkpoint(path: Path) -> CheckpointError:
         return CheckpointError("is corrupted or not a checkpoint", where=path)
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
     name = checkpoint if checkpoint.exists() else Path("FOLDER", "checkpoints", "MODEL_best.pt")
-    hint = f"An export is made from a checkpoint, so name that: {name}"
+    hint = f"An export is made from a checkpoint; name the checkpoint: {name}"
     return CheckpointError("is JSON, such as an export, not a checkpoint", where=path, hint=hint)
 
 
@@ -267,11 +267,11 @@ _DATASET_KINDS: dict[str, type] = {
 
 
 def _check_kinds(checkpoint: Checkpoint) -> None:
-    """Raise an error unless every field, every entry of ``dataset`` and every row has its type."""
+    """Raise an error unless every field, every entry of ``dataset`` and every row has the expected type."""
     values = {name: getattr(checkpoint, name) for name in _KINDS}
     _check_table(values, _KINDS, "")
     _check_table(checkpoint.dataset, _DATASET_KINDS, "dataset.")
-    # A file may contain an int of any size, and a resumed training continues to count from both.
+    # A file can contain integers of any size, and a resumed training continues both counts.
     for name in ("epoch", "rollbacks"):
         if not 0 <= values[name] < _COUNT_LIMIT:
             raise _CorruptedError(f"`{name}` is outside 0 to {_COUNT_LIMIT - 1}")
@@ -413,7 +413,7 @@ def _check_resumed_state(checkpoint: Checkpoint) -> None:
 def _check_network(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.model not in {spec.name for spec in MODELS}:
         raise CheckpointError(f"is of an unknown model {checkpoint.model!r}", where=path)
-    # Tensors on the meta device have shapes and take no memory.
+    # Tensors on the meta device have shapes but use no memory.
     with torch.device("meta"):
         wanted = _shapes(KellyNetwork(checkpoint.spec).state_dict())
     for state in (checkpoint.network, checkpoint.best_network, *filter(None, [checkpoint.average])):

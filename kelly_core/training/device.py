@@ -31,7 +31,7 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(devices[0])
     if name not in devices:
-        raise TrainingError(f"no device {name!r} here", hint=f"There is {', '.join(devices)}")
+        raise TrainingError(f"no device {name!r} here", hint=f"Available: {', '.join(devices)}")
     return torch.device(name)
 
 
@@ -42,8 +42,9 @@ def cpu_workers(threads: int) -> Iterator[Executor]:
     Steps of networks this small are too short for parallel operations. A micro-batch per thread keeps the cores busy
     for longer and slows down less while other processes compute.
 
-    Denormal numbers are flushed to zero in these threads and in the calling one. The moments of a weight whose gradient
-    is always zero (a ReLU that never fires) decay into denormals, with which a step of Adam takes 13 times as long.
+    Denormal numbers are flushed to zero in these threads and in the calling thread. The moments of a weight whose
+    gradient is always zero (a ReLU that never fires) decay into denormals, which make a step of Adam take 13 times as
+    long.
 
     Args:
         threads: number of threads; 0 is one per core.

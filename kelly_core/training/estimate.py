@@ -97,7 +97,7 @@ class _Clock:
             return (self._epochs[-1] - self._epochs[0]) / (len(self._epochs) - 1)
         if self._epochs:
             return self._epochs[0] - self._started
-        # The first steps also fill caches and memory pools, and are slower than all that follow.
+        # The first steps also fill caches and memory pools, and are slower than later steps.
         timed = self._steps[min(_WARM_UP_STEPS, len(self._steps) - 1) - 1 :]
         pace = (timed[-1] - timed[0]) / max(1, len(timed) - 1)
         validation = time.perf_counter() - self._steps[-1]

@@ -1,4 +1,4 @@
-"""Quality of a network in PyTorch, during training or read from an export."""
+"""Quality of a PyTorch network, either during training or loaded from an export."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def evaluate_export(export: Export, spec: ModelSpec, dataset: Dataset, split: Sp
         ExportError: the file does not fit the dataset, or ``TorchEngine`` does not support a layer.
     """
     if (export.in_size, export.out_size) != (dataset.input_size, dataset.output_size):
-        raise ExportError(f"does not take what {dataset.name} gives", where=export.path)
+        raise ExportError(f"does not have the inputs and outputs of {dataset.name}", where=export.path)
     trained_on = export.metadata.get("trained_on")
     known = isinstance(trained_on, dict) and trained_on.get("dataset_hash") == dataset.fingerprint
     if dataset.synthetic and not known:
         raise DataError(
-            f"{dataset.name} is not here, and the examples generated in its place are not those that the file learned"
+            f"{dataset.name} is missing, and the examples generated in its place differ from the file's training data"
         )
     engine = TorchEngine(export.layers)
 

@@ -92,11 +92,11 @@ def replace_export(
     """Write an export as ``export_network`` does, and keep the export of another training that it replaces.
 
     The previous export becomes ``<model>.previous.json``. With ``keep_best`` a better one stays in place, and the
-    new weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses are compared only if they are of the
-    same examples; an export of real data is better than one of generated data.
+    new weights are kept in ``checkpoints/<model>_not_exported.pt``. Losses are compared only if they are
+    measured on the same examples; an export of real data is better than one of generated data.
 
     Returns:
-        True if the file was written, and what was replaced or kept.
+        Whether the file was written, and what was replaced or kept.
 
     Raises:
         ExportError: as ``export_network``, or the previous export cannot be read or kept.
@@ -107,7 +107,7 @@ def replace_export(
     if keep_best and previous is not None and is_other and _is_better(previous, ours, checkpoint):
         best = path.parent / "checkpoints" / f"{path.stem}_best.pt"
         if best.is_file():
-            # `validate` compares an export with the checkpoint next to it, which must be of the same training.
+            # `validate` compares an export with the checkpoint next to it, so both must come from the same training.
             best.replace(best.with_name(f"{path.stem}_not_exported.pt"))
         return Replacement(False, f"{path.name} is kept: {_compare_losses(previous, ours, checkpoint)}")
     kept = keep_if_different(path, previous, weights_hash)
@@ -116,7 +116,7 @@ def replace_export(
         return Replacement(True)
     comparison = "it cannot be read" if previous is None else _compare_losses(previous, ours, checkpoint)
     return Replacement(
-        True, f"{path.name} replaces a previous export: {comparison}. That one is now {previous_of(path).name}"
+        True, f"{path.name} replaces a previous export: {comparison}. The previous one is now {previous_of(path).name}"
     )
 
 
@@ -137,7 +137,7 @@ def _compare_losses(previous: Provenance, ours: float, checkpoint: Checkpoint) -
         return "its loss is not recorded"
     losses = f"its loss {previous.val_loss:.4g}, the new one's {ours:.4g}"
     if previous.content_hash != checkpoint.dataset["fingerprint"]:
-        return f"{losses}, on other examples, so they do not compare"
+        return f"{losses}, on other examples, so they cannot be compared"
     return losses + (", which is WORSE" if ours > previous.val_loss else "")
 
 
@@ -151,8 +151,8 @@ def exported_layers(checkpoint: Checkpoint) -> list[Layer]:
 def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION) -> list[float]:
     """Return a model's input without information: the training mean of audio inputs, the code of a neutral emotion.
 
-    A model would read zeros in place of a code as neutral, too, but no emotion has that code, so it is not in the
-    training data.
+    A model would also interpret a code of zeros as neutral. No emotion has that code, so the training data does not
+    include it.
 
     Args:
         spec: the model.
@@ -168,11 +168,12 @@ def neutral_input(spec: ModelSpec, mean: ArrayLike, version: int = CODE_VERSION)
 def _describe_inputs(checkpoint: Checkpoint, version: int) -> dict[str, Any]:
     """Return the entries of ``features`` for a host: neutral input, marginal and musical context.
 
-    Models that take an emotion code name their marginal; those that take a musical context, its descriptors.
+    Models with an emotion code as input have the entry for the marginal; models with a musical context also have the
+    entry for the descriptors.
     """
     spec, best_constant = checkpoint.spec, checkpoint.dataset.get("best_constant")
     features: dict[str, Any] = {NEUTRAL_INPUT: neutral_input(spec, checkpoint.normalizer.mean, version)}
-    # Checkpoints of earlier versions lack it.
+    # Checkpoints of earlier versions have no best constant.
     if spec.code_inputs and best_constant is not None:
         features[MARGINAL] = best_constant
     # The first half of the code contains no context; a model may take only that half.
@@ -185,8 +186,9 @@ def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[
     """Fold the normalization into the first layer, dense or recurrent: W' = W · scale, b' = b - W' · mean.
 
     Args:
-        layers: weights trained on normalized inputs ``(x - mean) * scale``; another first layer takes raw inputs.
-        normalizer: of each input, [in].
+        layers: weights trained on normalized inputs ``(x - mean) * scale``; a first layer of another type takes raw
+            inputs.
+        normalizer: normalization of each input, [in].
 
     Raises:
         ExportError: the first layer cannot absorb the normalization.
@@ -237,12 +239,12 @@ def run_checkpoint(path: Path, weights_hash: str, inputs: Floats) -> Floats:
         inputs: the plugin's raw inputs [T, in], in sequence from zero state; if stateless, each from zero state.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read, or contains other weights than the export.
+        CheckpointError: the checkpoint cannot be read, or its weights are not those of the export.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.weights_hash() != weights_hash:
         raise CheckpointError("contains other weights than the export was made from", where=path)
-    # In double precision, so that only the rounding of the export's engine is left in a difference.
+    # In double precision, so that any difference comes from the rounding of the export's engine.
     network = checkpoint.best().double()
     standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale
     frames = standardized[:, None] if checkpoint.state == "stateless" else standardized[None]

@@ -23,7 +23,7 @@ def checkpoint_path(output: Path, stem: str, kind: str) -> Path:
 
 
 class TrainingFiles:
-    """Writer and reader of the files of one model's training, as its settings request them.
+    """Writer and reader of the files that one model's training produces according to its settings.
 
     Attributes:
         best: checkpoint of the best epoch.
@@ -34,7 +34,7 @@ class TrainingFiles:
     Args:
         output: folder of the training.
         stem: beginning of every file name.
-        settings: they determine which files are written, and what a resumed training must have in common.
+        settings: hyperparameters; they determine which files are written and which values a resume must not change.
         listen: receives an event for every checkpoint.
     """
 
@@ -63,8 +63,8 @@ class TrainingFiles:
     def save_epoch(self, state: Checkpoint, *, is_best: bool) -> None:
         """Write the files that the settings request after a complete epoch.
 
-        The latest checkpoint comes last: a training killed in between resumes from the previous epoch, and writes the
-        others again.
+        The latest checkpoint is written last: a training killed before that resumes from the previous epoch and writes
+        the other files again.
 
         Raises:
             KellyError: a file cannot be written.
@@ -124,7 +124,7 @@ class TrainingFiles:
         if checkpoint.model != model:
             raise CheckpointError(f"is of {checkpoint.model}, not {model}", where=path)
         if checkpoint.dataset["fingerprint"] != dataset.fingerprint:
-            hint = "Give the data of that time, or another --output, or start without --resume"
+            hint = "Use the original data or another --output, or start without --resume"
             raise CheckpointError("was trained on other examples or another split", where=path, hint=hint)
         judging = 0 if dataset.judging is None else len(dataset.judging)
         if checkpoint.dataset.get("judging_examples", 0) != judging:

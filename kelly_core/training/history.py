@@ -98,7 +98,7 @@ def write_history(
     Args:
         path, model: the JSON file, and the name of the model.
         rows: one per epoch, all with the same keys.
-        metrics: metrics of the best epoch; ``best_epoch`` among them.
+        metrics: metrics of the best epoch, including ``best_epoch``.
         quality: ``QualityRecord`` of the best epoch as JSON values; None until the training has ended.
 
     Raises:
@@ -121,7 +121,7 @@ def write_history(
 
 
 class TensorBoardWriter:
-    """Writer of every epoch of every model to ``folder``; pass ``listen`` to a training.
+    """TensorBoard writer of every epoch of every model to ``folder``; pass ``listen`` to a training.
 
     Raises:
         TrainingError: TensorBoard is not installed.
@@ -146,5 +146,5 @@ class TensorBoardWriter:
             }
             for name, value in values.items():
                 self._writer.add_scalar(f"{event.model}/{name}", value, event.epoch)
-            # Without a flush the writer keeps an epoch in memory for up to two minutes, where no viewer reads it.
+            # Without a flush the writer buffers an epoch for up to two minutes, and viewers do not show it.
             self._writer.flush()

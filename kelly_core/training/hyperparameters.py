@@ -14,7 +14,7 @@ class Hyperparameters:
     """Hyperparameters of one model's training.
 
     Attributes:
-        epochs: total number of passes over the training examples, those before a resume included.
+        epochs: total number of passes over the training examples, including those before a resume.
         batch_size: examples per optimizer step.
         learning_rate: learning rate of Adam.
         loss: loss function.

@@ -80,7 +80,7 @@ LONG_WITHOUT_PATIENCE = 10
 CLEAR_RISE = 0.02
 """Minimum relative rise of the loss that is reported, however small the noise."""
 DIVERGENCE_FACTOR = 10.0
-"""A validation loss this many times that of the first epoch, or the best, counts as divergence."""
+"""Multiple of the first and of the best validation loss above which a loss counts as divergence."""
 _RECENT = 40
 """Epochs from which noise is estimated; with twenty the estimate was sometimes so low that noise counted as a rise."""
 
@@ -104,7 +104,7 @@ class LossMonitor:
         is_new: True if the last epoch raised it.
 
     Args:
-        patience, min_delta: those of early stopping.
+        patience, min_delta: as in ``EarlyStopping``.
     """
 
     def __init__(self, patience: int, min_delta: float) -> None:
@@ -139,7 +139,7 @@ class LossMonitor:
     def advice(self) -> str:
         """Describe the concern and a remedy.
 
-        The text does not contain the remaining patience: it stays on screens while that number falls.
+        The text omits the remaining patience: screens keep the text while the patience decreases.
         """
         if self.concern == "overfitting":
             best = self._progress.best_loss
@@ -160,7 +160,7 @@ class LossMonitor:
             return False
         around = slice(max(0, best - SEVERAL // 2), best + SEVERAL // 2 + 1)
         level, learned = median(self._val[around]), median(self._train[around])
-        # Three standard deviations: for normal noise five values in a row exceed this practically never by chance.
+        # Three standard deviations: five values of normal noise in a row almost never exceed this by chance.
         margin = max(3 * noise(self._val[-_RECENT:]), CLEAR_RISE * abs(level))
         still_learning = median(self._train[-SEVERAL:]) < learned - self._progress.min_delta * abs(learned)
         return min(self._val[-SEVERAL:]) > level + margin and still_learning
@@ -173,7 +173,7 @@ def divergence(
 
     ``before`` contains the training and validation losses of the earlier epochs.
     """
-    # Tested by isfinite: every comparison with NaN is False, and max([0.1, nan]) is 0.1.
+    # isfinite, because every comparison with NaN is False, and max([0.1, nan]) is 0.1.
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
         return f"the loss of epoch {epoch} is not a finite number"
     if before and val_loss > DIVERGENCE_FACTOR * max(before[0][1], best_loss):
@@ -184,8 +184,8 @@ def divergence(
 def noise(losses: Sequence[float]) -> float:
     """Return the standard deviation of the noise in a curve, independent of its slope; 0 for fewer than three losses.
 
-    Second differences remove the slope. Those of white noise of deviation σ have the deviation √6 σ, and the median of
-    |x| of a normal x is 0.6745 of its deviation.
+    Second differences remove the slope. For white noise of standard deviation σ they have the standard deviation √6 σ,
+    and for a normal x the median of |x| is 0.6745 standard deviations.
     """
     bends = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]
     return median(bends) / (0.6745 * math.sqrt(6)) if bends else 0.0

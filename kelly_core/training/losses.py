@@ -84,7 +84,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
     the output is multiplied by the sum of the soft targets, which need not be 1.
     """
     if is_custom_loss(loss):
-        # The derivative of a loss of an installed package comes from autograd only.
+        # The loss of an installed package has no hand-written derivative.
         with torch.enable_grad():
             leaf = logits.detach().requires_grad_()
             return torch.autograd.grad(weighted_loss(loss, activation, leaf, batch)[0], leaf)[0]
@@ -105,7 +105,7 @@ def loss_gradient(loss: str, activation: str, logits: Tensor, batch: TensorBatch
 
 
 def activation_gradient(name: str, gradient: Tensor, outputs: Tensor) -> Tensor:
-    """Return the gradient with respect to an activation's inputs from that with respect to its outputs [..., out]."""
+    """Convert the gradient with respect to an activation's outputs [..., out] to that for its inputs."""
     if name == "tanh":
         result: Tensor = torch.ops.aten.tanh_backward(gradient, outputs)
     elif name == "sigmoid":

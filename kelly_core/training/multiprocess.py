@@ -38,7 +38,7 @@ def train_in_parallel(
     is_paused: Callable[[], bool] = lambda: False,
     unsaved_rates: Mapping[str, float | None] | None = None,
 ) -> Iterator[ModelResult]:
-    """Train and export models in up to ``jobs`` processes; yield the results as the models end.
+    """Train and export models in up to ``jobs`` processes; yield the results as the models finish.
 
     Each process gets its share of the CPU threads unless the settings set their number, and one GPU if there are
     several. If this process is killed, the others end at their next step.
@@ -54,7 +54,7 @@ def train_in_parallel(
         unsaved_rates: learning rates by model, see ``Trainer.fit``.
 
     Raises:
-        TrainingError: a process died.
+        TrainingError: a process was killed.
     """
     # Not fork: a forked copy of PyTorch's threads or of a CUDA context does not work in a child.
     context = multiprocessing.get_context("spawn")
@@ -161,7 +161,7 @@ def _pool(jobs: int, context: SpawnContext, channel: _Channel) -> Iterator[Proce
     try:
         yield pool
     finally:
-        # Also after an error of this process: otherwise the children would complete their trainings.
+        # Stop the children even after an error of this process; otherwise they would complete their trainings.
         channel.stop.set()
         channel.hold.clear()
         pool.shutdown(cancel_futures=True)
@@ -191,12 +191,12 @@ def _result_of(future: Future[ModelResult]) -> ModelResult:
     try:
         return future.result()
     except BrokenProcessPool as error:
-        hint = "Out of memory, perhaps; try fewer --jobs, and --resume"
+        hint = "The machine may have run out of memory; try fewer --jobs, and --resume"
         raise TrainingError("a training process was killed", hint=hint) from error
 
 
 def _init_worker(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str, IsOwned]) -> None:
-    """Set up a child process: only its parent controls it, it uses its own GPU, and has the parent's folder guards."""
+    """Set up a child process: ignore Ctrl-C, use the parent's channel and folder guards, and select a GPU."""
     global _channel
     # Ctrl-C reaches every process of the terminal; the parent asks the children to stop after their step.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -204,7 +204,7 @@ def _init_worker(channel: _Channel, gpus: Queue[int | None], guards: Mapping[str
     _channel = channel
     gpu = gpus.get()
     if gpu is not None:
-        # PyTorch reads this when it first uses CUDA, which is after this.
+        # PyTorch reads this variable when it first uses CUDA, which happens later.
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
 
 

@@ -17,7 +17,7 @@ from kelly_core.export.torch_modules import read_layer
 from kelly_core.spec import MODELS, ActivationOnly, LayerSpec, ModelSpec
 
 _MIN_PROBABILITY = 1e-6
-"""Initial probability of an output that no training example has: about one in all beats of a small corpus."""
+"""Initial probability of an output that no training example has: about one occurrence in a small corpus."""
 _MAX_TANH = 0.99
 """Largest initial output of tanh, at which it still has a gradient."""
 _KEPT_SHARE = 0.8
@@ -39,7 +39,7 @@ def activate(name: str, x: Tensor) -> Tensor:
 
 
 class KellyNetwork(nn.Module):
-    """A chain of layers, built from a spec: one module for each, whose activation is applied after it."""
+    """A chain of layers, built from a spec: one module per layer, followed by its activation."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class KellyNetwork(nn.Module):
 
 def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
     """Return a network with initial weights drawn from ``seed``; the global generator is not changed."""
-    # The initial weights depend on the seed only, not on what was drawn before, and other draws are not disturbed.
+    # The initial weights depend only on the seed, not on earlier draws, and later draws are not affected.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KellyNetwork(spec)
@@ -83,14 +83,14 @@ def build_network(spec: ModelSpec, seed: int) -> KellyNetwork:
 def start_at(network: KellyNetwork, output: Doubles) -> None:
     """Set the bias of the last layer to the logits of ``output`` [out], so that training starts near that output.
 
-    The logits are log odds of a sigmoid, logarithms of a softmax and the inverses of tanh and ELU. An output at the end
-    of its range, where they are infinite, counts as just inside it. A last layer without its own bias is not
+    The logits are log odds for a sigmoid, logarithms for a softmax, and the inverses of tanh and ELU. An output at the
+    end of its range, where the logits are infinite, is moved just inside the range. A last layer without a bias is not
     changed.
     """
     last = network.layers[-1]
     if not isinstance(last, nn.Linear | nn.Conv1d) or last.bias is None:
         return
-    # At 0 and 1 the logits are infinite, and so would be the first gradients.
+    # At 0 and 1 the logits are infinite, and the first gradients would be infinite, too.
     probability = np.clip(output, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
     match network.spec.output_activation:
         case "sigmoid":
@@ -152,7 +152,7 @@ def _weights(layer: LayerSpec, module: nn.Module, name: str) -> Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network as built, and the numbers of its spec."""
+    """Sizes and parameter count of a network as built, and those in its spec."""
 
     model: str
     layers: str

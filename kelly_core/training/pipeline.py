@@ -34,7 +34,7 @@ def train_model(
     requests: Requests = Requests(),  # noqa: B008 - immutable
     progress: Callable[[str], Progress | None] = lambda _dataset: None,
 ) -> ModelResult:
-    """Train and export one model. If its data or its checkpoint cannot be used, the result has the error.
+    """Train and export one model. If its data or its checkpoint cannot be used, the result contains the error.
 
     Args:
         settings: all settings; ``settings.output.dir`` receives the export.
@@ -88,7 +88,7 @@ def export_checkpoint(checkpoint: Checkpoint, output: OutputSettings, listen: Li
 def _gain_leak(trainer: Trainer, settings: Settings, result: TrainingResult) -> str:
     """Return a warning about an implausible gain; bounds are known for real music and the model's own loss only.
 
-    The gain is that of the quality record, in which the musical context is unknown: the context of the scored
+    The gain comes from the quality record, in which the musical context is unknown: the context of the scored
     notes may help more than any emotion can.
     """
     spec, dataset = trainer.spec, trainer.dataset

@@ -47,7 +47,7 @@ from kelly_core.training.plots import plot_losses
 MAX_ROLLBACKS = 3
 _SECONDS_BETWEEN_BATCH_EVENTS = 0.5
 _GENERATED_EXAMPLES = 256
-"""Generated examples from which the initial output is computed; they are not stored, and all would take a minute."""
+"""Generated examples for the initial output; they are not stored, and generating all of them would take a minute."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainingResult:
     Attributes:
         reason: why it ended.
         epoch: complete epochs.
-        metrics: of the best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
+        metrics: best epoch: ``best_epoch``, ``val_loss``, ``baseline_loss``, and on synthetic data
             ``bayes_loss`` and ``epsilon``.
         checkpoint, quality: final state with the best weights, and their quality; None if no weights were validated.
     """
@@ -156,7 +156,7 @@ class Trainer:
         self.rollbacks = 0
         self.batches = BatchLoader(spec, dataset, settings, self.device)
         self.parallel_map: Map = map
-        # The reference losses of a generated dataset are those of the model's own loss; they do not apply to another.
+        # The reference losses of a generated dataset apply to the model's own loss only.
         self._reference = dataset.reference if settings.loss == spec.loss else None
         self.baseline = (
             self._reference.prior if self._reference else constant_loss(dataset, settings.loss, self.constant)
@@ -170,8 +170,8 @@ class Trainer:
         Args:
             resume: continue from the latest checkpoint, or start at the beginning if there is none.
             renew_patience: also continue a training that early stopping has ended.
-            unsaved_rate: learning rate that was in force when the training was interrupted, if the checkpoint to resume
-                does not contain it yet.
+            unsaved_rate: learning rate at the time of the interruption, if the checkpoint to resume does not contain it
+                yet.
 
         Raises:
             CheckpointError: the checkpoint to resume is corrupted, or belongs to another training; nothing is
@@ -199,12 +199,12 @@ class Trainer:
         return TrainingResult(reason, self.epoch, self.metrics(), checkpoint, quality)
 
     def _run_epochs(self) -> EndReason:
-        """Train epoch by epoch until there is a reason to end; the state then is that of a complete epoch."""
+        """Train epoch by epoch until there is a reason to end; leave the state of a complete epoch."""
         last = self.state()
         # ``last`` and ``best`` are copies: a failed or interrupted epoch changes neither.
         best = self.files.best_state(last)
         while True:
-            # Between epochs only: an epoch with two learning rates could not be repeated by a resume.
+            # Polled between epochs only: a resume could not repeat an epoch with two learning rates.
             if changes := self.requests.take_changes(self.spec.name):
                 last = self._change(changes)
             if self.epoch >= self.settings.epochs or self.stopping.exhausted:
@@ -231,12 +231,12 @@ class Trainer:
                     return "diverged"
                 last = self._roll_back(best, problem, requested=False)
                 continue
-            # Only now is the epoch complete. Until here every exit restores a state from before it.
+            # The epoch is complete only from here on; every exit above restores an earlier state.
             is_best = self.record_epoch(train_loss, val_loss, seconds)
             last = self.state()
             best = last if is_best else best
             self.files.save_epoch(last, is_best=is_best)
-            # After saving: a listener that receives an epoch may rely on its checkpoint.
+            # Sent after saving: a listener that receives an epoch can rely on its checkpoint.
             self.listen(self._epoch_event())
             if self.loss_monitor.is_new and self.loss_monitor.concern:
                 self._warn(self.loss_monitor.concern, self.loss_monitor.advice())
@@ -303,9 +303,9 @@ class Trainer:
     def load_state(self, checkpoint: Checkpoint) -> None:
         """Return to the state of a checkpoint.
 
-        Patience and minimum gain are those of the current settings; another number of epochs renews the patience.
+        Patience and minimum gain come from the current settings; another number of epochs renews the patience.
         """
-        # Copies into the existing parameters, which stay views of the optimizer's vector.
+        # This copies into the existing parameters, which stay views of the optimizer's vector.
         self.network.load_state_dict(checkpoint.network)
         if self.dataset.averages_weights:
             self.evaluated.load_state_dict(checkpoint.average or checkpoint.network)
@@ -355,8 +355,8 @@ class Trainer:
     def _roll_back(self, best: Checkpoint, why: str, *, requested: bool) -> Checkpoint:
         """Return to the best weights with at most half the learning rate, and return the state to continue from.
 
-        An increase of the rate since then is undone: the new rate is never above that of the best epoch. Requested
-        rollbacks are not counted: the limit exists to end a training that diverges again and again.
+        An increase of the rate since the best epoch is undone: the new rate never exceeds the rate of that epoch.
+        Requested rollbacks are not counted: the limit exists to end a training that diverges repeatedly.
         """
         rollbacks, half = self.rollbacks + (not requested), self.optimizer.learning_rate / 2
         self.load_state(best)
@@ -364,13 +364,13 @@ class Trainer:
         self.rollbacks, self.optimizer.learning_rate = rollbacks, learning_rate
         where = f"epoch {self.epoch}" if self.epoch else "the beginning"
         self._warn("rollback", f"{why}: back to {where} with a learning rate of {learning_rate:.3g}")
-        # An automatic rollback needs no saving: the same loss diverges again after a resume.
+        # An automatic rollback need not be saved: after a resume the same loss diverges again.
         return self._save_now() if requested else self.state()
 
     def _change(self, changes: Mapping[str, float]) -> Checkpoint:
         """Apply changed settings between two epochs. Return the state from which training continues.
 
-        The learning rate is a part of the optimizer's state; the settings keep the one that the training began with.
+        The learning rate is a part of the optimizer's state; the settings keep the initial rate.
         """
         new: dict[str, Any] = {name: int(changes[name]) for name in ("patience", "epochs") if name in changes}
         self.settings = replace(self.settings, **new)
@@ -402,8 +402,8 @@ class Trainer:
     def _keep_stopped(self, last: Checkpoint) -> None:
         """Return to the last complete epoch and make sure that it can be resumed.
 
-        A training stopped in its first epoch keeps its current weights as the best, so that they can be exported,
-        unless an earlier training left a best checkpoint, which is not replaced.
+        A training stopped in its first epoch keeps its current weights as the best, so that they can be exported. The
+        best checkpoint of an earlier training is not replaced.
         """
         if self.epoch:
             self.load_state(last)
@@ -419,7 +419,7 @@ class Trainer:
     def _evaluate(self, reason: EndReason) -> QualityRecord:
         """Evaluate the best weights, and add the result to the checkpoints that contain them and to the history.
 
-        If the training is killed before this is complete, a resumed training finds all epochs done and evaluates then.
+        If the training is killed before this is complete, a resumed training has no epochs left and only evaluates.
         """
         state = self.state()
         network = state.best().to(self.device)

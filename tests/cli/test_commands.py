@@ -189,7 +189,7 @@ def test_the_error_of_a_missing_device_lists_the_available_ones(run: CommandRunn
         pytest.skip("this machine has CUDA")
     shown = run.refused("train", "-m", "DynamicsEngine", "-d", "cuda", "-o", "out", code=1)
     assert "no device 'cuda' here" in shown
-    assert "There is cpu" in shown
+    assert "Available: cpu" in shown
 
 
 def test_validate_fails_with_the_reason(run: CommandRunner, tmp_path: Path) -> None:
