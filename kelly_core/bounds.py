@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Pid = Annotated[int, Field(ge=0, lt=2**31)]
 
 Real = Annotated[float, WrapValidator(lambda value, validate: math.nan if value is None else validate(value))]
-"""A number that may not be finite: ``null`` in JSON, read back as NaN; see ``io.json``."""
+"""Number that can be NaN or infinite: ``null`` in JSON, read back as NaN; see ``io.json``."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -33,10 +33,10 @@ Percent = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 """Processor use in percent of one core: more than 100 for several cores."""
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-"""Fraction of a whole."""
+"""Fraction, 0..1."""
 
 Micros = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 """Latency in microseconds."""
 
 BoundedLoss = Annotated[float, Field(ge=-1e30, le=1e30, allow_inf_nan=False)]
-"""Loss of a complete epoch. It is finite: if a loss is not, training rolls back before it records the epoch."""
+"""Finite loss of a complete epoch: after a non-finite loss, training rolls back instead of recording the epoch."""

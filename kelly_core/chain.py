@@ -26,7 +26,7 @@ _EMOTION, _MELODY, _HARMONY, _DYNAMICS, _GROOVE = CHAIN_MODELS
 _AUDIO_BANDS = _HARMONY.input_size - _EMOTION.output_size
 
 _MAX_GAIN = 4.0
-"""Maximum gain of the calibration: outputs that hardly vary would be scaled to mere noise."""
+"""Maximum gain of the calibration; without it, outputs that hardly vary would be amplified to noise."""
 
 MARGINAL = "marginal"
 """Entry of an export's ``features``: the best constant output on the training examples."""
@@ -43,9 +43,9 @@ def run_chain(
     Args:
         models: by the model's name; each keeps its own state.
         mel: [..., 128] in dB, see ``music.mel``; one frame, or a sequence if the models accept one per call.
-        context: musical context [..., 8] that the host knows; it replaces what Emotion estimates except where it is 0.
-        mean: running mean of the context that Emotion estimates (it keeps its own state); None for codes that were not
-            estimated or have no context.
+        context: musical context [..., 8] from the host; its nonzero entries replace those that Emotion estimates.
+        mean: stateful running mean of the context that Emotion estimates; None for codes that were not estimated or
+            have no context.
 
     Returns:
         Outputs of the five models: [..., 64], [..., 128], [..., 64], [..., 16] and [..., 32].
@@ -71,7 +71,7 @@ class ChainOutput(NamedTuple):
     Attributes:
         code: [64], the emotion code that drives the other four networks, -1..1; its context is the averaged register
             estimated from audio, or the known context.
-        affect: what the plugin reads from the code.
+        affect: decoded from the code, as in the plugin.
         melody: [128], probability that each pitch sounds in a beat, in the C major / A minor frame.
         chords: [64], probability of each chord class, in the same frame.
         dynamics: [16], expression parameters, 0..1.
@@ -103,7 +103,7 @@ class ModelChain:
         marginals: best constant output on the training examples, [out] by model, where a file records it.
 
     Raises:
-        ExportError: the networks do not agree on the version.
+        ExportError: the networks have different versions of the emotion code.
     """
 
     def __init__(self, exports: dict[str, Export]) -> None:
@@ -163,7 +163,7 @@ class ModelChain:
         """Compute one frame, half a second of audio: mel [128] in dB.
 
         Raises:
-            ExportError: a network gave numbers that are not finite.
+            ExportError: a network returned numbers that are not finite.
         """
         # The mean over one frame only removes the time axis.
         return self.run(np.asarray(mel, np.float32)[np.newaxis]).mean(0, 1)
@@ -173,12 +173,12 @@ class ModelChain:
 
         Args:
             mel: the frames.
-            context: musical context that is known, [8] or [T, 8], see ``run_chain``.
+            context: known musical context, [8] or [T, 8], see ``run_chain``.
             calibrated: scale valence and arousal to the mean and the spread of the labels, which a recognizer's outputs
-                do not reach, before the other networks get them. A file without the calibration is used unchanged.
+                do not reach, for the other networks. Without a calibration in the file, they are not scaled.
 
         Raises:
-            ExportError: a network gave numbers that are not finite, or the networks take no context.
+            ExportError: a network returned numbers that are not finite, or the networks take no context.
         """
         replaced = {_EMOTION.name: self._calibrated_codes} if calibrated and self._calibration else None
         known = self._checked_context(context)
@@ -188,18 +188,18 @@ class ModelChain:
     def run_affect(self, valence: ArrayLike, arousal: ArrayLike, context: ArrayLike | None = None) -> ChainOutput:
         """Compute the other four networks from the current state, for given valence and arousal instead of audio.
 
-        HarmonyPredictor gets the mean of the audio it was trained with.
+        HarmonyPredictor gets the mean of its training audio.
 
         Args:
             valence, arousal: [T], -1..1.
-            context: musical context, [8] or [T, 8]; None, or 0 in it, is unknown.
+            context: musical context, [8] or [T, 8]; None and entries of 0 mean unknown.
 
         Raises:
             ExportError: the networks take no context, HarmonyPredictor's file does not record that mean, or numbers are
                 not finite.
         """
         if self._neutral_audio is None:
-            problem = f"does not say what to feed without audio: no {NEUTRAL_INPUT!r} in its features"
+            problem = f"has no input to use without audio: no {NEUTRAL_INPUT!r} in its features"
             hint = "Export it again in the rtneural layout, or start from audio"
             raise ExportError(problem, where=self._paths[_HARMONY.name], hint=hint)
         codes = encode_affect(valence, arousal, context=self._checked_context(context), version=self.code_version)
@@ -246,7 +246,7 @@ class ModelChain:
         def compute(frames: Floats) -> Floats:
             outputs = self._networks[model].process(frames)
             if not np.isfinite(outputs).all():
-                raise ExportError("gave numbers that are not finite", where=self._paths[model])
+                raise ExportError("returned numbers that are not finite", where=self._paths[model])
             return outputs
 
         return compute
@@ -263,9 +263,9 @@ def _spread(answers: Floats, calibration: Calibration | None) -> Floats:
 
 
 def _common_version(exports: Mapping[str, Export]) -> int:
-    """Return the version of the emotion code that all networks but DynamicsEngine share.
+    """Return the version of the emotion code of all networks except DynamicsEngine.
 
-    Dynamics takes the first half of the code, which is the same in all versions. Legacy files do not record their
+    DynamicsEngine uses the first half of the code, which is the same in all versions. Legacy files do not record their
     version and agree with any.
     """
     versions = {name: export.code_version for name, export in exports.items() if name != _DYNAMICS.name}
@@ -281,7 +281,7 @@ def _common_version(exports: Mapping[str, Export]) -> int:
 
 
 def _neutral_audio(export: Export) -> Floats | None:
-    """Return the mel bands [64] that HarmonyPredictor uses without audio; None if its file does not name them."""
+    """Return the mel bands [64] that HarmonyPredictor uses without audio; None if its file does not record them."""
     values = _numbers(export, NEUTRAL_INPUT, export.in_size)
     return None if values is None else values[CODE_SIZE:]
 

@@ -1,4 +1,4 @@
-"""Corpora as data: origin and loader of each. Nothing is read here, so that the screens can list them at once.
+"""Corpora as data: origin and loader of each. No corpus is read here, so the screens can list them at once.
 
 Installed packages add corpora by the entry point group ``kelly.corpora``; see docs/extending.md.
 """
@@ -17,11 +17,11 @@ from kelly_core.errors import ConfigError
 
 ENTRY_POINTS = "kelly.corpora"
 RULES_FILE = "MADE_BY_RULES.md"
-"""File that marks a corpus as made by rules, and lists them."""
+"""File that marks a corpus as made by rules, and lists these rules."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MODULE = re.compile(r"[A-Za-z_][\w.]*")
 _SETTINGS = ["dir", "cache_dir", "jobs", "max_files", "use_synthetic", "synthetic_examples"]
-"""Settings in [datasets] besides the sections of the corpora."""
+"""Settings in [datasets] other than the sections of the corpora."""
 _METHODS = ["weight", "folder", "is_placed", "construct", "copy", "dict", "from_orm", "json", "parse_file", "parse_obj"]
 _METHODS += ["parse_raw", "schema", "schema_json", "update_forward_refs", "validate"]
 """Other attributes of that section's class; importing pydantic to get them would delay the help by .1 s."""
@@ -37,7 +37,7 @@ class Corpus:
         title: what it is and how large.
         license: in short.
         advice: where to get it and where to put it.
-        joins: main corpora that it is mixed into, whose loaders read it; none for a main corpus.
+        joins: main corpora whose loaders mix it in; none for a main corpus.
         audio_from: main corpus whose training frames are part of its examples, "" if it needs none.
         audio: True if its settings include the length of audio to read, and the scale of valence and arousal in tables.
         weight: default loss weight of its examples where it is mixed into others.
@@ -136,7 +136,7 @@ if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Return ``CORPORA``: packages are imported at its first use, not when this module is imported, because they
-        import it themselves.
+        import this module.
         """
         if name == "CORPORA":
             return _registry()[0]
@@ -145,7 +145,7 @@ if not TYPE_CHECKING:
 
 @cache
 def _registry() -> tuple[Mapping[str, Corpus], tuple[str, ...]]:
-    """Return all corpora by name, and why corpora of packages are left out."""
+    """Return all corpora by name, and one sentence for each corpus of a package that is left out."""
     known = {corpus.name: corpus for corpus in _BUILT_IN}
     found, problems = load_entries(ENTRY_POINTS, Corpus)
     for source, corpus in found:
@@ -162,5 +162,5 @@ def _registry() -> tuple[Mapping[str, Corpus], tuple[str, ...]]:
 
 
 def package_problems() -> tuple[str, ...]:
-    """Return why corpora of installed packages are left out, one sentence each."""
+    """Return one sentence for each corpus of an installed package that is left out."""
     return _registry()[1]

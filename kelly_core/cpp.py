@@ -33,12 +33,12 @@ _GOLDEN_FRAMES = 2
 _ACTIVATIONS = {"tanh": "TanhActivation", "relu": "ReLuActivation", "sigmoid": "SigmoidActivation"}
 _ACTIVATIONS |= {"softmax": "SoftmaxActivation", "elu": "ELuActivation"}
 _CIRCLE_BEGIN = 48
-"""Index of the first of those entries of the code whose mean magnitude is the complexity."""
+"""Index of the first complexity entry of the code; the complexity is the mean magnitude of these entries."""
 
 
 @dataclass
 class _Model:
-    """One network as the templates need it."""
+    """Variables of one network for the templates."""
 
     name: str
     stem: str
@@ -55,7 +55,7 @@ class _Model:
 
 
 def cpp_files(juce: bool) -> list[str]:
-    """Return the names of the files that ``write_cpp`` writes, the exports in ``FOLDER`` included."""
+    """Return the names of the files that ``write_cpp`` writes, including the exports in ``FOLDER``."""
     names = ["kelly_features.h", "kelly_chain.h", "kelly_golden.h", "kelly_weights.h", "kelly_weights.cpp"]
     names += ["kelly_check.cpp", "CMakeLists.txt", *(["kelly_juce.h"] if juce else [])]
     return names + [f"{FOLDER}/{spec.file_stem}.json" for spec in CHAIN_MODELS]
@@ -64,8 +64,8 @@ def cpp_files(juce: bool) -> list[str]:
 def write_cpp(source: Path, target: Path, *, juce: bool = False) -> None:
     """Write C++ for the five exports of a folder, and a copy of them.
 
-    ``kelly_features.h`` is the mel front end, ``kelly_chain.h`` the networks and their wiring, for RTNeural;
-    ``kelly_weights.cpp`` the weights as arrays; ``kelly_check.cpp`` with ``kelly_golden.h`` checks everything.
+    ``kelly_features.h`` has the mel front end, ``kelly_chain.h`` the networks for RTNeural and their connections, and
+    ``kelly_weights.cpp`` the weights as arrays. ``kelly_check.cpp`` checks all of them against ``kelly_golden.h``.
 
     Args:
         source: folder with the five exports.
@@ -198,7 +198,7 @@ def _weight_arrays(layer: Layer, export: Export) -> list[Floats]:
             return [layer.weight, layer.bias]
         case LstmWeights():
             return [layer.weight_ih.T, layer.weight_hh.T, layer.bias_ih + layer.bias_hh]
-    raise ExportError(f"has the layer {describe_layer(layer)}, which no template writes", where=export.path)
+    raise ExportError(f"has the layer {describe_layer(layer)}, which the templates do not support", where=export.path)
 
 
 def _golden_of(export: Export) -> tuple[Floats, Floats]:
@@ -217,7 +217,7 @@ def _golden(exports: Sequence[Export], chain: ModelChain) -> dict[str, Any]:
     for export, spec in zip(exports, CHAIN_MODELS, strict=True):
         arrays[f"inputs{spec.name}"], arrays[f"outputs{spec.name}"] = _golden_of(export)
     bands = arrays[f"inputs{CHAIN_MODELS[0].name}"]
-    # More frames than those of the networks: the outputs of a stateful chain must also be right in later frames.
+    # More frames than for single networks: the outputs of a stateful chain must be correct in later frames, too.
     frames = np.concatenate([golden_inputs(bands.mean(axis=0), bands.std(axis=0)), bands])
     arrays["chainMel"] = frames
     arrays |= _chain_arrays("chain", chain.run(frames))

@@ -24,8 +24,8 @@ class Deployed:
 
     Attributes:
         report: the checks.
-        target: where it is copied to.
-        status: outcome for the file, or the outcome that it would have had if the others had passed.
+        target: destination path.
+        status: outcome for the file, or its outcome if the other files had passed.
         non_commercial: corpora of its training whose license excludes commercial use.
     """
 
@@ -43,7 +43,7 @@ class Deployment:
 
     @property
     def passed(self) -> bool:
-        """True if all five files passed every check, so that they were copied."""
+        """True if all five files passed every check and were copied."""
         return all(file.report.passed for file in self.files)
 
 
@@ -54,12 +54,12 @@ def deploy(source: Path, folder: Path, *, allow_synthetic: bool = False) -> Depl
 
     Args:
         source: folder of the exports.
-        folder: from which the plugin loads them; created if it is missing.
-        allow_synthetic: copy exports that were trained on generated data, too.
+        folder: folder of the plugin for its models; created if it is missing.
+        allow_synthetic: also copy exports that were trained on generated data.
 
     Raises:
-        ExportError: an export changed while it was checked, or the target cannot be written; no file in the target has
-            changed then.
+        ExportError: an export changed while it was checked, or the target cannot be written; the files in the
+            target are then unchanged.
     """
     files: list[Deployed] = []
     contents: dict[Path, bytes] = {}
@@ -83,7 +83,7 @@ def _metadata(content: bytes) -> object:
     try:
         document = orjson.loads(content)
     except ValueError:
-        # The checks of the file report it.
+        # The checks of the file report this error.
         return None
     return document.get("metadata") if isinstance(document, dict) else None
 

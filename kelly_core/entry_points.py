@@ -15,7 +15,7 @@ _loading: set[str] = set()
 
 
 def load_entries(group: str, kind: type[T]) -> tuple[list[tuple[str, T]], list[str]]:
-    """Import the objects that the entry points of a group name: each names one of type ``kind``, or a list or tuple.
+    """Import the objects of a group of entry points: each names one object of type ``kind``, or a list or tuple.
 
     Returns:
         Each object with the name of its package and entry point, and one sentence for each entry point that cannot be
@@ -36,7 +36,7 @@ def load_entries(group: str, kind: type[T]) -> tuple[list[tuple[str, T]], list[s
         for entry in sorted(entry_points(group=group), key=_source):
             try:
                 loaded = entry.load()
-            # A package may raise anything; only its own objects may be lost.
+            # A package can raise any exception; only its own objects are left out.
             except (Exception, SystemExit) as error:  # noqa: BLE001
                 problems.append(f"{_source(entry)}: cannot be imported: {type(error).__name__}: {error}")
                 continue
@@ -65,6 +65,6 @@ def load_reference(reference: str) -> Any:
 
 
 def _source(entry: EntryPoint) -> str:
-    """Return package, group and name of an entry point, by which it is found."""
+    """Return package, group and name, which identify an entry point."""
     package = "" if entry.dist is None else f"package {entry.dist.name}, "
     return f"{package}entry point {entry.group} {entry.name}"

@@ -13,20 +13,20 @@ from pathlib import Path
 from kelly_core.formatting import printable
 
 _CLOSE = 0.6
-"""Minimum ``difflib`` ratio of two names to propose one for the other."""
+"""Minimum ``difflib`` ratio of two names to suggest one for the other."""
 _MIN_PREFIX = 5
 """Minimum letters of a name that is compared with the beginnings of known names: a shorter one matches too many."""
 
 _EXPECTED = "Input should be "
 _NOTES = re.compile(r", (?:unable to parse|got a number with).*")
-"""Additions of pydantic about a value, which the message shows anyway."""
+"""Additions of pydantic about a value that the message already shows."""
 
 _GIBIBYTE = 2**30
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": _GIBIBYTE, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
 _WANTED = re.compile(r"(?:[Uu]nable to allocate|[Tt]ried to allocate) (?P<number>[\d.]+) (?P<unit>[KMGTPE]iB|bytes)")
 """Messages of NumPy, and of PyTorch for processors and GPUs."""
 _NO_MAPPING = ("failed to map segment", "annot allocate memory", "error return without exception set")
-"""Messages of the loader of shared libraries and of the system, and Python's for a library that failed to start."""
+"""Messages of the dynamic loader and the operating system, and of Python for a library that failed to start."""
 _CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 _HINT = "Use a smaller batch size, fewer --jobs, or fewer files (--max-files), or raise the limit"
 
@@ -118,7 +118,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. The beginnings of names are
     compared last, so that ``trainings`` finds ``training.epochs``.
     """
-    # Reversed: of several names with the same last part, the first is found (training.epochs before that of a model).
+    # Reversed: of several names with the same last part, the first is found (training.epochs before a model's epochs).
     whole = {each.casefold(): each for each in reversed(list(known))}
     parts = {name.replace("-", ".").rpartition(".")[2]: each for name, each in whole.items()}
     wanted = name.casefold()
@@ -160,7 +160,7 @@ def _limit() -> int | None:
         try:
             text = path.read_text().strip()
         except OSError:
-            # Another system, or another version of control groups.
+            # Other systems and other versions of control groups lack this file.
             continue
         # Control groups v1 report "no limit" as a huge number.
         if text.isdecimal() and len(text) < len(str(2**62)):

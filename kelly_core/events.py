@@ -37,8 +37,8 @@ WarningKind = Literal[
 class ModelStarted:
     """Training of one model begins, or continues after ``first_epoch - 1`` epochs.
 
-    ``baseline_loss`` is that of the best constant output; ``bayes_loss``, known for generated data only, the lowest
-    that any model could reach.
+    ``baseline_loss`` is the loss of the best constant output; ``bayes_loss`` is the lowest loss that any model could
+    reach, known for generated data only.
     """
 
     model: str
@@ -128,7 +128,7 @@ class SettingsChanged:
 
 @dataclass(frozen=True)
 class ModelEnded:
-    """Training of one model is over; ``reason`` gives the cause."""
+    """Training of one model is over; ``reason`` is the cause."""
 
     model: str
     reason: EndReason
@@ -152,7 +152,7 @@ class ModelResult:
     Attributes:
         model: its name.
         dataset: corpus that it was trained on.
-        synthetic: whether generated examples replaced the corpus.
+        synthetic: True if generated examples replaced the corpus.
         export: path of the file for the plugin; None if nothing could be exported.
         reason: why its training ended; None if it could not start.
         epochs: complete epochs.

@@ -1,4 +1,4 @@
-"""Durations, bytes, losses, missing values and foreign text, shown alike by commands, reports and screens.
+"""Durations, bytes, losses, missing values and foreign text, formatted alike for commands, reports and screens.
 
 Terminals and pipes that cannot show every character get ASCII.
 """
@@ -16,7 +16,7 @@ from typing import TextIO
 
 _UNSAFE = (
     "\x00-\x1f\x7f-\x9f"  # control characters: they move the cursor, clear the screen, or end a line
-    "\ud800-\udfff"  # surrogates: bytes of a name that are not UTF-8; no encoding writes them
+    "\ud800-\udfff"  # surrogates: bytes of a name that are not UTF-8; no encoding can write them
     "\u2028\u2029"  # line and paragraph separators
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional controls: they show text in another order
 )
@@ -31,9 +31,9 @@ _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
 def printable(text: str) -> str:
     r"""Return one line of text with every character that could harm a display as an escape, such as ``\x1b``.
 
-    Escaped are control characters, line separators, surrogates (the bytes of a file name that are not UTF-8 appear as
-    ``\xe9``) and bidirectional controls. All other characters stay, backslashes included, so that escaping twice
-    changes nothing. The result can be written in UTF-8 and has no line break.
+    Control characters, line separators, surrogates (the bytes of a file name that are not UTF-8 appear as ``\xe9``)
+    and bidirectional controls are escaped. All other characters, including backslashes, are unchanged, so escaping
+    again has no effect. The result can be written in UTF-8 and has no line break.
     """
     return _ANY_UNSAFE.sub(_escape, text)
 
@@ -76,7 +76,7 @@ def format_bytes(count: float | None) -> str:
     if count is None:
         return MISSING
     for unit in _UNITS[:-1]:
-        # A count that would round to 1000 of a unit is 1.0 of the next.
+        # A count that would round to 1000 of a unit is shown as 1.0 of the next unit.
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "B" or count >= 99.95 else f"{count:.1f} {unit}"
         count /= 1000
@@ -96,7 +96,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_micros(time: float | None) -> str:
-    """Return a latency in µs with one decimal, from 100 µs on without."""
+    """Return a latency in µs with one decimal below 100 µs, without decimals above."""
     return MISSING if time is None else f"{time:,.1f}" if time < _WHOLE_MICROSECONDS else f"{time:,.0f}"
 
 

@@ -1,6 +1,6 @@
-"""Ctrl-C from the first import of a program on.
+"""Handling of Ctrl-C from the first import of a program on.
 
-This module is imported before all others and imports only what Python has loaded by then, because Ctrl-C shows a
+This module is imported before all others and imports only what Python has loaded already, because Ctrl-C shows a
 traceback until the handler is installed.
 """
 
@@ -25,7 +25,7 @@ _SECONDS_BEFORE_RAISING_AGAIN = 0.02
 def run_main(module: str) -> None:
     """Import a module and call its ``main``.
 
-    Ctrl-C, during the imports too, ends with exit status 130 and without a traceback.
+    Ctrl-C, also during the imports, ends the program with exit status 130 and without a traceback.
 
     Args:
         module: dotted name.
@@ -51,7 +51,7 @@ def run_main(module: str) -> None:
 
 
 class Interrupts:
-    """Ctrl-C of a command that has no training to stop: KeyboardInterrupt, and a record that it arrived.
+    """Handler of Ctrl-C for a command that has no training to stop: raise KeyboardInterrupt, and record it.
 
     Code that runs inside native code (serializers, class creation, callbacks) can convert a KeyboardInterrupt into
     another exception or drop it. The record marks such an exception as an interrupt, not an error.

@@ -6,7 +6,7 @@ to_rtneural(nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)), 1, "net.
 outputs = NumpyEngine("net.json").process(frames)
 module = from_rtneural("net.json")
 
-The command ``export`` also makes a module by the name of its factory, and reads and writes files of weights.
+The command ``export`` also creates a module from the name of its factory, and reads and writes files of weights.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def to_rtneural(
 
 
 def _weights_hash(layers: Sequence[Layer]) -> str:
-    """Hash of a network's layers, which identifies them in the metadata."""
+    """Return a hash of a network's layers, which identifies them in the metadata."""
     digest = hashlib.blake2b(digest_size=16)
     for layer in layers:
         digest.update(describe_layer(layer).encode())
@@ -161,10 +161,10 @@ def make_module(source: str) -> nn.Module:
         factory = getattr(import_module(module), name)
         network = factory if isinstance(factory, nn.Module) else factory()
     except Exception as error:  # the caller's own code may raise any exception
-        problem = f"cannot be made: {type(error).__name__}: {error}"
+        problem = f"cannot be created: {type(error).__name__}: {error}"
         raise ExportError(problem, where=source, hint="Name a function without arguments that returns it") from error
     if not isinstance(network, nn.Module):
-        raise ExportError(f"gives {type(network).__name__}, not a torch.nn.Module", where=source)
+        raise ExportError(f"returns {type(network).__name__}, not a torch.nn.Module", where=source)
     return network
 
 
@@ -172,7 +172,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load a state dict from a .safetensors file or one of ``torch.save`` into a module.
 
     Raises:
-        ExportError: the file cannot be read, or its names and shapes are not the module's.
+        ExportError: the file cannot be read, or its names and shapes do not match the module.
     """
     weights = _read_safetensors(path) if path.suffix == SAFETENSORS else _read_torch(path)
     wanted = network.state_dict()

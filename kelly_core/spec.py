@@ -1,6 +1,6 @@
 """Models and their layers as data: the only place that defines layer sizes and model names of the plugin.
 
-Everything else that belongs to one model is named here as a reference, ``"module:name"``, and imported when it is used.
+Other parts of a model, such as its metrics, are references ``"module:name"`` here, imported when they are used.
 Installed packages add models by the entry point group ``kelly.models``; see docs/extending.md. A module that defines a
 ``ModelSpec`` for that group may import this module and ``corpora`` at its top, but no module that reads ``MODELS``.
 """
@@ -35,7 +35,7 @@ _TAKEN_FILES = frozenset({"sweep"})
 
 
 class _Layer:
-    """Base of all layers; subclasses give ``in_size``, ``out_size``, ``parameter_count`` and ``kind``."""
+    """Base of all layers; subclasses define ``in_size``, ``out_size``, ``parameter_count`` and ``kind``."""
 
     activation: Activation = ""
     kind = ""
@@ -70,7 +70,7 @@ class _Layer:
         return f"{self.label} {self.in_size}→{self.out_size}"
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with the layer's numbers."""
+        """Yield a message for each invalid number of the layer."""
         if self.activation not in get_args(Activation):
             yield f"{self.activation!r} is not an activation; there are {', '.join(get_args(Activation)[1:])}"
 
@@ -151,7 +151,7 @@ class Conv1d(_Layer):
         return f"{super().description} (kernel {self.kernel_size}, dilation {self.dilation}, groups {self.groups})"
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with the layer's numbers."""
+        """Yield a message for each invalid number of the layer."""
         yield from super().problems()
         if min(self.kernel_size, self.dilation, self.groups) < 1:
             yield "kernel_size, dilation and groups must be at least 1"
@@ -215,7 +215,7 @@ class Prelu(_SameSizeLayer):
         return self.slopes
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with the layer's numbers."""
+        """Yield a message for each invalid number of the layer."""
         if self.slopes not in (1, self.size):
             yield f"{self.slopes} slopes for {self.size} values; give 1 or {self.size}"
 
@@ -253,11 +253,11 @@ class ModelSpec:
         metrics: reference to its metrics and baselines, a subclass of ``evaluation.metrics.base.ModelMetrics``.
         generator: reference to the source of generated examples, a subclass of ``data.synthetic.Generator``;
             "" if nothing can replace a missing corpus.
-        code_inputs: number of leading inputs that contain an emotion code, 0 for a model that takes none.
-        code_outputs: number of outputs that are an emotion code, 0 for a model without such outputs.
+        code_inputs: number of leading inputs that contain an emotion code, 0 for none.
+        code_outputs: number of outputs that are an emotion code, 0 for none.
         plausible_gain: largest plausible reduction of a constant output's loss on real music, as a fraction; None if
             unknown. See ``data.leakage.implausible_gain``.
-        learning_rate: rate of Adam, if a rate other than that in [training] is measurably better (docs/experiments.md).
+        learning_rate: Adam's learning rate if the one in [training] is measurably worse (docs/experiments.md).
 
     Raises:
         ConfigError: the layers do not fit together or RTNeural cannot compute them, or a name or reference is invalid.
@@ -316,12 +316,12 @@ class ModelSpec:
 
     @property
     def has_code(self) -> bool:
-        """True if the network takes or gives an emotion code."""
+        """True if an emotion code is part of the network's inputs or outputs."""
         return bool(self.code_inputs or self.code_outputs)
 
 
 def _spec_problems(spec: ModelSpec) -> Iterator[str]:
-    """Yield what is wrong with a spec."""
+    """Yield a message for each problem of a spec."""
     if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
         yield "the name must be 1 to 40 ASCII letters, digits and underscores, a letter first"
     if spec.file_stem in _TAKEN_FILES:
@@ -364,10 +364,10 @@ def _layer_problems(layers: Sequence[Any]) -> Iterator[str]:
 _METRICS = "kelly_core.evaluation.metrics"
 _GENERATORS = "kelly_core.data.synthetic"
 
-# Plausible gains: published recognizers explain .51 of valence and .62 of arousal. That of melody and harmony is two
-# thirds of what knowing the song itself saves on POP909 (4.185 to 3.24 nats per beat, ln 13.0 to ln 8.4); emotion saves
-# .01 and .03. The gain of dynamics is the part of the loudness that a human-labeled quadrant explains; it explains
-# loudness best. Knowing the style of a groove saves less than .1.
+# Plausible gains: published recognizers explain .51 of valence and .62 of arousal. The gain of melody and harmony is
+# two thirds of the reduction on POP909 if the song itself is known (4.185 to 3.24 nats per beat, ln 13.0 to ln 8.4);
+# emotion reduces the losses by .01 and .03. The gain of dynamics is the part of the loudness that a human-labeled
+# quadrant explains; it explains the other parameters less. The style of a groove reduces its loss by less than .1.
 CHAIN_MODELS: tuple[ModelSpec, ...] = (
     ModelSpec(
         name="EmotionRecognizer",
@@ -426,13 +426,13 @@ CHAIN_MODELS: tuple[ModelSpec, ...] = (
 MODELS: tuple[ModelSpec, ...]
 """The five models and those of installed packages."""
 DATASETS: tuple[str, ...]
-"""Main corpora: those that models are trained on."""
+"""Main corpora: the corpora that models are trained on."""
 
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Return ``MODELS`` and ``DATASETS``: packages are imported at the first use, not when this module is imported,
-        because they import it themselves.
+        because they import this module.
         """
         if name == "MODELS":
             return _registry()[0]
@@ -443,7 +443,7 @@ if not TYPE_CHECKING:
 
 @cache
 def _registry() -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
-    """Return all models, and why models of packages are left out."""
+    """Return all models, and one sentence for each model of a package that is left out."""
     models, known = list(CHAIN_MODELS), corpora.CORPORA
     found, problems = load_entries(ENTRY_POINTS, ModelSpec)
     for source, spec in found:
@@ -460,7 +460,7 @@ def _registry() -> tuple[tuple[ModelSpec, ...], tuple[str, ...]]:
 
 
 def package_problems() -> tuple[str, ...]:
-    """Return why models and corpora of installed packages are left out, one sentence each."""
+    """Return one sentence for each model or corpus of an installed package that is left out."""
     return corpora.package_problems() + _registry()[1]
 
 
@@ -480,7 +480,7 @@ def find_model(text: str) -> ModelSpec:
     """Find a model by its name or the beginning of its name; case does not matter.
 
     Raises:
-        ConfigError: no model's name begins so, or several do.
+        ConfigError: the names of no model or of several models begin with the text.
     """
     found = [spec for spec in _registry()[0] if text and spec.file_stem.startswith(text.lower())]
     exact = [spec for spec in found if spec.file_stem == text.lower()] or found

@@ -57,7 +57,7 @@ _IMPORT_PAUSE = 0.01
 _SHARED_MODULES = ("tomlkit", "kelly_core.config.editing")
 """Modules that take several milliseconds to import and that screens need."""
 _NUMPY_MODULE = "kelly_tui.charts.canvas"
-"""The module that imports NumPy, which takes longer than the response to a key should."""
+"""The module that imports NumPy, which would delay the response to a key too long."""
 
 T = TypeVar("T")
 
@@ -197,7 +197,7 @@ class KellyApp(DisplayApp):
     async def on_unmount(self) -> None:
         """Cancel worker processes on exit. Trainings run in processes that are independent of this one and continue."""
         self.cancel_jobs()
-        # Textual cancels threads that have not begun. The time limit is for a disk that does not answer.
+        # Textual cancels threads that have not begun. The time limit is for a disk that does not respond.
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.to_thread(self.state.write), SHUTDOWN_SECONDS)
 
@@ -267,7 +267,7 @@ class KellyApp(DisplayApp):
 
     def _list_runs_again(self) -> None:
         """List the runs, unless a listing is in progress."""
-        # If each listing replaced the one before, one that takes longer than the interval would never be shown.
+        # If each listing replaced the previous one, one that takes longer than the interval would never be shown.
         if time.monotonic() - self._listing_began >= _LIST_TIMEOUT:
             self._list_runs()
 

@@ -91,7 +91,7 @@ def tui(
         )
         raise typer.Exit(2)
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        # For a terminal without a description, it is not known which colors work.
+        # The colors of a terminal without a description are unknown.
         os.environ["NO_COLOR"] = "1"
     from kelly_tui.app import run
 

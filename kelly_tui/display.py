@@ -1,4 +1,4 @@
-"""How the application is drawn: color modes, themes, style rules, and only the cells that have changed."""
+"""Drawing of the application: color modes, themes, style rules, and updates of the changed cells only."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class DisplayApp(App[None]):
         wanted_theme: name of the theme that the user requests, "" for none.
     """
 
-    # For dialogs, whose notices have the same width as those of the screens.
+    # For dialogs: their notices have the same width as on screens.
     HORIZONTAL_BREAKPOINTS = BaseScreen.HORIZONTAL_BREAKPOINTS
 
     def __init__(self, *, ascii_only: bool, wanted_theme: str) -> None:
@@ -164,7 +164,7 @@ class DisplayApp(App[None]):
 
     @property
     def style_key(self) -> tuple[object, ...]:
-        """Return all values that a screen's style depends on, apart from the screen itself."""
+        """Return all values that a screen's style depends on, except the screen itself."""
         return self.theme, frozenset(self.pseudo_classes)
 
     def refresh_css(self, animate: bool = True) -> None:
@@ -178,7 +178,7 @@ class DisplayApp(App[None]):
             super().refresh_css(animate)
 
     def delay_update(self, delay: float = 0.05) -> None:
-        """Draw immediately: screens are switched as a whole, so delaying updates would only add latency."""
+        """Draw immediately: a switch draws the complete screen at once, so a delay would only add latency."""
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
         """Send only the cells that have changed."""
@@ -213,7 +213,7 @@ StyledCell = tuple[str, Style]
 
 _PLAIN = Style()
 _MAX_GAP = 8
-"""Maximum unchanged cells between two changed ones that are sent, too: moving the cursor takes as many bytes."""
+"""Maximum unchanged cells between two changed ones to send as well: moving the cursor takes as many bytes."""
 
 
 class ShownFrame:
@@ -238,7 +238,7 @@ class ShownFrame:
     def _changes_of(self, line: list[StyledCell | None], x: int, strip: Strip) -> Iterator[tuple[int, Strip]]:
         end = x + strip.cell_length
         if not all(text.isascii() or all(map(_is_narrow, text)) for text, *_ in strip):
-            # Terminals differ in the width of some of these characters, so such a piece is always sent as a whole.
+            # Terminals differ in the width of some of these characters, so such a piece is always sent completely.
             line[x:end] = [None] * (len(line[x:end]))
             yield x, strip
             return
@@ -309,7 +309,7 @@ def _is_narrow(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _transition(before: Style, after: Style, colors: ColorSystem) -> str:
-    """Return the escape sequence that changes one style into another; only colors that differ are in it."""
+    """Return the escape sequence that changes one style into another; it sets only the colors that differ."""
     if before == after:
         return ""
     codes: list[str] = []

@@ -28,7 +28,7 @@ _MIN_VALUE_COLUMNS = 20
 _MAX_LABEL_SHARE, _LABEL_COLUMNS = 0.4, 24
 """Maximum share of the width for labels, and the number of columns that labels may take at any width."""
 _LONG_NAME = 20
-"""Length of the longest names of runs that are shown side by side in full; trials of a sweep have longer ones."""
+"""Maximum length of run names that are shown side by side in full; trials of a sweep have longer names."""
 _NAMES = [spec.name for spec in MODELS]
 
 LabeledRow = tuple[str | Text, str | Text]
@@ -171,7 +171,7 @@ def run_colors(run_ids: Sequence[str], colors: ThemeColors) -> dict[str, str]:
 
 
 def distinct_names(run_ids: Sequence[str]) -> list[str]:
-    """Return short names of runs, without their common first words if one is long: the rest would be cut off."""
+    """Return short names of runs, without their common first words if one is long, so that the rest is not cut off."""
     names = [short_id(run_id) for run_id in run_ids]
     words = [name.split("-") for name in names]
     if max(map(len, names), default=0) <= _LONG_NAME:

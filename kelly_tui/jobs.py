@@ -1,4 +1,4 @@
-"""Worker processes of the screens: start, read line by line, cancel. Results of worker threads."""
+"""Worker processes of the screens: start, read line by line, cancel; and calls from worker threads."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """Progress of a job: what it does now, and how much of that is done."""
+    """Progress of a job: its current stage, with completed and total counts."""
 
     stage: str
     done: int

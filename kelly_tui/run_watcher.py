@@ -110,7 +110,7 @@ class Notice:
 
 
 def new_notices(previous: RunList, current: RunList) -> Iterator[Notice]:
-    """Yield notices about runs that have ended, or have got a new warning, since the previous list."""
+    """Yield notices about runs that have ended, or have a new warning, since the previous list."""
     known = {run.id: run for run in previous.runs if run.live}
     for run in current.runs:
         if run.id not in known:
@@ -132,7 +132,7 @@ def new_notices(previous: RunList, current: RunList) -> Iterator[Notice]:
 
 
 def _is_alarming(model: ModelSnapshot, previous: ModelSnapshot | None) -> bool:
-    """Return True if a model diverged, or has got a new warning about its losses while it is in training."""
+    """Return True if a model diverged, or has a new warning about its losses while it is in training."""
     kind = model.alarm_kind
     if kind in CONCERNS:
         # The kind of the warning is compared, because its text changes with each epoch.

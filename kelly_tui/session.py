@@ -49,7 +49,7 @@ class Session:
 
     @property
     def config_path(self) -> Path:
-        """Path of the settings file, which need not exist."""
+        """Path of the settings file, which can be missing."""
         return self.options.config or DEFAULT_FILE
 
     @property
@@ -60,7 +60,7 @@ class Session:
     def command_text(self, words: Sequence[str]) -> str:
         """Return a ``kelly-core`` command line as a user would type it."""
         variables = self.variables if words[0] in ("runs", "train") else ()
-        # Only the value is quoted: a shell takes a quoted NAME=value for a program.
+        # Only the value is quoted: a shell would run a quoted NAME=value as a program.
         assigned = [f"{name}={shlex.quote(value)}" for name, _, value in (each.partition("=") for each in variables)]
         return " ".join([*assigned, shlex.join(("kelly-core", *words))])
 
@@ -83,7 +83,7 @@ class Session:
         """Return the settings with edits applied.
 
         Raises:
-            ConfigError: a typed value, or one of the file or the environment, is invalid.
+            ConfigError: a value that was typed or is in the file or the environment is invalid.
         """
         return load_settings(self.options.config, for_every_model({**self._overrides, **typed}))
 

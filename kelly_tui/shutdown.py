@@ -1,4 +1,4 @@
-"""Exit within a time limit, whatever the state of the terminal."""
+"""Exit within a time limit, in any state of the terminal."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Driver(LinuxDriver):
     def _sigcont_application(self, *_: object) -> None:
         """Take over the terminal again after Ctrl-Z.
 
-        A terminal that closes sends this signal, too, to a program that was never suspended: Textual would then start
+        A terminal that closes also sends this signal to a program that was never suspended: Textual would then start
         a second pair of threads that read and write in addition to the first.
         """
         if self._must_signal_resume:

@@ -36,7 +36,7 @@ def _is_rectangle(rows: list[T]) -> list[T]:
     """Return rows that are not empty and equally long.
 
     Raises:
-        ValueError: they are not.
+        ValueError: the rows are empty or differ in length.
     """
     if len({len(row) for row in rows}) != 1 or not rows[0]:  # type: ignore[arg-type]
         raise ValueError("the rows differ in length or are empty")
@@ -227,7 +227,7 @@ class ProjectState:
     def save_as(self, name: str, content: dict[str, Any]) -> None:
         """Save a state in a separate file under a name; a read-only session saves nothing."""
         if not self._read_only:
-            # A copy, because the screens may change theirs while a thread writes this one.
+            # A copy, because the screens can change the original while a thread writes.
             self._unwritten[name] = dict(content)
             self._in_thread(self.write)
 

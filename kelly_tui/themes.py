@@ -11,11 +11,11 @@ _ON_DARK = ("#56B4E9", "#E69F00", "#2FC79B", "#E08FBF", "#F0E442")
 _ON_LIGHT = ("#005F9E", "#A85B00", "#00735A", "#A2407C", "#6B6300")
 _OF_SIXTEEN = ("#55FFFF", "#FFFFFF", "#55FF55", "#FF55FF", "#FFFF55")
 """Okabe and Ito's colors, which people with color vision deficiency can distinguish: for dark backgrounds, for light
-backgrounds, and the nearest ones among the sixteen of a terminal."""
+backgrounds, and the nearest of a terminal's 16 colors."""
 
 
 _MUTED = 0.25
-"""Share of the background color in muted text; with a larger one, it is hard to read on the row under the cursor."""
+"""Share of the background color in muted text; with a larger share, it is hard to read on the row under the cursor."""
 
 
 def _series(colors: tuple[str, ...]) -> dict[str, str]:

@@ -189,7 +189,7 @@ def test_a_given_emotion_needs_a_recorded_neutral_input(copy: Path, features: ob
     path = edited(copy, "harmonypredictor", lambda document: document["metadata"].update(features=features))
     chain = ModelChain.load(copy)
     chain.run(FRAMES)
-    with pytest.raises(ExportError, match="does not say what to feed without audio") as caught:
+    with pytest.raises(ExportError, match="has no input to use without audio") as caught:
         chain.run_affect([0.0], [0.0])
     assert caught.value.where == str(path)
 
@@ -220,5 +220,5 @@ def test_numbers_that_overflow_are_reported_with_their_file(copy: Path) -> None:
             part[:] = [3e38] * len(part)
 
     edited(copy, "harmonypredictor", overflow)
-    with pytest.raises(ExportError, match=r"harmonypredictor\.json: gave numbers that are not finite"):
+    with pytest.raises(ExportError, match=r"harmonypredictor\.json: returned numbers that are not finite"):
         ModelChain.load(copy).run(FRAMES * 1e3)

@@ -1,4 +1,4 @@
-"""Characters on which curves are drawn with braille dots.
+"""Grid of characters for curves of braille dots.
 
 All cells are in arrays: a chart is drawn every second while a training is watched, in a thread that shares the GIL with
 the screens, and drawing cell by cell in Python would take fifty times as long.
@@ -100,7 +100,7 @@ class Canvas:
         to_x, to_y = np.diff(xs, append=xs[-1]), np.diff(ys, append=ys[-1])
         lasts = np.cumsum([len(xs) for xs, _ in pieces]) - 1
         to_x[lasts] = to_y[lasts] = 0
-        # Each line has as many steps as its longer side has dots, so that it has no gaps.
+        # Each line has as many steps as its longer side has dots, so it has no gaps.
         counts = np.maximum(1, np.maximum(np.abs(to_x), np.abs(to_y)))
         origin = np.repeat(np.arange(len(xs)), counts)
         # Index of each step within its line: its index among all steps minus that of the line's first step.

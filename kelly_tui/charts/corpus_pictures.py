@@ -155,7 +155,7 @@ def _side_by_side(blocks: Sequence[Lines], width: int) -> Lines:
 
 @dataclass(frozen=True)
 class LabelPlane:
-    """Label counts by valence (first axis) and arousal, -1..1, in equally many intervals; and by each of them alone."""
+    """Label counts by valence (first axis) and arousal, -1..1, in equal numbers of intervals; and by each alone."""
 
     plane: Sequence[Sequence[int]]
     valence: Sequence[int]

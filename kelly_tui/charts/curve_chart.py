@@ -36,8 +36,8 @@ _MIN_EPOCHS = 4.0
 class CurveChart(Widget, can_focus=True):
     """Chart that is drawn again only if the visible series changed; a message replaces it if there is nothing to draw.
 
-    A thread draws one picture at a time, up to the segments that Textual composes; the screen then shows it in
-    place of the previous one.
+    A thread draws one picture at a time, including the segments that Textual composes; then the screen replaces the
+    previous picture.
 
     Attributes:
         series: the curves that it shows, or will show as soon as they are drawn.
@@ -52,7 +52,7 @@ class CurveChart(Widget, can_focus=True):
 
     @dataclass
     class Changed(Message):
-        """The cursor or the window of one chart was changed by the user; other charts of the screen follow."""
+        """The user changed the cursor or the window of one chart; the other charts of the screen follow."""
 
         cursor: float | None
         window: tuple[float, float] | None
@@ -198,7 +198,7 @@ class CurveChart(Widget, can_focus=True):
     def _show_drawn(self, request: PlotRequest, plot: Plot, strips: list[Strip], changed: list[range]) -> None:
         """Show the plot, and send only the changed parts of lines to the terminal.
 
-        ``changed`` has the columns of each line that differ from the previous plot.
+        ``changed``: the columns of each line that differ from the previous plot.
         """
         self._plot, self._pictured = plot, request
         previous, self._strips = self._strips, strips

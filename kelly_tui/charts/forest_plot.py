@@ -20,7 +20,7 @@ _MIN_GAIN = -1.0
 
 @dataclass(frozen=True)
 class ForestPlot:
-    """Gains over several baselines, at least one, each with its confidence interval; above 0 the model is better."""
+    """Gains over one or more baselines, each with its confidence interval; above 0 the model is better."""
 
     gains: tuple[Whisker, ...]
 
@@ -50,7 +50,7 @@ class ForestPlot:
 
 
 class _Axis:
-    """Horizontal axis from the lowest to the highest gain, 0 included."""
+    """Horizontal axis from the lowest to the highest gain, including 0."""
 
     def __init__(self, low: float, high: float, columns: int) -> None:
         self._low, self._span, self._columns = low, (high - low) or 1.0, columns

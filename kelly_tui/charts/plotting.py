@@ -147,7 +147,7 @@ class _Frame:
         ticks: y of the ticks, and their labels.
         has_title: there is a line with the title of the x axis.
         names: curves that get a label at their end.
-        size: of the picture.
+        size: columns and lines of the picture.
     """
 
     left: float
@@ -247,7 +247,7 @@ def _draw_curves(
 
 
 def _draw_labels(drawn: list[tuple[Series, list[Segment]]], frame: _Frame, canvas: Canvas) -> None:
-    """Write the name of each curve at its end, no two in the same line."""
+    """Write the name of each curve at its end, each in a separate line."""
     ends = {id(each): (several[-1][0][-1], several[-1][1][-1]) for each, several in drawn}
     taken: set[int] = set()
     # In ascending order of y, so that names that must move to a free line keep the order of their curves.
@@ -298,7 +298,7 @@ def _legend(request: PlotRequest, near: list[Series]) -> str:
 
 
 def _named(series: Series, cursor: float | None) -> str:
-    """Return a curve's name with its value at the cursor, or that it has no point yet."""
+    """Return a curve's name with its value at the cursor, or with a note that it has no point yet."""
     name = escape(series.name)
     if not series.xs:
         return f"{name} (no epoch yet)"
@@ -309,7 +309,7 @@ def _named(series: Series, cursor: float | None) -> str:
 
 
 def axis_labels(values: Sequence[float]) -> list[str]:
-    """Format the labels of an axis with as few digits as keep the error small compared with the step between them."""
+    """Format the labels of an axis with the fewest digits whose rounding error is small compared with their step."""
     ordered = sorted(values)
     steps = [after - before for before, after in pairwise(ordered)]
     tolerance = 1e-3 * min(steps, default=abs(ordered[0]))

@@ -39,7 +39,7 @@ class JumpDialog(ModalScreen[Widget | None]):
             yield label
 
     def on_key(self, event: Key) -> None:
-        """Return the part of this letter."""
+        """Return the part whose label is this letter."""
         event.stop()
         widget, _ = self._targets.get(event.key, (None, None))
         self.dismiss(widget)

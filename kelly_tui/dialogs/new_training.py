@@ -54,8 +54,8 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
         Binding("space", "choose", "Choose"),
         *(Binding(str(number), f"choose_by_number({number})", show=False) for number in range(1, len(MODELS) + 1)),
         Binding("ctrl+y", "synthetic", "Synthetic data"),
-        # Priority, because an input field has its own binding for this key. The other keys have none: a key with
-        # priority would be handled before keys that were typed earlier and still wait.
+        # Priority, because an input field has its own binding for this key. The other keys have no priority:
+        # a key with priority would be handled before earlier keys that are still in the queue.
         Binding("ctrl+e", "estimate", "Estimate", priority=True),
     ]
 
@@ -174,7 +174,7 @@ class NewTrainingDialog(ModalScreen[TrainingRequest | None]):
             seconds, memory = sum(row["seconds"] for row in rows), max(row["memory_bytes"] for row in rows)
             text = f"at most {format_duration(seconds)} for all epochs, {format_bytes(memory)} of memory"
         except (ValueError, KeyError):
-            text = job.problem or "the trial ended without an answer"
+            text = job.problem or "the trial ended without a result"
         call_from_worker(self, self._show_estimate_of, request, text)
 
     def _show_estimate_of(self, request: TrainingRequest, text: str) -> None:

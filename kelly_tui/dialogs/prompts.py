@@ -18,7 +18,7 @@ from kelly_core.formatting import printable_lines
 class ConfirmDialog(ModalScreen[str | None]):
     """Ask a question; return the id of the chosen answer, None for the one without an id and for escape.
 
-    With two answers, y gives the one with an id and n the other.
+    With two answers, y selects the one with an id, and n the other.
 
     Args:
         title: the question.

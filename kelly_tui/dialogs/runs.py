@@ -57,7 +57,7 @@ class StopDialog(ModalScreen[StopRequest | None]):
                 yield Button("Stop", id="step", compact=True)
                 yield Button("At once", id="now", variant="error", compact=True)
             with Horizontal(id="after"):
-                yield Label("epochs to complete first, this one included")
+                yield Label("epochs to complete first, including this one")
                 yield Input("1", type="integer", max_length=6, id="epochs", compact=True, select_on_focus=True)
 
     @on(Input.Changed)
@@ -91,7 +91,7 @@ def rollback_dialog(model: str, epoch: int) -> ConfirmDialog:
     """Return a dialog that asks whether to roll a model back to its best epoch; its answer is "back"."""
     text = (
         f"{model} goes back to the weights of epoch {epoch}, its best so far, and continues at half the learning rate, "
-        "at most at that of the epoch. "
+        "or at the rate of that epoch if it is lower. "
         "Later epochs are discarded. This can be repeated any number of times."
     )
     return ConfirmDialog(f"Back to epoch {epoch}?", text, [("", "Continue"), ("back", "Roll back")], "back")

@@ -76,7 +76,7 @@ class BaseScreen(Screen[None]):
 
     @property
     def theme_colors(self) -> ThemeColors:
-        """Colors of the theme in force."""
+        """Colors of the active theme."""
         return ThemeColors.of(self.app.theme_variables)
 
     @property
@@ -123,7 +123,7 @@ class BaseScreen(Screen[None]):
             self.refresh_bindings()
 
     def action_cancel(self) -> None:
-        """Cancel the worker processes, and drop what waits for one."""
+        """Cancel the worker processes, and clear their queues."""
         for queue in self.queues:
             queue.cancel()
 
@@ -179,7 +179,7 @@ class BaseScreen(Screen[None]):
             super()._on_timer_update()
 
     async def _draw_layout(self) -> None:
-        """Render each widget in its own iteration of the event loop, which caches its lines, then draw all at once."""
+        """Render each widget in a separate iteration of the event loop to cache its lines, then draw all at once."""
         await asyncio.sleep(0)
         for widget, (region, clip) in list(self._compositor.visible_widgets.items()):
             if self.is_current and widget.is_attached:

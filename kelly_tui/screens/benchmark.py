@@ -45,7 +45,7 @@ class Benchmark(ChartScreen):
         "Time of single frames on one thread, in microseconds, for each model and for the chain of all five, in each "
         "engine that is installed and in the one that you name. The bar is the 99th percentile against the budget of "
         "the plugin; since is the change of the median and of the 99th percentile against the last run on this "
-        "machine. Nothing else should run meanwhile."
+        "machine. No other program should run at the same time."
     )
     MUTATING_ACTIONS = frozenset({"bench"})
 
@@ -81,7 +81,7 @@ class Benchmark(ChartScreen):
         return self._reports.get(str(self.kelly.exports.absolute()))
 
     def on_activate(self) -> None:
-        """Read timings that other programs have added meanwhile."""
+        """Read timings that other programs have added."""
         self._read_history(self.kelly.exports)
 
     def on_resize(self) -> None:
@@ -203,7 +203,7 @@ class Benchmark(ChartScreen):
     def _draw_details(self) -> None:
         details, current, report = self.query_one(DetailsPanel), self.table.current, self._report
         if current is None or report is None:
-            empty = f"Nothing of {self.kelly.exports} has been timed yet. Press b."
+            empty = f"No export in {self.kelly.exports} has been timed yet. Press b."
             if self._runs:
                 last = self._runs[-1].time
                 empty = f"{self.kelly.exports} was last timed at {last}. Press b to time it again and compare."

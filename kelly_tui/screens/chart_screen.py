@@ -20,10 +20,10 @@ class ChartScreen(BaseScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         # The arrow keys would otherwise scroll the table that has the focus.
-        Binding("left", "cursor(-1)", "Cursor left", show=False, priority=True, tooltip="Cursor to the epoch before"),
+        Binding("left", "cursor(-1)", "Cursor left", show=False, priority=True, tooltip="Cursor to the previous epoch"),
         Binding("right", "cursor(1)", "Cursor right", show=False, priority=True, tooltip="Cursor to the next epoch"),
         Binding("shift+left", "cursor(-10)", "Ten left", show=False, priority=True, tooltip="Cursor ten epochs back"),
-        Binding("shift+right", "cursor(10)", "Ten right", show=False, priority=True, tooltip="Cursor ten epochs on"),
+        Binding("shift+right", "cursor(10)", "Ten right", show=False, priority=True, tooltip="Cursor ten epochs ahead"),
         Binding("plus", "zoom(0.5)", "Zoom in", show=False, tooltip="Half as many epochs, around the cursor"),
         Binding("minus", "zoom(2.0)", "Zoom out", show=False, tooltip="Twice as many epochs"),
         Binding("0", "whole", "All epochs", show=False, tooltip="All epochs, without a cursor"),
@@ -33,7 +33,7 @@ class ChartScreen(BaseScreen):
     ]
 
     def on_mount(self) -> None:
-        """Make the charts use only characters that the terminal can show."""
+        """Limit the charts to characters that the terminal can show."""
         for chart in self.query(CurveChart):
             chart.ascii = self.kelly.session.options.ascii
 
@@ -76,4 +76,4 @@ class ChartScreen(BaseScreen):
         self.cursor_moved(message.cursor)
 
     def cursor_moved(self, epoch: float | None) -> None:
-        """Point at the epoch of the cursor elsewhere on the screen, too."""
+        """Point at the epoch of the cursor in other parts of the screen."""

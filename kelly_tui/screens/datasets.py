@@ -1,4 +1,4 @@
-"""The corpora: whether each is found, its usable files, and how to get it."""
+"""Datasets screen: presence and usable files of each corpus, and how to get it."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Datasets(BaseScreen):
     MUTATING_ACTIONS = frozenset({"prepare", "prepare_all", "preview", "get"})
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("g", "get", "Get", tooltip="Download the chosen corpus, check its sum and unpack it"),
+        Binding("g", "get", "Get", tooltip="Download the chosen corpus, verify its checksum and unpack it"),
         Binding("p", "prepare", "Prepare", tooltip="Read the chosen corpus and compute its features"),
         Binding("P", "prepare_all", "All", tooltip="Read every corpus that is here, one after the other"),
         Binding("x", "cancel", "Cancel", tooltip="Stop downloading or preparing; what is done is kept"),
         Binding("v", "preview", "View", tooltip="Draw one example of the chosen corpus"),
-        Binding("r", "rescan", "Rescan", tooltip="Look again which corpora are here"),
+        Binding("r", "rescan", "Rescan", tooltip="Check again which corpora are here"),
     ]
 
     @dataclass
@@ -108,7 +108,7 @@ class Datasets(BaseScreen):
         return ("datasets", *self.kelly.session.config_options)
 
     def on_activate(self) -> None:
-        """Look for corpora that have been added meanwhile."""
+        """Look for corpora that have been added."""
         self._scan()
 
     @work(thread=True, exclusive=True, group="scan")
@@ -189,7 +189,7 @@ class Datasets(BaseScreen):
 
     @work(thread=True, exclusive=True, group="inspect")
     def _inspect(self, name: str) -> None:
-        # The stamp is taken before the files are read, so that files that change meanwhile count as changed.
+        # The stamp is taken before the files are read, so that files that change during the reading count as changed.
         stamp = folder_stamp(self.kelly.session.settings.datasets.folder(name))
         result, problem = self._run_task(self._read_queue, "inspect", name)
         call_from_worker(self, self._keep, name, result.get("report"), problem, stamp)
@@ -214,7 +214,7 @@ class Datasets(BaseScreen):
         self.draw()
 
     def _end_download(self, name: str, problem: str) -> None:
-        """Report the problem, if any, look at the corpora again, and start the next download."""
+        """Report the problem, if any, look for corpora again, and start the next download."""
         if problem:
             self.notify(problem, title=name, severity="error", timeout=15)
         self._scan()
@@ -351,7 +351,7 @@ class Datasets(BaseScreen):
         elif found:
             report = self._report(name)
             if self._is_outdated(name):
-                yield "changed", Text("its files are not those that were read: p reads them again", colors.warning)
+                yield "changed", Text("its files have changed since they were read: p reads them again", colors.warning)
             width = self.query_one("#details").size.width - _LABEL_COLUMNS
             unread = [("next", "press p to read it and count examples")]
             yield from report_rows(report, width, colors) if report else unread

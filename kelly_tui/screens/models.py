@@ -29,8 +29,8 @@ class Models(BaseScreen):
     OPEN_ACTION = "edit"
     ABOUT = (
         "The networks and how each is trained; * marks one with unsaved changes. Values are checked as you type; "
-        "saving changes only what you changed in the settings file and keeps its comments. Environment variables win "
-        "over the file."
+        "saving changes only what you changed in the settings file and keeps its comments. Environment variables "
+        "override the file."
     )
     MUTATING_ACTIONS = frozenset({"save"})
 
@@ -87,7 +87,7 @@ class Models(BaseScreen):
         return model_spec(self.table.current or MODELS[0].name)
 
     def _load(self) -> None:
-        """Discard all edits and show the settings in force."""
+        """Discard all edits and show the current settings."""
         self._edits, self._problems = {}, {}
         try:
             self._in_file = {} if self.kelly.session.problem else read_values(self.kelly.session.config_path)
@@ -178,7 +178,7 @@ class Models(BaseScreen):
         self.notify(f"Read {self.kelly.session.config_path} again")
 
     def action_save(self) -> None:
-        """Write the changes; ask first if the same setting has been changed in the file meanwhile."""
+        """Write the changes; ask first if the same setting has also been changed in the file."""
         if self._problems:
             self.notify("Fix the marked fields first.", severity="error")
             return

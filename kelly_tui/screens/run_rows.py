@@ -71,7 +71,7 @@ class SweepGroup:
 
     @property
     def best(self) -> list[RunOverview]:
-        """The runs with a result: those of the largest gain (the lowest loss if all train one model) first."""
+        """The runs with a result, the largest gain first (the lowest loss if all train one model)."""
         names = {run.model_names for run in self.runs}
         if len(names) == 1 and len(self.runs[0].models) == 1:
             ranks = [(run.best_loss, run.id, run) for run in self.runs if run.best_loss is not None]
@@ -91,7 +91,7 @@ def in_order(runs: Sequence[RunOverview], sorted_by: str, reverse: bool) -> list
 
 
 def grouped(runs: Sequence[RunOverview]) -> list[RunOverview | SweepGroup]:
-    """Return the runs in their order, those of a sweep as one group at the place of the first of them."""
+    """Return the runs in their order, with the runs of a sweep as one group at the place of its first run."""
     sweeps: dict[str, list[RunOverview]] = {}
     for run in runs:
         # The runs of a sweep are identified by its output folder, other runs by their ID.

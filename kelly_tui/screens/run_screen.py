@@ -91,7 +91,7 @@ class RunScreen(ChartScreen):
         self.follow()
 
     def runs_changed(self) -> None:
-        """Follow a run that was attached meanwhile."""
+        """Follow a newly attached run."""
         self.on_activate()
 
     def on_screen_suspend(self) -> None:
@@ -193,7 +193,7 @@ class RunScreen(ChartScreen):
         self.kelly.ask(ResumeDialog(short_id(self.run_id)), partial(self.kelly.resume_run, self.run_id))
 
     def action_set(self) -> None:
-        """Ask for other settings of the model in training, then request them."""
+        """Ask for new settings of the model in training, then request them."""
         run_id = self.run_id
 
         def request(text: str) -> None:

@@ -206,7 +206,7 @@ class Runs(RunScreen):
         return " · ".join(filter(None, [f"{count} of {total}" if filtered else "", order]))
 
     def _rows(self, runs: Sequence[RunOverview]) -> Iterator[Row]:
-        """Yield the rows of runs, those of a sweep below its summary unless folded; a filter unfolds all sweeps."""
+        """Yield the rows of runs; runs of a sweep are below its summary unless folded. A filter unfolds all sweeps."""
         self._groups = {}
         for each in grouped(in_order(runs, self._sorted_by, self._reversed)):
             if isinstance(each, RunOverview):
@@ -399,7 +399,7 @@ class Runs(RunScreen):
 
     @property
     def _group_of_row(self) -> SweepGroup | None:
-        """The sweep under the cursor, or that of the run under the cursor."""
+        """The sweep under the cursor, or the sweep of the run under the cursor."""
         groups = self._groups.values()
         return self._group or next((each for each in groups if self.run_id in {run.id for run in each.runs}), None)
 

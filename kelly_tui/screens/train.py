@@ -32,10 +32,10 @@ from kelly_tui.widgets.run_log import RunLog
 _NO_CURVES = "The curves appear after the first epoch."
 _COLUMNS = ("model", "state", "epoch", "step/s", "ETA", "loss", "best", "patience", "data")
 _KINDS = ("loss", "baseline", "rate", "pace")
-"""Kinds of charts, which are ids as well: the large chart shows any of them, the small ones the others."""
+"""Kinds of charts, also used as ids: the large chart shows any of them, the small ones the others."""
 _ROWS_FOR_ALL_CHARTS = 48
 _ROWS_FOR_LONG_ALARMS = 22
-"""Minimum lines of the window for warnings of several lines; in a lower one the curves would have no room."""
+"""Minimum lines of the window for warnings of several lines; in a smaller one the curves would have no room."""
 _MAX_ALARMS = 3
 _MIN_WIDE_COLUMNS = 90
 _PROGRESS_WIDTH, _NARROW_PROGRESS_WIDTH = 10, 4
@@ -50,8 +50,8 @@ class Train(RunScreen):
         "A training runs in a separate process: leaving these screens, or losing the connection, does not stop it. "
         "Choose a model with the arrow keys to see its curves. Best is the lowest validation loss and its epoch; "
         "patience is how many more epochs may pass without progress. The baseline is the loss of the best constant "
-        "output, Bayes on generated data the least that any model could reach. Runs marked here or on Runs are laid "
-        "over this one."
+        "output; Bayes, on generated data, is the lowest loss that any model could reach. Runs marked here or on Runs "
+        "are overlaid on this one."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -59,7 +59,7 @@ class Train(RunScreen):
         Binding("b", "rollback", "Roll back", tooltip="Send the chosen model back to its best epoch, at half the rate"),
         Binding("v", "chart", "Chart", tooltip="Loss, baseline, learning rate or throughput in the large chart"),
         Binding("o", "overlay", "All models", tooltip="Curves of all models, or of the chosen one"),
-        Binding("w", "others", "Overlay", tooltip="Lay the curves of other runs over this one's"),
+        Binding("w", "others", "Overlay", tooltip="Overlay the curves of other runs on this one's"),
         Binding("g", "pane", "Log", tooltip="Log of the run, instead of the curves in a small window"),
         Binding("slash", "search_log", show=False, tooltip="Show the log and search it for a text, or go to a time"),
     ]
@@ -126,7 +126,7 @@ class Train(RunScreen):
         self.query_one(RunLog).show(view.lines if view else ())
 
     def _state_parts(self, run: RunSnapshot) -> Iterator[str]:
-        """Yield facts about the run as a whole, as far as there is room for them."""
+        """Yield facts about the run, as many as fit."""
         wide = self.size.width >= _MIN_WIDE_COLUMNS
         yield state_text(run.state, run.silent_seconds, self.theme_colors).plain
         if len(run.models) > 1 and run.live:
@@ -205,7 +205,7 @@ class Train(RunScreen):
             chart = self.query_one(f"#{place}", CurveChart)
             chart.show(*self._chart(kind), self._activity() if place == "loss" else None)
             if place != "loss":
-                # A constant curve shows nothing that the table does not, so the other charts get its room.
+                # A constant curve shows nothing that the table does not, so the other charts get its space.
                 has_room = place != "pace" or self.size.height >= _ROWS_FOR_ALL_CHARTS
                 chart.display = has_room and not (kind == "rate" and _is_constant(chart.series))
 

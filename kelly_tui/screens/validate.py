@@ -70,8 +70,8 @@ class Validate(ChartScreen):
     ABOUT = (
         "Whether each exported file is what the plugin needs: structure, sizes, gates, state, and parity with the "
         "checkpoint it was made from. Results are kept and compared with the previous ones. ε of a training on "
-        "generated data is the part of what can be learned that the model has not learned: 0 is perfect, 1 no better "
-        "than a constant."
+        "generated data is the share of the possible progress that the model lacks: 0 is perfect, 1 no better than a "
+        "constant."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -143,7 +143,7 @@ class Validate(ChartScreen):
         self._looked = True
         self._files = {str(file.path): file for file in files}
         self._folder_problem = problem
-        # Benchmark may have timed them meanwhile.
+        # Benchmark may have timed them since.
         self._benchmarks = load_benchmarks()
         # Marks are kept when another folder is shown, so that exports of two trainings can be compared.
         self._marked = [file for file in self._marked if file in self._files or Path(file).is_file()]
@@ -191,14 +191,14 @@ class Validate(ChartScreen):
     def _check(self, file: str) -> None:
         specs = ["--check-specs"] if Path(file).stem in MODEL_OF else []
         stamp = 0
-        # The stamp is taken before the check, so that a version written meanwhile counts as not checked.
+        # The stamp is taken first, so that a version written during the check counts as not checked.
         with suppress(OSError):
             stamp = ExportFile.at(Path(file)).stamp
         job = self._job_queue.attach(self.kelly.start([*KELLY_CORE, "validate", file, "--json", *specs]))
         text = "".join(job.lines())
         try:
             report = json.loads(text)["files"][0] if text and not job.cancelled else None
-            # Failed checks also end the command with an error code, but with a report.
+            # After failed checks the command also ends with an error code, but prints a report.
             problem = "" if job.cancelled or report is not None else job.problem
         except (ValueError, KeyError, IndexError):
             report, problem = None, job.problem or "the check ended without a result"
@@ -354,7 +354,7 @@ class Validate(ChartScreen):
         self._draw_quality(current)
 
     def _draw_quality(self, file: str | None) -> None:
-        """Draw the gains over the baselines; without any, the details take all of the room."""
+        """Draw the gains over the baselines; without any, the details take all of the space."""
         quality = recorded_quality((self._content_of(file or "") or {}).get("metadata"))
         gains = () if quality is None else tuple(each.as_gain for each in quality.whiskers())
         self.set_class(bool(gains), "-gains")

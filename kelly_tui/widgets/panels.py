@@ -28,7 +28,7 @@ def update_text(widget: Static, text: str | Text) -> None:
 def set_border_title(widget: Widget, title: str, subtitle: str = "") -> None:
     """Set the titles in a widget's border unless they are equal, since Textual would then redraw the whole widget.
 
-    Brackets in the titles, as of a folder, are not markup.
+    Brackets in the titles, for example in the name of a folder, are not markup.
     """
     title, subtitle = (Content(printable(text)).markup for text in (title, subtitle))
     if widget.border_title != title:
@@ -71,7 +71,7 @@ class Picture(Protocol):
     """Content of a drawing; equal pictures look the same."""
 
     def draw(self, size: Size, colors: ThemeColors) -> Text:
-        """Return at most ``size.height`` lines of ``size.width`` columns; "" if the room is too small."""
+        """Return at most ``size.height`` lines of ``size.width`` columns; "" if the space is too small."""
         ...
 
 

@@ -37,8 +37,8 @@ class RecordTable(DataTable[Text]):
         columns: labels.
         title: text in the border.
         numbers: labels of the right-aligned columns.
-        extras: labels of the columns that are hidden if all of their cells are empty, and in a narrow window, the first
-            ones before the last ones.
+        extras: labels of the columns that are hidden if all of their cells are empty, and in a narrow window, from the
+            first to the last.
         id: id of the widget.
     """
 

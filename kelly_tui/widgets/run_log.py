@@ -41,7 +41,7 @@ class RunLog(Log):
         Binding("l", "scroll_right", show=False),
         Binding("slash", "search", "Search", tooltip="Search the log for a text, or go to a time"),
         Binding("n", "match(1)", "Next match", tooltip="Go to the next match"),
-        Binding("N", "match(-1)", "Previous match", show=False, tooltip="Go to the match before"),
+        Binding("N", "match(-1)", "Previous match", show=False, tooltip="Go to the previous match"),
         Binding("escape", "end_search", "End search", tooltip="End the search; n has its other meaning again"),
         Binding("f", "follow", "Follow", show=False, tooltip="Follow the last line, or stay here"),
         Binding("number_sign", "numbers", "Line numbers", show=False, tooltip="Show or hide line numbers"),
@@ -99,7 +99,7 @@ class RunLog(Log):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def _show_state(self) -> None:
-        """Show in the lower border the search text, and a note if the log does not follow the last line."""
+        """Show the search text in the lower border, and a note if the log does not follow the last line."""
         parts = [
             f"/{self._wanted} {len(self._matches)} lines" if self._wanted else "",
             "" if self._follows else "f follows",
@@ -183,7 +183,7 @@ class RunLog(Log):
         self._go_to(number)
 
     def show_epoch(self, epoch: float | None) -> None:
-        """Point at the line about an epoch; None points at none."""
+        """Point at the line about an epoch; None clears it."""
         if epoch is None:
             self._pointed = None
             self.refresh()

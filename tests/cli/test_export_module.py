@@ -83,7 +83,7 @@ def test_mistakes_are_named(run: CommandRunner, tmp_path: Path, amp: str) -> Non
     make = f"{amp}:make"
     for arguments, reported in (
         ((f"{amp}:broken", "-o", "x.json"), "RuntimeError: no such amp"),
-        ((f"{amp}:number", "-o", "x.json"), "gives int, not a torch.nn.Module"),
+        ((f"{amp}:number", "-o", "x.json"), "returns int, not a torch.nn.Module"),
         ((f"{amp}:missing", "-o", "x.json"), "AttributeError"),
         (("no_such_package:make", "-o", "x.json"), "ModuleNotFoundError"),
         ((make,), "names no file"),

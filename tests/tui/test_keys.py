@@ -32,7 +32,7 @@ async def test_help_describes_the_screen_and_its_keys(shown: Shown) -> None:
         assert isinstance(app.screen, HelpDialog)
         text = " ".join(str(part.content) for part in app.screen.query(Static))
         assert "five corpora" in text
-        assert "Look again which corpora are here" in text
+        assert "Check again which corpora are here" in text
         await pilot.press("escape")
         assert isinstance(app.screen, Datasets)
 
