@@ -30,10 +30,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
-    """Write settings to the file in its current state; None removes a setting.
+    """Update settings in the file's current content; None removes a setting.
 
     Args:
-        path: the file; a missing one is created, with the line by which editors find the JSON Schema.
+        path: the file, created if missing, with a line that refers editors to the JSON Schema.
         changes: new values by dotted key.
 
     Raises:
@@ -71,7 +71,7 @@ def save_values(path: Path, changes: Mapping[str, object | None]) -> None:
 
 
 def _document(path: Path) -> tomlkit.TOMLDocument:
-    """Return the document of a file, or that of a new one."""
+    """Return the document of a file, or a new one if there is no file."""
     try:
         # Not read by SettingsFile, which drops a byte order mark and the line ends of Windows.
         with open_regular(path) as file:
@@ -91,5 +91,5 @@ def _insert(table: Any, name: str, value: object) -> None:
     if first is None:
         table[name] = value
     else:
-        # tomlkit has no public method for it.
+        # tomlkit has no public method for this.
         table.value._insert_at(first, name, value)

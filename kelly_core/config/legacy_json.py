@@ -1,4 +1,4 @@
-"""Settings files of the older JSON shape, translated key by key."""
+"""Translate JSON settings files of the older layout key by key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def translate(document: object, path: Path) -> dict[str, Any]:
     and is ignored.
 
     Raises:
-        ConfigError: a table in place of a value or the reverse, a model or a loss that does not exist, a size
+        ConfigError: a table in place of a value or vice versa, a model or a loss that does not exist, a size
             that differs from the spec, or an early stopping that maximizes.
     """
     if not isinstance(document, dict):

@@ -39,7 +39,7 @@ _MAX_FILE_BYTES = 256 * 2**10
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """Settings, and by dotted key the origin of each: "default", a file's name, a variable or an option."""
+    """Settings, and the origin of each by dotted key: "default", a file's name, a variable or an option."""
 
     settings: Settings
     origins: dict[str, str]
@@ -79,7 +79,7 @@ def load_settings(
 
 
 def _of_file(source: SettingsFile, known: Mapping[str, Any]) -> dict[str, tuple[str, Any]]:
-    """Return what a file sets; sections of a model or corpus whose package is left out are left out, too."""
+    """Return a file's settings, without sections of models or corpora whose package is excluded."""
     sections = {key.rpartition(".")[0] for key in known}
     broken = package_problems()
     return {
@@ -91,7 +91,7 @@ def _of_file(source: SettingsFile, known: Mapping[str, Any]) -> dict[str, tuple[
 
 
 def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) -> Settings:
-    """Return settings with typed options on top, by dotted key, each with the option's name and its value.
+    """Return settings overridden by typed options, given by dotted key with the option's name and value.
 
     Raises:
         ConfigError: as ``load_settings``.
@@ -163,7 +163,7 @@ def _from_environment(environment: Mapping[str, str], defaults: Mapping[str, Any
     names = {environment_name(key): key for key in defaults}
     found = {name: text for name, text in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
     for name in found.keys() - names.keys():
-        # Compared as keys: the prefix, which all of them share, would make any two variables similar.
+        # Compared without the common prefix, which would make any two variables similar.
         near = nearest(name.removeprefix(ENVIRONMENT_PREFIX).replace("_", "."), defaults)
         hint = f"Did you mean {environment_name(near)}?" if near else _ALL_SETTINGS
         raise ConfigError("is not the variable of a setting", where=name, hint=hint)
@@ -224,11 +224,11 @@ class SettingsFile:
 
     @classmethod
     def read(cls, path: Path) -> SettingsFile:
-        """Read a ``.json`` file of the older shape, or TOML.
+        """Read a ``.json`` file of the older layout, or TOML.
 
         Raises:
             ConfigError: it cannot be read, is larger than 256 KiB, is not valid TOML or JSON, or has an invalid key of
-                the older shape.
+                the older layout.
         """
         try:
             text = _text(path)

@@ -18,7 +18,7 @@ from kelly_core.config.schema import ModelSettings, Settings
 from kelly_core.spec import MODELS, model_spec
 
 SCHEMA_FILE = "config.schema.json"
-"""Name of the JSON Schema next to a settings file, as its ``#:schema`` line gives it."""
+"""Name of the JSON Schema next to a settings file, as written in its ``#:schema`` line."""
 
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _SAME_AS_TRAINING = "as in [training]"
@@ -33,11 +33,11 @@ class SettingInfo:
     Attributes:
         key: dotted key, such as ``training.epochs``.
         description: noun phrase without a full stop.
-        default: default value; None if another setting or the model's specification gives it.
+        default: default value; None if another setting or the model's specification defines it.
         unit: unit of a number, "" if it has none.
         zero: meaning of 0 or of an empty text, "" if it has no special meaning.
         bounds: limits of a number in words, "" if there are none.
-        choices: allowed words, () if it is free.
+        choices: allowed values, () if any value is allowed.
         shown_default: default in readable form.
     """
 
@@ -59,7 +59,7 @@ class SettingInfo:
 
     @property
     def help(self) -> str:
-        """Description, details and default, as the help of an option shows them."""
+        """Description, details and default, as shown in the help of an option."""
         empty = self.default in ("", [])
         default = "none" if empty and not self.zero else "" if empty else self.shown_default
         stated = f"default {default}" if default and not isinstance(self.default, bool) else ""
@@ -118,7 +118,7 @@ def _setting(key: str, field: FieldInfo, value: object) -> SettingInfo:
 
 
 def _bounds(annotation: Any, metadata: list[Any]) -> Iterator[tuple[str, float]]:
-    """Yield (ge, gt, le or lt; limit) of a field; those of ``X | None`` belong to ``X``."""
+    """Yield (ge, gt, le or lt; limit) of a field; for ``X | None``, the limits of ``X``."""
     if get_origin(annotation) in (UnionType, Union):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is Annotated:
@@ -165,7 +165,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def markdown_table() -> str:
-    """Return all settings as Markdown: one table per section, the five models in one."""
+    """Return all settings as Markdown: one table per section, and one for all five models."""
     first, *others = (f"models.{spec.name}." for spec in MODELS)
     tables: dict[str, list[str]] = {}
     for info in all_settings().values():
@@ -218,7 +218,7 @@ def _assignment(name: str, info: SettingInfo) -> str:
 
 
 def _inherited(key: str) -> object:
-    """Return the value that holds where a model's section leaves a setting out."""
+    """Return the value of a setting that a model's section omits."""
     _, model, name = key.split(".")
     if name == "loss":
         return model_spec(model).loss

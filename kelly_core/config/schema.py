@@ -1,8 +1,8 @@
-"""All settings: name, type, bounds, default, unit and description, each stated once.
+"""All settings: name, type, bounds, default, unit and description, each defined once.
 
-The help of options, the settings form, the JSON Schema, ``config.toml`` and ``docs/settings.md`` are made from these
-fields; ``reference.py`` reads them. ``json_schema_extra`` contains the unit, the meaning of 0 or "" (``zero``), and a
-default that depends on the machine (``shown_default``).
+The help of options, the settings form, the JSON Schema, ``config.toml`` and ``docs/settings.md`` are generated from
+these fields; ``reference.py`` reads them. ``json_schema_extra`` contains the unit, the meaning of 0 or "" (``zero``),
+and a default that depends on the machine (``shown_default``).
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ class CommonDataSettings(_Section):
     @model_validator(mode="before")
     @classmethod
     def _without_unknown_corpora(cls, given: Any) -> Any:
-        """Leave out sections of corpora that no installed package adds any more; a run may have recorded some."""
+        """Omit sections of corpora that no installed package adds any more, such as those that a run recorded."""
         if not isinstance(given, dict):
             return given
         return {key: value for key, value in given.items() if key in cls.model_fields or not isinstance(value, dict)}
@@ -250,7 +250,7 @@ class CommonDataSettings(_Section):
         return bool(getattr(self, name).path)
 
     def folder(self, name: str) -> Path:
-        """Return the folder of the corpus ``name``; a missing one may exist in another case, as ``Groove_MIDI``."""
+        """Return the folder of the corpus ``name``; a missing one may have another case, such as ``Groove_MIDI``."""
         settings: DatasetSettings | AdditionalDatasetSettings = getattr(self, name)
         if settings.path:
             return Path(settings.path)
@@ -400,7 +400,7 @@ class Settings(_Section):
     """All settings of Kelly's training workbench."""
 
     training: TrainingSettings = TrainingSettings()
-    # Settings that a run recorded may be older than a package whose model they lack.
+    # Settings recorded by a run may lack a model whose package was installed later.
     models: Annotated[dict[str, ModelSettings], AfterValidator(lambda given: _default_models() | given)] = Field(
         default_factory=_default_models
     )

@@ -25,12 +25,13 @@ class Golden(NamedTuple):
 
 
 def golden_inputs(mean: Floats, std: Floats, code_inputs: int = 0) -> Floats:
-    """Draw golden input frames [8, in] from a normal distribution; fixed seed. With a code they are [16, in].
+    """Draw golden input frames, [8, in] or [16, in] with a code, from a normal distribution with a fixed seed.
 
     Args:
-        mean, std: of each input, [in], plausible for the network: saturated units would hide a wrong weight.
-        code_inputs: leading inputs that are an emotion code. The first eight frames then have real codes: four without
-            a musical context, four with a known one.
+        mean, std: mean and standard deviation of each input, [in]; they must be plausible, because saturated units
+            would hide a wrong weight.
+        code_inputs: number of leading inputs that form an emotion code. The first eight frames then have real codes:
+            four without a musical context, four with a known context.
     """
     noise = np.random.default_rng(_GOLDEN_SEED).standard_normal((_GOLDEN_FRAMES, len(mean)))
     frames: Floats = (mean + std * noise).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Typed values and sizes from an export's JSON, each with an error that states expected and actual."""
+"""Read typed values and sizes from an export's JSON; errors state the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_size(value: object, name: str) -> int:
     """Return a JSON integer from 1 to 65,535.
 
     Raises:
-        FormatError: it is anything else.
+        FormatError: the value is anything else.
     """
     # True is an int in Python, but not a number in JSON.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < _SIZE_LIMIT:
@@ -77,10 +77,10 @@ def read_size(value: object, name: str) -> int:
 
 
 def read_single_size(layer: dict[str, Any], key: str) -> int:
-    """Return a size that RTNeural's exporter writes as a number and its parser also takes as a list of one.
+    """Return a size that RTNeural's exporter writes as a number and its parser also accepts as a one-entry list.
 
     Raises:
-        FormatError: it is anything else.
+        FormatError: the value is anything else.
     """
     value = layer.get(key)
     return read_size(value[0] if isinstance(value, list) and len(value) == 1 else value, f'"{key}"')
@@ -90,7 +90,7 @@ def read_object(value: object) -> dict[str, Any]:
     """Return a JSON object.
 
     Raises:
-        FormatError: it is anything else.
+        FormatError: the value is anything else.
     """
     if not isinstance(value, dict):
         raise FormatError("structure", f"it is {brief(value)}, not an object")
@@ -147,10 +147,10 @@ def _read_shape(content: dict[str, Any], key: str, has_2d: bool) -> int:
 
 
 def require_sizes(layer: dict[str, Any], in_size: int, out_size: int) -> None:
-    """Compare the sizes that a layer records, if any, with those of its neighbor and of its shape.
+    """Compare the sizes that a layer records, if any, with its actual input and output size.
 
     Raises:
-        FormatError: one differs.
+        FormatError: a size differs.
     """
     for key, actual, source in (("in_size", in_size, "its input size is"), ("out_size", out_size, "its shape ends in")):
         if key in layer and read_size(layer[key], f'"{key}"') != actual:

@@ -1,7 +1,8 @@
 """Parse the layers of an export's JSON into weights, and collect every format error.
 
-The rules are stricter than RTNeural's own parser: it ignores some of these errors and crashes on others. The error
-text says which. Layers over time and features, conv2d and batchnorm2d, are checked only: no engine here computes them.
+The rules are stricter than RTNeural's own parser, which ignores some of these errors and crashes on others; the error
+text says which. The layers over time and features, conv2d and batchnorm2d, are only checked: no engine here computes
+them.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _add_layer(network: ParsedNetwork, entry: object, in_size: int, has_2d: bool
 def _dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWeights:
     activation = _activation(layer)
     parts = read_parts(layer, 1, 2)
-    # RTNeural's weights are [in, out], as those of Keras; PyTorch's are [out, in].
+    # RTNeural's weights are [in, out], as in Keras; PyTorch's are [out, in].
     weight = read_matrix(parts[0], in_size, out_size, "weights[0]").T
     if len(parts) == 1:
         return DenseWeights(weight, np.zeros(out_size, np.float32), activation, use_bias=False)
@@ -275,7 +276,7 @@ def _single(layer: dict[str, Any], key: str) -> int:
     if not isinstance(value, list) or len(value) != 1:
         found = "is missing" if key not in layer else f"is {brief(value)}"
         if isinstance(value, list):
-            found = f"has {len(value)} entries, of which the engine takes the last"
+            found = f"has {len(value)} entries, of which the engine uses the last"
         raise FormatError("structure", f'"{key}" must be a list of one whole number, but {found}')
     return read_size(value[0], f'the entry of "{key}"')
 
@@ -366,7 +367,7 @@ def _check_conv2d(layer: dict[str, Any], in_size: int, out_size: int) -> None:
 
 
 def _check_batchnorm2d(layer: dict[str, Any], in_size: int, out_size: int) -> None:
-    # Unlike those of conv2d, the engine takes these as plain numbers only.
+    # Unlike for conv2d, the engine accepts these sizes as plain numbers only.
     filters, features = (read_size(layer.get(key), f'"{key}"') for key in ("num_filters_in", "num_features_in"))
     _require_product(features, filters, in_size)
     if out_size != in_size:
@@ -412,11 +413,11 @@ def _activation(layer: dict[str, Any]) -> str:
 
 
 def _require_tanh(layer: dict[str, Any]) -> None:
-    """Refuse a recurrent layer with an activation other than tanh; "" also means tanh."""
+    """Reject a recurrent layer with an activation other than tanh; "" also means tanh."""
     if layer.get("activation", "") not in ("", "tanh"):
         found = brief(layer["activation"])
         raise FormatError(
-            "activations", f"activation {found} of a recurrent layer: the engine ignores it and takes tanh"
+            "activations", f"activation {found} of a recurrent layer: the engine ignores it and uses tanh"
         )
 
 
@@ -427,7 +428,7 @@ def _require_no_activation(layer: dict[str, Any]) -> None:
 
 
 def _use_bias(layer: dict[str, Any], *biases: Floats) -> bool:
-    """Return the entry "use_bias", which marks a bias that is only there because the engine needs one."""
+    """Return the entry "use_bias"; False marks a zero bias that exists only because the engine needs one."""
     value = layer.get("use_bias", True)
     if not isinstance(value, bool):
         raise FormatError("structure", '"use_bias" must be true or false')

@@ -24,11 +24,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Provenance:
-    """Data and result of a training, read from its export; None, or empty, if something is not recorded.
+    """Data and result of a training, read from its export; fields are None or empty if not recorded.
 
     Attributes:
         corpus: name of the corpus.
-        synthetic: whether generated examples stood in for the corpus.
+        synthetic: whether generated examples replaced the corpus.
         train_examples, validation_examples: numbers of examples.
         content_hash: hash of the examples.
         split_source: origin of the splits.
@@ -61,7 +61,7 @@ def is_non_commercial(license: str) -> bool:
 
 
 def provenance_of(metadata: object) -> Provenance:
-    """Return what an export's metadata record about its data; invalid entries count as not recorded."""
+    """Return the provenance in an export's metadata; invalid entries count as not recorded."""
     table: Mapping[str, Any] = metadata if isinstance(metadata, dict) else {}
     data = _entry(table, "trained_on", dict) or {}
     licenses = _entry(data, "licences", dict) or {}
@@ -87,9 +87,9 @@ def _entry(table: Mapping[str, Any], key: str, kind: type[T]) -> T | None:
 
 
 def synthetic_refusal(provenance: Provenance | None, *, allow_synthetic: bool) -> str:
-    """Return why an export may not be deployed or reported on, "" if it may: it was trained on synthetic data.
+    """Return why an export trained on synthetic data must not be deployed or reported on; "" if it is allowed.
 
-    One that records nothing about its data, or cannot be read (``None``), is not refused here.
+    An export that records nothing about its data, or cannot be read (``None``), is not refused here.
     """
     if allow_synthetic or provenance is None or not provenance.synthetic:
         return ""
@@ -97,7 +97,7 @@ def synthetic_refusal(provenance: Provenance | None, *, allow_synthetic: bool) -
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return what an export records about its data, None if it is missing or cannot be read."""
+    """Return the provenance in an export; None if the file is missing or cannot be read."""
     # The screens use the rest of this module and should not wait for NumPy, which the reader imports.
     from kelly_core.export.reader import read_strict_json
 
@@ -128,8 +128,8 @@ def keep_if_different(path: Path, previous: Provenance | None, weights_hash: str
 
     Args:
         path: the export, if there is one.
-        previous: what the existing export records; None if it cannot be read.
-        weights_hash: of the weights that replace it.
+        previous: provenance of the existing export; None if it cannot be read.
+        weights_hash: hash of the weights that replace it.
 
     Raises:
         ExportError: it cannot be read or written.
@@ -141,6 +141,6 @@ def keep_if_different(path: Path, previous: Provenance | None, weights_hash: str
 
 
 def without_previous(paths: Sequence[Path]) -> list[Path]:
-    """Return the exports without the previous ones of others among them; ``models/*.json`` matches both."""
+    """Return the paths without previous exports of other paths in the list; ``models/*.json`` matches both."""
     previous = {previous_of(path) for path in paths}
     return [path for path in paths if path not in previous]

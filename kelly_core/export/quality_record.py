@@ -18,8 +18,8 @@ Metrics = dict[str, float | None]
 Split = Literal["validation", "test"]
 
 VERSION = 2
-"""Version of the record. Version 1 has no median and no curve among the baselines, is measured on the examples by which
-the best epoch was selected, and weights the ``rmse`` of the emotion model by frames.
+"""Version of the record. Version 1 has no median and no curve as baselines, was measured on the examples that selected
+the best epoch, and weights the ``rmse`` of the emotion model by frames.
 """
 TRAINED = "trained"
 CONSTANT = "its answer does not depend on its input"
@@ -32,10 +32,10 @@ SELF_LABELED = frozenset({"estimated", "imputed"})
 
 @dataclass(frozen=True)
 class RelativeDifference:
-    """A difference as a share of the baseline's metric, which is resampled with it; at least -1.
+    """A difference as a share of the baseline's metric, at least -1; both are resampled together.
 
     Attributes:
-        value: over all examples.
+        value: relative difference over all examples.
         low, high: 95 % interval by the paired bootstrap over groups.
     """
 
@@ -49,7 +49,7 @@ class RelativeDifference:
 
 @dataclass(frozen=True)
 class Whisker(RelativeDifference):
-    """A relative difference as a forest plot draws it.
+    """A relative difference with its label in a forest plot.
 
     Attributes:
         label: baseline and metric.
@@ -128,7 +128,7 @@ class SourceQuality:
     Attributes:
         corpus, label_source: as in ``data.dataset.ExampleMetadata``.
         examples, groups: number of examples, and of their songs, pieces or sessions.
-        weight: sum of the loss weights, by which metrics that are means combine to the overall ones.
+        weight: sum of the loss weights, used to combine metrics that are means into the overall metrics.
         metrics: of the model.
         baselines: metrics of each baseline.
     """
@@ -157,12 +157,12 @@ class QualityRecord:
     """Quality of a network.
 
     Attributes:
-        split: the examples that it was measured on, which no training has seen.
+        split: split of the evaluated examples, which were not trained on.
         verdict: "trained", or the reason why not.
-        primary: the measures that decide; smaller is better.
+        primary: the deciding measures; smaller is better.
         examples, groups: number of examples, and of their songs, pieces or sessions.
         metrics: metrics of the model over all examples.
-        baselines: what it must beat; none on generated data.
+        baselines: baselines that the model must beat; none on generated data.
         references: results to compare with.
         sources: the metrics by corpus and label source.
         notes: limitations that a reader should know.
@@ -244,7 +244,7 @@ class QualityRecord:
         """Read the result of ``to_json``.
 
         Raises:
-            ValueError: it is not such a record; the text names the first error.
+            ValueError: the value is not such a record; the message names the first error.
         """
         try:
             quality: QualityRecord = _adapter().validate_python(record)
@@ -258,7 +258,7 @@ class QualityRecord:
         return quality
 
     def _check_complete(self) -> None:
-        """Raise a ValueError unless everything that the verdict is based on is present and agrees with it."""
+        """Raise a ValueError unless the data behind the verdict is complete and consistent with it."""
         if (self.epsilon is None) != (self.epsilon_limit is None):
             raise ValueError('"quality" has one of epsilon and epsilon_limit without the other')
         if self.epsilon is not None and self.epsilon_limit is not None:
@@ -283,16 +283,16 @@ class QualityRecord:
 
 @dataclass(frozen=True)
 class ChainQuality:
-    """Quality of a model that follows the recognizer in the chain, run on audio, against the notes of the same pieces.
+    """Quality of a model downstream of the recognizer: outputs for audio, compared with the notes of the same pieces.
 
     Attributes:
         pieces: recordings that were evaluated.
-        primary: the measures that decide; smaller is better.
+        primary: the deciding measures; smaller is better.
         metrics: metrics of the model.
-        marginal: the stronger of two constants, that of the training examples and that of the other pieces, and the
-            difference from it; one that is not beaten takes precedence.
-        control: metrics of the model given the musical context of the scored notes, which never counts
-            as quality; None if the model takes no context.
+        marginal: the stronger of two constants, fitted to the training examples and to the other pieces, and the
+            difference from it; a constant that is not beaten takes precedence.
+        control: metrics of the model given the musical context of the scored notes; they never count as
+            quality; None if the model takes no context.
     """
 
     pieces: int
@@ -320,27 +320,27 @@ def recorded_quality(metadata: object) -> QualityRecord | None:
     """Return the quality record of a file's metadata; None if there is none or it cannot be read."""
     try:
         return QualityRecord.from_json(metadata["quality"]) if isinstance(metadata, dict) else None
-    except (KeyError, ValueError):  # a record that cannot be read fails its own check
+    except (KeyError, ValueError):  # a separate check reports a record that cannot be read
         return None
 
 
 def strongest_baseline(baselines: Iterable[Baseline], measure: str) -> Baseline | None:
-    """Return the strongest baseline that is not beaten by one measure; if all are, the strongest; None without any."""
+    """Return the strongest baseline not beaten by one measure, else the strongest of all; None without baselines."""
     known = [each for each in baselines if each.metrics.get(measure) is not None and each.difference(measure)]
 
     def rank(baseline: Baseline) -> tuple[bool, float]:
         difference = baseline.difference(measure)
-        # Those that are not beaten come first, and among them the lowest metric.
+        # Baselines that are not beaten sort first, then the lowest metric.
         return difference is not None and difference.beaten, baseline.metrics[measure] or 0.0
 
     return min(known, key=rank, default=None)
 
 
 def deciding_baseline(baselines: Sequence[Baseline], primary: Sequence[str]) -> tuple[str, Baseline]:
-    """Return the measure and the baseline on which a verdict rests.
+    """Return the measure and the baseline that decide a verdict.
 
-    That is the first measure by which a baseline is not beaten, with the strongest such baseline; if the model beats
-    all, the first measure with the strongest baseline.
+    If a baseline is not beaten, this is the first such measure with the strongest such baseline. If the model beats
+    all, it is the first measure with the strongest baseline.
     """
     for measure in primary:
         strongest = strongest_baseline(baselines, measure)

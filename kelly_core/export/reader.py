@@ -22,7 +22,7 @@ from kelly_core.io.atomic import open_regular, read_error
 from kelly_core.music.emotion import CODE_VERSIONS
 
 MAX_BYTES = 64_000_000
-"""Maximum file size in bytes; the file of the largest of the five models has a quarter of that."""
+"""Maximum file size in bytes; the largest export of the five models is a quarter of this size."""
 _EXAMPLE = "Name an export, such as models/groovepredictor.json"
 _ZIP = b"PK\x03\x04"
 """First bytes of a zip archive, in which PyTorch saves a checkpoint."""
@@ -69,7 +69,7 @@ def code_version(metadata: Mapping[str, Any], layout: Layout) -> int | None:
         FormatError: the version is unknown.
     """
     if "code_version" not in metadata:
-        return None if layout == "legacy" else 1  # files were written before the entry existed
+        return None if layout == "legacy" else 1  # older files lack the entry
     version = metadata["code_version"]
     if type(version) is not int or version not in CODE_VERSIONS:
         known = " or ".join(map(str, CODE_VERSIONS))
@@ -117,7 +117,7 @@ def read_strict_json(path: Path) -> dict[str, Any]:
 
 
 def is_zip_file(path: Path) -> bool:
-    """Return True if a file is a zip archive, as a checkpoint is under any name; False if it cannot be read."""
+    """Return True if a file is a zip archive, such as a checkpoint of any name; False if it cannot be read."""
     try:
         with open_regular(path) as stream:
             return bool(stream.read(len(_ZIP)) == _ZIP)
@@ -146,7 +146,7 @@ def _text(path: Path) -> str:
 def _parse(text: str) -> Any:
     try:
         document = orjson.loads(text)
-        # orjson keeps the last of equal keys. Without lists of numbers a thousandth of the text is left to search.
+        # orjson keeps the last of equal keys. Without lists of numbers a thousandth of the text is left to check.
         json.loads(_LIST_OF_NUMBERS.sub("[]", text), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError):
         # json takes twice as long, but describes the error, and accepts keys that differ in a list of numbers.

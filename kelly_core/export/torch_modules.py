@@ -43,7 +43,7 @@ _KNOWN = (
 
 
 def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[str]]:
-    """Read a module's layers, in eval mode, as they run frame after frame.
+    """Read a module's layers, in eval mode, as they run frame by frame.
 
     Return them, and for each the name of the submodule that contains its weights ("" for the module itself).
 
@@ -72,7 +72,7 @@ def input_size_of(module: nn.Module) -> int | None:
 
 @dataclass
 class _Reader:
-    """Layers read so far, the input size of the next one, and the zeros that a pad module has put before that input."""
+    """Layers read so far, the input size of the next one, and the zeros that a pad module has added before it."""
 
     size: int
     layers: list[Layer] = field(default_factory=list)
@@ -273,7 +273,7 @@ def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Lay
         inputs = torch.from_numpy(frames.T if by_channel else frames)[None]
         try:
             with torch.inference_mode():
-                # A copy: a module may keep state between calls.
+                # Run a copy: a module may keep state between calls.
                 outputs = copy.deepcopy(module).float().cpu().eval()(inputs)
         except Exception as error:  # noqa: BLE001  # the caller's own code may raise any exception
             problem = problem or f"{type(error).__name__}: {error}"
@@ -292,7 +292,7 @@ def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Lay
     _refuse(
         module,
         name,
-        f"its forward computes something else than its submodules in order, by up to {apart:.3g}: branches, skip"
+        f"its forward computes something other than its submodules in order, by up to {apart:.3g}: branches, skip"
         " connections and functions without a module cannot be expressed",
         hint,
     )

@@ -54,7 +54,7 @@ _ONNX_PROPERTIES = ("model_name", "state", "checkpoint")
 
 
 def write_export(path: Path, layers: Sequence[Layer], metadata: Mapping[str, Any], layout: Layout = "rtneural") -> None:
-    """Write an export atomically: a reader sees the old file or the new one, never a part.
+    """Write an export atomically: a reader gets the complete old file or the complete new one.
 
     Args:
         path: file to create or replace.
@@ -108,7 +108,7 @@ def build_metadata(
         features: how the inputs are computed, with all constants.
         golden: golden input frames [T, in]; the outputs are computed here in sequence from zero state.
         quality: ``export.quality_record.QualityRecord`` as JSON values; omitted if quality was not measured.
-        code_version: version of the emotion code that the network returns or takes; None if it does neither.
+        code_version: version of the emotion code that the network returns or takes; None if it has no code.
     """
     count = sum(layer.parameter_count for layer in layers)
     golden = golden.astype(np.float32)
@@ -215,7 +215,7 @@ def _decimals(array: Floats) -> list[Any]:
     if not np.isfinite(array).all():
         # The parser refuses these values and names their position; orjson would write null.
         return list(array.tolist())
-    # orjson writes float32 as such: ten times as fast as formatting each number in Python.
+    # orjson formats float32 directly, ten times as fast as formatting each number in Python.
     nested: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))
     return nested
 

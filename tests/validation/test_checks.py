@@ -176,7 +176,7 @@ LAYER_TRAPS: dict[str, tuple[Edit, str, str]] = {
     "conv1d: dilation as a number": (set_in(2, dilation=2), "structure", "but is 2"),
     "conv1d: no kernel": (popped(2, "kernel_size"), "structure", '"kernel_size" must be a list of one whole number'),
     "conv1d: empty dilation crashes": (set_in(2, dilation=[]), "structure", "has 0 entries"),
-    "conv1d: several kernel sizes": (set_in(2, kernel_size=[5, 3]), "structure", "takes the last"),
+    "conv1d: several kernel sizes": (set_in(2, kernel_size=[5, 3]), "structure", "uses the last"),
     "conv1d: larger kernel shifts in time": (
         set_in(2, kernel_size=[4]),
         "dimensions",
