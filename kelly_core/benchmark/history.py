@@ -32,7 +32,7 @@ _MAX_BYTES = 16 * 2**20
 class BenchmarkRun:
     """One entry of the history: time, host, command of the external engine, latencies by engine, and other load.
 
-    Entries written before the load was measured have none.
+    ``load`` is None in entries of early versions, which did not measure it.
     """
 
     time: str
@@ -43,7 +43,7 @@ class BenchmarkRun:
 
     @property
     def busy(self) -> bool:
-        """True if other programs disturbed the timing, so that no trend should contain it."""
+        """True if other programs disturbed the timing; trends must exclude such runs."""
         return self.load is not None and self.load.busy
 
 
@@ -51,18 +51,18 @@ _RUN = TypeAdapter(BenchmarkRun)
 
 
 def read_runs(folder: Path, limit: int = _MAX_BYTES) -> Iterator[BenchmarkRun]:
-    """Yield the runs of the history, the newest first; invalid lines, such as a truncated one, are skipped.
+    """Yield the runs of the history, the newest first; skip invalid lines, such as a truncated line.
 
     Args:
         folder: the models' folder.
-        limit: bytes to read, from the end of the file.
+        limit: number of bytes to read at the end of the file.
 
     Raises:
         KellyError: the file exists and cannot be read.
     """
     try:
         with open_regular(folder / FILE) as file:
-            # The newest lines are last; a first line cut by the seek is invalid and skipped.
+            # The newest lines are last. A first line truncated by the seek is invalid and skipped.
             file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
             lines = file.read(limit).splitlines()
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
         datetime.now(UTC).isoformat(timespec="seconds"), platform.node(), result.command, engines, result.load
     )
     try:
-        # A single write in append mode is atomic: two concurrent runs yield two whole lines.
+        # A single write in append mode is atomic: two concurrent runs write two complete lines.
         handle = open_for_writing(folder / FILE, os.O_RDWR | os.O_APPEND)
         with os.fdopen(handle, "ab", buffering=0) as stream:
             size = os.fstat(handle).st_size
@@ -112,7 +112,7 @@ def append_run(folder: Path, result: BenchmarkResult) -> None:
 
 
 def compare_latencies(result: BenchmarkResult, last: BenchmarkRun | None) -> BenchmarkReport:
-    """Compare every median that a result and the last run have; none if other programs disturbed this run."""
+    """Compare the medians that a result and the last run share; compare none if other programs disturbed this run."""
     if last is None or result.load.busy:
         return BenchmarkReport(result, None if last is None else last.time)
     changes = [

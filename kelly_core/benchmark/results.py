@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from kelly_core.bounds import Count, Micros, Share
 
 CHAIN = "chain"
-"""Name of the part that is all five models in sequence."""
+"""Name of the part that consists of all five models in sequence."""
 
 EXTERNAL = "external"
 """Name of the plugin's own engine."""
@@ -20,10 +20,10 @@ SLOWER = 1.5
 """Ratio of medians above which a part counts as slower than in the last run; smaller ratios are measurement noise."""
 
 OTHER_LIMIT = 0.1
-"""Share of the cores used by other programs above which timings are not comparable: they share caches and clock."""
+"""Share of the cores used by other programs above which shared caches and clock rates make timings incomparable."""
 
 STOLEN_LIMIT = 0.02
-"""Share of the time that a hypervisor gave to other guests above which a timing is not comparable."""
+"""Share of the time used by other guests of the hypervisor above which timings are not comparable."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class MachineLoad:
 
     @property
     def busy(self) -> bool:
-        """True if timings made under this load should not be compared with others."""
+        """True if timings under this load must not be compared with others."""
         return self.other > OTHER_LIMIT or self.stolen > STOLEN_LIMIT
 
     @property
@@ -70,22 +70,22 @@ class Latency:
 
 @dataclass(frozen=True)
 class EngineResult:
-    """Latencies in one engine: per model, and of the chain if all five are present; ``error`` says why it failed."""
+    """Latencies in one engine: per model, and of the chain if all five are present; ``error`` is "" on success."""
 
     models: dict[str, Latency]
     chain: Latency | None = None
-    # null in JSON if there is none, see ``to_json``.
+    # null in JSON if there is no error, see ``to_json``.
     error: Annotated[str, BeforeValidator(lambda error: "" if error is None else error)] = ""
 
     @property
     def parts(self) -> dict[str, Latency]:
-        """Latencies of the chain, if there is one, and of each model."""
+        """Latencies of the chain, if present, and of each model."""
         return self.models if self.chain is None else {CHAIN: self.chain} | self.models
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """Latencies in every engine, missing models of the five, other load, and the command of the engine "external"."""
+    """Latencies in every engine, names of missing models, other load, and the command of the engine "external"."""
 
     budget_ms: Annotated[float, Field(gt=0, le=1e9)]
     calls: Count
@@ -134,8 +134,8 @@ class BenchmarkReport:
 
     Attributes:
         result: the latencies.
-        last_run: time of the run that it is compared with, None if there is none.
-        changes: change of every median that both have; in a report read from JSON, only of the parts that are slower.
+        last_run: time of the run that the result is compared with; None if there is no such run.
+        changes: change of each median that both runs have; a report read from JSON has only the parts that are slower.
     """
 
     result: BenchmarkResult
@@ -166,10 +166,10 @@ class BenchmarkReport:
 
     @classmethod
     def from_json(cls, document: object) -> BenchmarkReport:
-        """Read what ``to_json`` returned.
+        """Read a document that ``to_json`` returned.
 
         Raises:
-            ValueError: the document has another form.
+            ValueError: the document is invalid.
         """
         if not isinstance(document, dict):
             raise ValueError("a benchmark result is not a JSON object")

@@ -1,4 +1,4 @@
-"""Benchmark of the models and of the chain of five in every available engine, and other load while it runs."""
+"""Benchmark of the models and of their chain in every available engine, and other load during the benchmark."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure(call: Callable[[Floats], object], frames: Floats, calls: int) -> Lat
     """Time ``calls`` single calls, cycling through the frames [T, in], after an untimed warm-up."""
     for index in range(WARM_UP_CALLS):
         call(frames[index % len(frames)])
-    # Allocated beforehand: a growing list would allocate memory between the timed calls.
+    # Allocated in advance: a growing list would allocate memory between the timed calls.
     nanoseconds = np.empty(calls)
     for index in range(calls):
         frame = frames[index % len(frames)]
@@ -59,7 +59,7 @@ def summarize_times(times_us: Doubles) -> Latency:
 
 def _histogram(times_us: Doubles) -> Histogram:
     """Return a histogram with half-octave bins; the bin edges are the same in every run."""
-    # 1 ns, the resolution of the clock: a time of 0 has no logarithm.
+    # At least 1 ns, the resolution of the clock: a time of 0 has no logarithm.
     octave = np.log2(np.maximum(times_us, 1e-3))
     bins = np.floor(_BINS_PER_OCTAVE * octave).astype(int)
     lowest, highest = int(bins.min()), int(bins.max())
@@ -68,7 +68,7 @@ def _histogram(times_us: Doubles) -> Histogram:
 
 
 EngineFactory = Callable[[Sequence[Layer]], Compute]
-"""Builds a network in an engine; the result computes one frame per call on one thread, starting from zero state."""
+"""Build a network in an engine; the result computes one frame per call on one thread, starting from zero state."""
 
 _FRAMES = 64
 _NAMES = tuple(spec.name for spec in CHAIN_MODELS)
@@ -76,11 +76,11 @@ _BY_STEM = {spec.file_stem: spec for spec in MODELS}
 
 
 def read_models(sources: Sequence[Path]) -> dict[str, Export]:
-    """Read exports by model name (the file's stem if there is no such model); a folder means its exports of models.
+    """Read exports by model name (else the stem of the file); a folder provides its exports of the models.
 
     Raises:
-        ExportError: a folder contains no export, a file cannot be read or has other sizes than its model, or a model
-            occurs twice.
+        ExportError: a folder contains no export, a file cannot be read or its sizes differ from those of its model, or
+            a model occurs twice.
     """
     models: dict[str, Export] = {}
     for path in without_previous([file for source in sources for file in export_files(source)]):
@@ -99,9 +99,9 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 
 
 def export_files(source: Path) -> list[Path]:
-    """Return the exports of models in a folder, in the models' order, or all its exports if none is of a model.
+    """Return the exports of the models in a folder, in the order of the models; if there are none, all its exports.
 
-    If ``source`` is a file, it is the only one returned.
+    If ``source`` is a file, return only this file.
 
     Raises:
         ExportError: a folder contains no export.
@@ -116,12 +116,12 @@ def export_files(source: Path) -> list[Path]:
 
 
 def missing_models(names: Collection[str]) -> tuple[str, ...]:
-    """Return which of the five models are missing from ``names``; () if these are all of other networks."""
+    """Return the models of the five that are missing from ``names``; () if ``names`` has only other networks."""
     return tuple(name for name in _NAMES if name not in names) if set(_NAMES) & set(names) else ()
 
 
 def _is_export(path: Path) -> bool:
-    """Return True if a JSON file has layers, which the other JSON files of an output folder lack."""
+    """Return True if a JSON file has layers; the other JSON files of an output folder do not."""
     try:
         return isinstance(read_strict_json(path).get("layers"), list)
     except ExportError:
@@ -177,7 +177,7 @@ def _time_chain(computes: Mapping[str, Compute], frames: Mapping[str, Floats], c
 
 
 def _time_external_engine(models: Mapping[str, Export], engine: ExternalEngine, calls: int) -> EngineResult:
-    """Return an external engine's own measurements; it times one model at a time, so the chain is their sum."""
+    """Return the measurements of an external engine; it times one model at a time, so the chain is their sum."""
     latencies: dict[str, Latency] = {}
     for name, export in models.items():
         try:
@@ -200,9 +200,9 @@ def _time_external_engine(models: Mapping[str, Export], engine: ExternalEngine, 
 
 
 class LoadMeter:
-    """Measures the load that other programs cause, from its creation or the last reading on.
+    """Measures the load of other programs since its creation or the last reading.
 
-    Processes that this one started count as other programs until they have ended and were waited for.
+    Child processes count as other programs until they have ended and were waited for.
     """
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class LoadMeter:
         self._before = self._times()
 
     def read(self) -> MachineLoad:
-        """Return the load since the last reading; zero if too little time passed for the system's clock ticks."""
+        """Return the load since the last reading; zero if less than a clock tick has passed."""
         previous, self._before = self._before, self._times()
         total, busy, own, stolen = (now - then for now, then in zip(self._before, previous, strict=True))
         if total <= 0:
@@ -218,18 +218,18 @@ class LoadMeter:
         return MachineLoad(_share((busy - own) / total), _share(stolen / total))
 
     def _times(self) -> tuple[float, float, float, float]:
-        """Return seconds of all cores: in total, used, used by this process and its ended children, stolen."""
+        """Return seconds of all cores: total, used, used by this process and its ended children, and stolen."""
         cores = psutil.cpu_times()._asdict()
         stolen = cores.get("steal", 0.0)
         # On Linux, user time includes guest time.
         total = sum(seconds for name, seconds in cores.items() if not name.startswith("guest"))
         busy = total - cores["idle"] - cores.get("iowait", 0.0) - stolen
-        # User and system time of this process and of its children; Linux adds the time that it waited for disks.
+        # User and system time of this process and its children. On Linux, the tuple continues with I/O wait time.
         return total, busy, sum(self._process.cpu_times()[:4]), stolen
 
 
 def measure_load(seconds: float) -> MachineLoad:
-    """Return the load that other programs cause while this one waits for ``seconds``."""
+    """Wait for ``seconds``, and return the load of other programs in this time."""
     meter = LoadMeter()
     sleep(seconds)
     return meter.read()

@@ -1,1 +1,1 @@
-"""The report on a folder of exports as HTML, Markdown, terminal text and JSON."""
+"""Report on a folder of exports, as HTML, Markdown, terminal text and JSON."""

@@ -28,7 +28,7 @@ from kelly_core.validation.report import Check
 
 _MISSING = TextCell(MISSING)
 _ENGINE = "numpy"
-"""Engine whose latency the summary shows: every benchmark has it."""
+"""Engine whose latency the summary shows, because every benchmark includes it."""
 _PERCENTILES = ("p50", "p95", "p99", "longest")
 _SUMMARY = ("model", "trained on", "verdict", "checks")
 _DECISIVE = ("measure", "model's", "strongest baseline", "difference, 95 %")
@@ -41,7 +41,7 @@ _STATES = {
 
 
 def build_document(content: ReportData) -> Document:
-    """Build the sections of a report: a summary, the chain's latency, and one per model."""
+    """Build the document: sections for the summary, the latency of the chain, generated music, and each model."""
     return Document(
         title="Kelly: the five models",
         lead=f"{content.folder} · {content.written} · kelly-core {content.version}",
@@ -127,7 +127,7 @@ def _summary_rows(model: ModelData, benchmarks: Benchmarks) -> Iterator[tuple[Te
 
 
 def _decisive(quality: QualityRecord) -> Iterator[tuple[TextCell, ...]]:
-    """Return metric, the model's value, that of the deciding baseline, and the difference."""
+    """Yield for each deciding metric: name, value of the model, strongest baseline, and difference."""
     if quality.epsilon is not None:
         limit = f"at most {format_metric(quality.epsilon_limit)} wanted"
         yield TextCell("ε"), NumberCell(f"{quality.epsilon:.3f}"), TextCell(limit), _MISSING
@@ -212,7 +212,7 @@ def _music(content: ReportData) -> Iterator[Component]:
 
 
 def _chord_table(tune: Tune) -> Iterator[Component]:
-    """Yield the chords of the bars, a phrase in each row."""
+    """Yield the chords of the bars, one phrase per row."""
     if not tune.chords:
         return
     phrases = [tune.chords[start : start + PHRASE_BARS] for start in range(0, len(tune.chords), PHRASE_BARS)]

@@ -1,4 +1,4 @@
-"""Collect the data of a report from the files of one folder; only the checks are computed here."""
+"""Collect the data of a report from the files of one folder."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from kelly_core.training.history import History, read_history
 from kelly_core.validation.report import STATES, Check, FileReport
 
 PARITY = ("golden outputs", "parity with ")
-"""Beginning of the names of checks that compare the file's outputs with another engine's."""
+"""Prefixes of the names of checks that compare the file's outputs with another engine."""
 _MAX_MIDI_BYTES, _MAX_PICTURE_BYTES = 256_000, 2_000_000
-"""Files up to these sizes are embedded in the page."""
+"""Maximum sizes of files that are embedded in the page."""
 _MAX_TUNES = 4
 _MAX_BARS = 64
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -41,7 +41,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Size:
-    """Size of an export; ``layers`` as text, the last three None if its layers cannot be read."""
+    """Size of an export; ``layers`` are descriptions. The last three are None if the layers cannot be read."""
 
     file_bytes: int | None
     parameters: int | None
@@ -54,15 +54,15 @@ class ModelData:
     """Data of one export.
 
     Attributes:
-        name: of the model whose file it is, which may differ from the name in its metadata.
-        stem: name of its files without their endings.
-        checked: the checks, and its quality.
-        trained_on: None where the file has no such entry.
-        state: the state contract, None where the file declares none.
-        size: of the file and the network.
-        history: losses by epoch, None where there are none.
-        history_problem: why there are none, or what is odd about them; "" if nothing is.
-        plot: the picture of the losses next to it, relative to the folder; None if there is none.
+        name: name of the model by the file name, which may differ from the name in the metadata.
+        stem: name of its files without suffix.
+        checked: results of the checks, and the quality.
+        trained_on: training data; None if the file does not record it.
+        state: the state contract; None if the file does not declare it.
+        size: size of the file and of the network.
+        history: losses by epoch; None if there is no history.
+        history_problem: why the history is missing or does not match the export; "" if neither.
+        plot: path of the loss plot relative to the folder; None if there is no plot.
     """
 
     name: str
@@ -77,13 +77,13 @@ class ModelData:
 
     @property
     def parity(self) -> list[Check]:
-        """Checks against other engines."""
+        """Checks that compare with other engines."""
         return [check for check in self.checked.checks if check.name.startswith(PARITY)]
 
 
 @dataclass(frozen=True)
 class Benchmarks:
-    """Latest benchmark on any machine; ``problem`` is why there is none, or what limits its use."""
+    """Latest benchmark on any machine; ``problem`` says why it is missing or of limited use."""
 
     run: BenchmarkRun | None
     budget_ms: float
@@ -100,15 +100,15 @@ class Tune:
     """One MIDI file of a folder of exports, as ``kelly-core generate`` writes it.
 
     Attributes:
-        file: its name.
-        content: its bytes; None if it cannot be read or is too large to be embedded.
-        problem: why ``content`` is missing, "" if it is present.
+        file: name of the file.
+        content: bytes of the file; None if it cannot be read or is too large to be embedded.
+        problem: why ``content`` is missing, else "".
         seconds: duration up to the end of the last note.
         bars: number of bars.
-        bpm: beats per minute at its beginning.
+        bpm: initial tempo in beats per minute.
         parts: name and number of notes of each track.
-        chords: name of each bar's chord, of the first bars only; empty if the file does not name chords.
-        picture_file: name of the picture next to it, "" if there is none.
+        chords: chord names of the first bars; empty if the file does not name chords.
+        picture_file: name of the picture next to the file; "" if there is none.
         picture: bytes of the picture, a PNG file; None if there is none.
         picture_problem: why an existing picture cannot be embedded, else "".
     """
@@ -128,7 +128,7 @@ class Tune:
 
 @dataclass(frozen=True)
 class ReportData:
-    """Data of a report: the models present, the names of the missing ones, latency, and generated music."""
+    """Data of a report: models, names of missing models, latency, and generated music."""
 
     folder: str
     written: str
@@ -149,7 +149,7 @@ class ReportData:
         return [model.name for model in self.models if model.trained_on and model.trained_on.synthetic]
 
     def without_files(self) -> ReportData:
-        """Return the same without the bytes of embedded files."""
+        """Return a copy without the bytes of embedded files."""
         return replace(self, tunes=tuple(replace(tune, content=None, picture=None) for tune in self.tunes))
 
 
@@ -157,7 +157,7 @@ def collect(folder: Path, reports: Sequence[FileReport]) -> ReportData:
     """Collect the data of a folder with checked exports.
 
     Args:
-        folder: with history/, plots/, benchmarks.jsonl and generated music, each of which may be missing.
+        folder: folder of the exports; history/, plots/, benchmarks.jsonl and generated music are optional.
         reports: one per export in the folder; an export of one of the five models has the file name of that model.
     """
     by_stem = {Path(report.file).stem: report for report in reports}
@@ -198,7 +198,7 @@ def _model(folder: Path, name: str, stem: str, checked: FileReport) -> ModelData
 
 
 def _size(path: Path, document: dict[str, Any]) -> Size:
-    """Return sizes computed from the layers, not those recorded in the metadata."""
+    """Return sizes computed from the layers instead of the recorded ones."""
     file_bytes = path.stat().st_size if path.is_file() else None
     network = parse_layers(document)
     if not network.runnable:
@@ -222,7 +222,7 @@ def _history(path: Path, metadata: Mapping[str, Any]) -> tuple[History | None, s
 
 def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
     try:
-        # A run that other programs disturbed is shown, with that remark, only if there is no other.
+        # A run that other programs disturbed is used, with a remark, only if there is no other run.
         run = last_run(folder, anywhere=True) or last_run(folder, anywhere=True, busy=True)
     except KellyError as error:
         return Benchmarks(None, BUDGET_MS, f"The benchmarks cannot be shown: {error}")
@@ -247,7 +247,7 @@ def _time(run: BenchmarkRun) -> float:
 
 
 def _read_tune(path: Path) -> Tune:
-    """Return a MIDI file, with the PNG file of the same name if there is one."""
+    """Read a MIDI file and, if present, the PNG file of the same name."""
     picture = path.with_suffix(".png")
     tune = Tune(path.name)
     if picture.exists():
@@ -282,7 +282,7 @@ def _read_picture(path: Path) -> tuple[bytes | None, str]:
 
 
 def _chords(content: bytes) -> tuple[str, ...]:
-    """Return the chords of the first bars from the file's markers; () unless a chord is marked at the first bar."""
+    """Return the chords of the first bars from the markers of a MIDI file; () if the first bar has no chord marker."""
     events = parse_smf(content)
     chords: dict[int, str] = {}
     for event in sorted((event for event in events.meta if event.type == MARKER), key=lambda event: event.tick):
@@ -291,7 +291,7 @@ def _chords(content: bytes) -> tuple[str, ...]:
             parse_chord(name)
         except DataError:
             return ()
-        # Of several markers in a bar the first one names it.
+        # The first of several markers in a bar names its chord.
         chords.setdefault(event.tick // (BEATS_PER_BAR * events.ticks_per_quarter), name)
     bars = min(max(chords, default=-1) + 1, _MAX_BARS)
     return tuple(chords.get(bar, "") for bar in range(bars)) if 0 in chords else ()

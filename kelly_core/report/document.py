@@ -12,7 +12,7 @@ from kelly_core.formatting import printable
 from kelly_core.training.history import History
 
 Emphasis = Literal["plain", "good", "warn", "bad"]
-"""Tone of a text; the text states it as well, because color alone is not accessible."""
+"""Tone of a text; the text also expresses it, because color alone is not accessible."""
 
 _MAX_TEXT_LENGTH = 600
 
@@ -26,7 +26,7 @@ class TextCell:
 
 
 class NumberCell(TextCell):
-    """Number, or several, formatted; aligned to the right."""
+    """One or more formatted numbers, aligned to the right."""
 
 
 Rows = Sequence[tuple[TextCell, ...]]
@@ -51,11 +51,11 @@ class Table:
     """Table with rows of cells.
 
     Attributes:
-        columns: titles.
-        rows: each as long as ``columns``.
-        title: "" if the preceding text states it.
-        folds: columns before which a narrow output format starts another table, which repeats the first column.
-        aside: whether it is collapsed until the reader opens it.
+        columns: titles of the columns.
+        rows: rows, each as long as ``columns``.
+        title: title of the table; "" if the preceding text provides it.
+        folds: columns at which a narrow output format starts a new table, which repeats the first column.
+        aside: True if the table is collapsed until the reader opens it.
     """
 
     columns: tuple[str, ...]
@@ -65,11 +65,11 @@ class Table:
     aside: bool = False
 
     def numeric(self) -> list[bool]:
-        """Return the columns with numbers, which are aligned to the right."""
+        """Return for each column if it contains numbers, which are aligned to the right."""
         return [any(isinstance(row[column], NumberCell) for row in self.rows) for column in range(len(self.columns))]
 
     def parts(self) -> Iterator[Table]:
-        """Yield the tables for a narrow format, the first one with the title, without rows that are empty there."""
+        """Yield the tables for a narrow format without empty rows; only the first has the title."""
         for start, end in pairwise((1, *self.folds, len(self.columns))):
             columns = (0, *range(start, end))
             rows = (tuple(row[column] for column in columns) for row in self.rows)
@@ -79,14 +79,14 @@ class Table:
 
 @dataclass(frozen=True)
 class LossCurves:
-    """Losses by epoch; ``plot`` is the path of an image relative to the report's folder, None if there is none."""
+    """Losses by epoch; ``plot`` is the path of an image relative to the reported folder, None if there is none."""
 
     model: str
     history: History
     plot: str | None
 
     def summary(self) -> str:
-        """Return the best and the last epoch as a sentence."""
+        """Describe the best and the last epoch in words."""
         last, best = self.history.rows[-1], self.history.metrics
         levels = {"baseline": best.get("baseline_loss"), "best possible": best.get("bayes_loss")}
         others = "".join(f", {name} {level:.4g}" for name, level in levels.items() if level is not None)
@@ -106,7 +106,7 @@ class Forest:
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """A PNG file of the reported folder: its name there, its bytes, and what it shows."""
+    """A PNG file of the reported folder: its name, its bytes, and a description."""
 
     file: str
     content: bytes
@@ -115,7 +115,7 @@ class EmbeddedImage:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file of the reported folder that a reader can save: its name there, bytes and media type."""
+    """A file of the reported folder that a reader can save: its name, bytes and media type."""
 
     file: str
     content: bytes
@@ -127,7 +127,7 @@ Component = Heading | TextCell | DetailsTable | Table | LossCurves | Forest | Em
 
 @dataclass(frozen=True)
 class Section:
-    """Section with a heading, badges and blocks; ``anchor`` is its name within the page."""
+    """Section with a heading, badges and blocks; ``anchor`` is its HTML id."""
 
     title: str
     anchor: str
@@ -146,5 +146,5 @@ class Document:
 
 
 def printable_excerpt(text: str) -> str:
-    """Return text from a file as a report shows it: ``printable``, and cut after 600 characters."""
+    """Return text from a file for a report: ``printable``, and truncated after 600 characters."""
     return printable(text if len(text) <= _MAX_TEXT_LENGTH else text[:_MAX_TEXT_LENGTH] + "…")

@@ -1,4 +1,4 @@
-"""Render a report as one self-contained HTML page without scripts, fonts or other files, with its plots."""
+"""Render a report as one HTML page with embedded plots, without scripts, fonts or other external files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from markupsafe import Markup
 from kelly_core.report.document import Attachment, Document, EmbeddedImage, Forest, LossCurves, printable_excerpt
 
 INKS = {"light": "#3a3f47", "dark": "#c9cdd3"}
-"""Color of axes and words by color scheme; the background is transparent."""
+"""Color of axes and text by color scheme; the background is transparent."""
 
 _LABELS, _WIDTH, _ROW, _AXIS, _MARGIN = 250.0, 720.0, 24.0, 26.0, 12.0
 _MAX_TICKS = 7
@@ -34,7 +34,7 @@ class DrawnWhisker:
 
 @dataclass(frozen=True)
 class DrawnForest:
-    """Forest plot in units of its drawing, ``width`` × ``height``, with ticks (position, label) below."""
+    """Forest plot in SVG units, ``width`` × ``height``, with ticks (position, label) below."""
 
     width: float
     height: float
@@ -44,7 +44,7 @@ class DrawnForest:
 
 
 def draw_forest(forest: Forest) -> DrawnForest:
-    """Compute the positions of the whiskers of a forest plot, at least one, on an axis that includes 0."""
+    """Compute the positions of at least one whisker of a forest plot on an axis that includes 0."""
     low = min(0.0, *(whisker.low for whisker in forest.whiskers))
     high = max(0.0, *(whisker.high for whisker in forest.whiskers))
     # If all ends are 0, any scale works.
@@ -70,7 +70,7 @@ def _step(span: float) -> float:
 
 
 def render(document: Document) -> str:
-    """Return the report as HTML; all content of files is escaped."""
+    """Return the report as HTML with escaped file content."""
     return _template().render(document=document)
 
 
@@ -94,7 +94,7 @@ def _shown(value: object) -> object:
 
 
 def _data_uri(block: EmbeddedImage | Attachment) -> Markup:
-    """Return the bytes of a file as a URI, so that the page needs no other file."""
+    """Return the bytes of a file as a data URI."""
     media_type = "image/png" if isinstance(block, EmbeddedImage) else block.media_type
     return Markup("data:{};base64,{}").format(media_type, b64encode(block.content).decode())
 
@@ -107,7 +107,7 @@ def _loss_pictures(curves: LossCurves) -> dict[str, Markup]:
     for scheme, ink in INKS.items():
         picture = BytesIO()
         figure = draw_losses("", curves.history.rows, curves.history.metrics, ink=ink)
-        # Without the date, so that the same losses give the same page.
+        # Without the date, the same losses produce the same page.
         figure.savefig(picture, format="svg", transparent=True, metadata={"Date": None})
         pictures[scheme] = Markup("data:image/svg+xml;base64,{}").format(b64encode(picture.getvalue()).decode())
     return pictures

@@ -10,18 +10,18 @@ from urllib.parse import quote
 from kelly_core.report import document as doc
 from kelly_core.report.document import printable_excerpt
 
-# An underscore within a word, an ampersand that begins no entity, and a colon without // have no meaning.
+# Only special characters: not an underscore in a word, an ampersand outside entities, or a colon without //.
 _SPECIAL = re.compile(r"([\\`*\[\]<|~]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|:(?=//))")
-# A number with a dot or bracket, a dash or plus begins a list; #, > and = a heading or a quotation.
+# A number with a dot or bracket, a dash, or a plus begins a list; #, > and = begin a heading or a quotation.
 _LINE_BEGINNING = re.compile(r"^\s*(?:\d+(?=[.)]\s)|(?=[-+](?:\s|$)|[#>=]))")
 
 
 def render(document: doc.Document, folder: str) -> str:
-    """Return the report as Markdown, with columns of numbers aligned to the right.
+    """Return the report as Markdown with right-aligned number columns.
 
     Args:
         document: the report.
-        folder: path from the report to the reported folder, for its pictures and music.
+        folder: path from the report to the reported folder, for links to pictures and music.
     """
     parts = [f"# {escape(document.title)}", escape(document.lead), " · ".join(map(_words, document.badges))]
     parts += [part for section in document.sections for part in _section(section, folder)]
@@ -29,7 +29,7 @@ def render(document: doc.Document, folder: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a text as Markdown that shows it unchanged."""
+    """Escape a text for Markdown."""
     return _LINE_BEGINNING.sub(lambda found: found[0] + "\\", _SPECIAL.sub(r"\\\1", printable_excerpt(text)))
 
 
@@ -74,7 +74,7 @@ def _grid(table: doc.Table) -> str:
 
 
 def _words(words: doc.TextCell) -> str:
-    """Return words in bold if they are important."""
+    """Return the text of a cell, in bold for a warning or an error."""
     text = escape(words.text.strip())
     return f"**{text}**" if words.tone in ("warn", "bad") and text else text
 
@@ -86,5 +86,5 @@ def _curves(curves: doc.LossCurves, folder: str) -> Iterator[str]:
 
 
 def _link(folder: str, file: str) -> str:
-    # Names may contain any bytes.
+    # File names may contain any bytes.
     return quote(os.fsencode(f"{folder}/{file}"))

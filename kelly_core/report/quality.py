@@ -1,4 +1,4 @@
-"""Build the section on the quality of one model: baselines, intervals, sources and all metrics."""
+"""Build the blocks on the quality of one model: baselines, intervals, sources and all metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kelly_core.report.document import (
 
 
 def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
-    """Return the blocks of a quality record."""
+    """Yield the blocks of a quality record."""
     yield Heading("Quality")
     if quality is None:
         text = "The file has no quality record: kelly-core train measures it, --split measures it again."
@@ -46,7 +46,7 @@ def build_quality_section(quality: QualityRecord | None) -> Iterator[Component]:
 
 
 def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
-    """Build the section on the model's quality on audio, downstream of the recognizer; empty if not measured."""
+    """Yield the blocks on the model's quality on audio, downstream of the recognizer; nothing if not measured."""
     if chain is None:
         return
     yield Heading("Quality from audio")
@@ -67,7 +67,7 @@ def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
 
 
 def difference_text(baseline: Baseline, measure: str) -> str:
-    """Return the difference from a baseline by one metric, with its interval."""
+    """Return the difference from a baseline in one metric, with its interval."""
     found = [difference for difference in baseline.differences if difference.measure == measure]
     return _interval(found[0]) if found else MISSING
 
@@ -77,7 +77,7 @@ def _interval(difference: MetricDifference) -> str:
 
 
 def _baseline_table(quality: QualityRecord) -> Table:
-    """Return the table of every baseline by every deciding metric."""
+    """Return a table of all baselines and deciding metrics."""
     rows: list[tuple[TextCell, ...]] = []
     for measure in quality.primary:
         ours = NumberCell(format_metric(quality.metrics.get(measure)))
@@ -138,7 +138,7 @@ def _by_source(quality: QualityRecord) -> Table:
 
 
 def _metrics_table(quality: QualityRecord) -> Table:
-    """Return the table of all metrics of the model and of every baseline."""
+    """Return a table of all metrics of the model and its baselines."""
     names = [baseline.name for baseline in quality.baselines]
     metrics = [quality.metrics, *(baseline.metrics for baseline in quality.baselines)]
     rows: Rows = tuple((TextCell(display_name(measure)), *_numbers(measure, metrics)) for measure in quality.metrics)

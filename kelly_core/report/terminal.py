@@ -16,7 +16,7 @@ _STYLES = {"plain": "", "good": "green", "warn": "yellow", "bad": "bold red"}
 
 
 def render(document: doc.Document) -> Group:
-    """Return the report as text and tables; pictures and music are named only."""
+    """Return the report as text and tables; only the file names of pictures and music are shown."""
     parts: list[RenderableType] = [
         Text(printable_excerpt(document.title), "bold"),
         Text(printable_excerpt(document.lead), "dim"),

@@ -1,4 +1,4 @@
-"""Checks of a network's outputs: recomputed examples, overflow, the state contract, parity with another engine."""
+"""Checks of a network's outputs: golden outputs, overflow, the state contract, and parity with other engines."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from kelly_core.validation.report import STATES, Check
 
 PROBE_FRAMES = 200
 DRIFT_PASSES = 6
-"""Passes over the same probe: 1,200 steps, ten minutes at the plugin's two frames per second."""
+"""Number of passes over the probe: 1,200 steps, ten minutes at the plugin's two frames per second."""
 
 DEPENDENCE_LIMIT = 1e-4
-"""Largest change of the outputs that counts as none: ten times the rounding between two engines."""
+"""Largest change of the outputs that counts as no change: ten times the rounding difference of two engines."""
 
 PARITY_FRAMES = 1_200
-"""The same length without repetition, because errors in another engine's state show late."""
+"""The same number of steps without repetition, because errors in another engine's state appear late."""
 
 DRIFT_LIMIT = 0.25
 """Maximum difference of the outputs for the same input at different times, as a share of the output's RMS.
 
-LSTMs trained on sequences stay below .001 if the task needs a memory of a few frames, and reach .11 if it needs a mean
-over all previous frames.
+LSTMs trained on sequences stay below .001 if the task depends on a few previous frames, and reach .11 if it depends on
+the mean of all previous frames.
 """
 
 LOGIT_LIMIT = 80.0
-"""The engine's softmax takes exp() of the logits as they are; from 85 on the sum of 64 powers overflows float32.
+"""The engine's softmax does not shift the logits before exp(); from 85 on the sum of 64 powers overflows float32.
 
-Then every output is 0, or NaN where a single power overflows; if all powers underflow, it is NaN, too.
+Then every output is 0, or NaN where a single power overflows. If all powers underflow, every output is NaN.
 """
 
 _UNIFORMITY_LIMIT = 1.95
@@ -48,8 +48,8 @@ _UNIFORMITY_LIMIT = 1.95
 class ReferenceEngine:
     """Another engine for the same file.
 
-    ``run`` takes the file's own inputs [T, in] and gives the outputs [T, out], in sequence from zero state. A
-    KellyError that it raises becomes the reason of the failed check.
+    ``run`` computes the outputs [T, out] for inputs [T, in] of the file in sequence, from zero state. If it raises a
+    KellyError, the check fails with the error as its reason.
     """
 
     label: str
@@ -57,7 +57,7 @@ class ReferenceEngine:
 
 
 def check_behavior(metadata: object, network: ParsedNetwork, references: Sequence[ReferenceEngine]) -> Iterator[Check]:
-    """Run the network; its layers must have been read without an error."""
+    """Check the outputs of a network whose layers were read without an error."""
     content = metadata if isinstance(metadata, dict) else {}
     layers = network.layers
     golden: Golden | None = None
@@ -71,7 +71,7 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
     outputs = _check_outputs(layers, probe)
     yield outputs
     if not outputs.passed:
-        # Differences of infinite values are NaN, so the result of any further check would have no meaning.
+        # Differences of infinite values are NaN, so further checks would have no meaning.
         return
     yield _check_dependence(layers, probe)
     yield from _check_softmax(layers, probe)
@@ -82,14 +82,14 @@ def check_behavior(metadata: object, network: ParsedNetwork, references: Sequenc
 
 
 def _check_golden(layers: Sequence[Layer], golden: Golden) -> Check:
-    """Recompute the golden outputs; only this and parity detect a transposed square matrix, whose shape is right."""
+    """Recompute the golden outputs; only this check and parity detect a transposed square matrix."""
     detail = f"{len(golden.inputs)} recorded frames recomputed"
     return _compare_outputs("golden outputs", NumpyEngine(layers).process(golden.inputs), golden.outputs, detail)
 
 
 def _compare_outputs(name: str, ours: Floats, theirs: NDArray[np.floating], success: str) -> Check:
     apart = float(np.abs(ours.astype(np.float64) - theirs).max())
-    # Written so that NaN, which compares as false with anything, counts as a difference.
+    # NaN compares as false with any number, so this condition counts it as a difference.
     if apart <= TOLERANCE:
         return Check(name, True, f"{success}, {f'within {apart:.1e}' if apart else 'identical'}")
     return Check(name, False, f"outputs differ by up to {apart:.3g}; {TOLERANCE:.0e} would be rounding")
@@ -102,8 +102,8 @@ def _check_outputs(layers: Sequence[Layer], probe: Floats) -> Check:
 
 
 def _check_dependence(layers: Sequence[Layer], probe: Floats) -> Check:
-    """Check that different inputs give different outputs at the same step, where the state alone cannot differ."""
-    # The same frames in reverse are as plausible as the probe, and differ from it at every step.
+    """Check that different inputs produce different outputs at the same step."""
+    # The reversed probe is an equally plausible input, and differs from the probe at every step.
     outputs, others = (NumpyEngine(layers).process(frames) for frames in (probe, probe[::-1].copy()))
     apart = float(np.abs(outputs.astype(np.float64) - others).max())
     if apart > DEPENDENCE_LIMIT:
@@ -112,7 +112,7 @@ def _check_dependence(layers: Sequence[Layer], probe: Floats) -> Check:
 
 
 def _check_softmax(layers: Sequence[Layer], probe: Floats) -> Iterator[Check]:
-    """Check that the engine's softmax cannot overflow: by bounds if the layer before is bounded, else by trial."""
+    """Check that the engine's softmax cannot overflow, by bounds if the previous layer is bounded, else by trial."""
     for index, layer in enumerate(layers):
         if layer.activation != "softmax":
             continue
@@ -127,14 +127,14 @@ def _check_softmax(layers: Sequence[Layer], probe: Floats) -> Iterator[Check]:
 
 
 def _bound(layers: Sequence[Layer], index: int) -> float | None:
-    """Return the largest logit possible if the inputs of the dense layer are within ±1; None if they need not be."""
+    """Return the largest possible logit of a dense layer whose inputs are within ±1; None if they can be larger."""
     layer, before = layers[index], layers[index - 1] if index else None
     bounded = before is not None and (
         isinstance(before, RecurrentWeights) or before.activation in ("tanh", "sigmoid", "softmax")
     )
     if not bounded or not isinstance(layer, DenseWeights):
         return None
-    # |w·x + b| ≤ Σ|w| + |b| where every |x| ≤ 1, as after these activations and after an LSTM or a GRU.
+    # |w·x + b| ≤ Σ|w| + |b| if every |x| ≤ 1, as after these activations and after an LSTM or a GRU.
     return float((np.abs(layer.weight).sum(axis=1, dtype=np.float64) + np.abs(layer.bias)).max())
 
 
@@ -145,7 +145,7 @@ def _check_state(content: dict[str, Any], network: ParsedNetwork, probe: Floats)
         yield Check("state", True, "no layer with state, so every frame is independent")
         return
     recurrent = [layer for layer in layers if isinstance(layer, RecurrentWeights)]
-    # A file that declares no state is stateless if its recurrent weights are 0, as those of a folded export are.
+    # A file that declares no state is stateless if its recurrent weights are 0, as in a folded export.
     folded = len(recurrent) == len(carrying) and not any(each.weight_hh.any() for each in recurrent)
     state = declared if declared in STATES else "stateless" if folded else "stateful"
     if state == "stateless":
@@ -165,7 +165,7 @@ def _not_recorded(name: str) -> Check:
 
 
 def _check_repeats(layers: Sequence[Layer], probe: Floats) -> Check:
-    """Check that each frame gives, after any other frames, bit for bit the output that it gives from zero state."""
+    """Check that the output of each frame is, bit for bit, the same after other frames as from zero state."""
     engine = NumpyEngine(layers)
     in_sequence = engine.process(probe)
     alone = np.empty_like(in_sequence)
@@ -181,11 +181,11 @@ def _check_repeats(layers: Sequence[Layer], probe: Floats) -> Check:
 def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
     """Check that the recurrent weights of a stateful network were trained.
 
-    Trained on single frames from zero state, the recurrent weights get a gradient of exactly zero and keep
-    their initial values: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network computes
-    each frame with a state that it never learned to use. No output shows it: its memory is short, so it neither drifts
-    nor explodes, and a network trained on sequences moves away from its first frame just as far. The weights show it: a
-    single step of training pushes some of them past 1/√H, and more steps bend the distribution.
+    If a network is trained on single frames from zero state, the gradient of its recurrent weights is exactly zero.
+    They keep their initial values: uniform within ±1/√H in PyTorch, at most shrunk by weight decay. Such a network
+    computes each frame with a state that it never learned to use. The outputs do not reveal this: the memory is short,
+    so they do not drift or explode, and they change after the first frame as much as after training on sequences. The
+    weights reveal it: a single training step moves some of them beyond 1/√H, and more steps change the distribution.
     """
     for layer in recurrent:
         weights = layer.weight_hh
@@ -202,7 +202,7 @@ def _check_recurrence(recurrent: Sequence[RecurrentWeights]) -> Check:
 
 
 def _uniformity(weights: Floats) -> float:
-    """Kolmogorov's √n·D against the uniform distribution within ±max; 1.95 is exceeded by chance once in a thousand."""
+    """Return Kolmogorov's √n·D against the uniform distribution within ±max; p = .001 at 1.95."""
     ordered = np.sort(np.abs(weights), axis=None).astype(np.float64)
     ranks = (np.arange(ordered.size) + 0.5) / ordered.size
     return float(np.sqrt(ordered.size) * np.abs(ordered / ordered[-1] - ranks).max())
@@ -211,9 +211,9 @@ def _uniformity(weights: Floats) -> float:
 def _check_drift(layers: Sequence[Layer], probe: Floats) -> Check:
     """Check that the outputs for the same input do not drift over 1,200 steps without a reset.
 
-    The probe is repeated. The second pass is free of start-up effects and has exactly the inputs of the last pass, so
-    that only the state can make the two differ: one that diverges, settles slowly or oscillates. The measure is the RMS
-    of that difference over the RMS of the output.
+    The probe is repeated. The second pass has no start-up effects and the same inputs as the last pass, so only a state
+    that diverges, settles slowly or oscillates can make their outputs differ. Drift is the RMS of this difference
+    divided by the RMS of the output.
     """
     engine = NumpyEngine(layers)
     passes = [engine.process(probe).astype(np.float64) for _ in range(DRIFT_PASSES)]

@@ -1,7 +1,7 @@
 """Named checks that an export must pass before the plugin may load it.
 
-The plugin cannot detect these errors itself: the engine ignores some, crashes on others, and for the rest the plugin
-falls back to heuristics.
+The plugin cannot detect these errors: its engine ignores some and crashes on others, and for the rest the plugin falls
+back to heuristics.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _MAX_NAME_LENGTH = 80
 
 
 def validate_file(path: Path, *, check_specs: bool = False, references: Sequence[ReferenceEngine] = ()) -> FileReport:
-    """Run every check on one file; any file content yields a report.
+    """Run every check on one file; invalid content results in a report, not in an error.
 
     Args:
-        path: an export of either layout.
+        path: export of either layout.
         check_specs: also compare the layers with the plugin's specification.
         references: other engines that must compute the same outputs for a sequence of frames.
     """
     try:
         document = read_strict_json(path)
     except ExportError as error:
-        # The report names the file already.
+        # The report already names the file.
         problem = str(ExportError(error.problem, hint=error.hint))
         return FileReport(str(path), path.stem, None, (Check("readable", False, problem),))
     network = parse_layers(document)
@@ -77,14 +77,14 @@ def _check_format(network: ParsedNetwork) -> Iterator[Check]:
 
 
 def _model_name(metadata: object, stem: str) -> str:
-    """Return the recorded model name if it is printable and short, else the file's stem."""
+    """Return the recorded model name if it is printable and short, else the stem of the file."""
     name = metadata.get("model_name") if isinstance(metadata, dict) else None
     shown = isinstance(name, str) and name.isprintable() and 0 < len(name) <= _MAX_NAME_LENGTH
     return str(name) if shown else stem
 
 
 def _check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]:
-    """Check that the metadata are complete and agree with the layers; a file of another program need not have any."""
+    """Check that the metadata are complete and agree with the layers; files of other programs need no metadata."""
     if network.foreign:
         yield Check("metadata", True, "another program wrote the file, without Kelly's metadata", applicable=False)
         return
@@ -108,10 +108,10 @@ def _check_metadata(metadata: object, network: ParsedNetwork) -> Iterator[Check]
 
 
 def _has_code(metadata: dict[str, Any]) -> bool:
-    """Return False only for a network with an emotion code neither as input nor as output.
+    """Return False only for a network without an emotion code as input or output.
 
-    Early files do not record the version; networks without a code are recognized by their spec, or by recorded names of
-    a PyTorch module's submodules.
+    Early files do not record the version. Networks without a code are recognized by their spec, or by the recorded
+    names of the submodules of a PyTorch module.
     """
     codeless = [spec.name for spec in MODELS if not spec.has_code]
     return "code_version" in metadata or not ("modules" in metadata or metadata.get("model_name") in codeless)
@@ -165,9 +165,9 @@ def _brief(value: object) -> str:
 
 
 def _check_specification(metadata: object, stem: str, network: ParsedNetwork) -> Check:
-    """Check that the layers are those of the model that the file is named after.
+    """Check that the layers match the specification of the model, and that the file is not named after another model.
 
-    The plugin looks a model up by file name, so a file must not have the name of a model other than the one in it.
+    The plugin finds a model by its file name.
     """
     named = metadata.get("model_name") if isinstance(metadata, dict) else None
     by_name = {spec.name: spec for spec in MODELS}

@@ -1,4 +1,4 @@
-"""Results of a validation, file by file."""
+"""Results of a validation by file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ STATES: tuple[str, ...] = get_args(State)
 
 @dataclass(frozen=True)
 class Check:
-    """One named check of a file: whether it passed, and the observation.
+    """Result of one named check of a file.
 
     Attributes:
-        name: of the check.
+        name: name of the check.
         passed: False if the check failed.
         detail: what was observed.
         applicable: False if there was nothing to check; ``passed`` is then True.
@@ -34,12 +34,12 @@ class FileReport:
     """Results of all checks of one file.
 
     Attributes:
-        file: its path.
-        model: the name in its metadata, or its stem.
-        layout: None where the file could not be read at all.
-        checks: in the order in which they were made.
-        quality: the recorded quality, or the quality measured now; None if there is neither.
-        chain: its quality on audio, downstream of the recognizer; None unless that was measured.
+        file: path of the file.
+        model: model name in the metadata, else the stem of the file.
+        layout: layout of the file; None if the file could not be read.
+        checks: checks in the order of execution.
+        quality: measured quality, else the recorded quality; None if there is neither.
+        chain: quality on audio, downstream of the recognizer; None if it was not measured.
     """
 
     file: str
