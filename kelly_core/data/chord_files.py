@@ -136,7 +136,7 @@ def _is_skipped(folder: str) -> bool:
 def _by_folder(
     kind: str, root: Path, names: Sequence[str], wanted: Sequence[str], read: Callable[[Path, str], Entry]
 ) -> ChordFile:
-    """Take from each folder the first of the wanted files that exists."""
+    """Return, for each folder, the first of the wanted files that exists."""
     best: dict[str, tuple[int, str]] = {}
     for name in names:
         folder, _, file = name.rpartition("/")
@@ -263,7 +263,7 @@ def _columns(path: Path) -> list[str]:
     try:
         return table_columns(path)
     except DataError:
-        # A file that cannot be read is not a table of chords.
+        # An unreadable file is treated as any other file without chords.
         return []
 
 
@@ -345,7 +345,7 @@ def _count_songs(path: Path) -> int:
     try:
         text = _text(path)
     except DataError:
-        # A text that cannot be read is not a lead sheet.
+        # An unreadable text is treated as a text without chords.
         return 0
     return len(ireal_songs(text, path.name)) or int(is_lead_sheet(text))
 
@@ -370,7 +370,7 @@ def write_progressions(files: Sequence[ChordFile], stream: BinaryIO, most: int =
     Args:
         files: the songs.
         stream: receives the JSON text.
-        most: at most this number of songs, evenly spread; 0 writes all.
+        most: maximum number of songs, evenly spread; 0 writes all.
 
     Returns:
         Number of songs, and the reasons why others are left out.

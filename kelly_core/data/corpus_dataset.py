@@ -48,11 +48,11 @@ class LoadOptions(ExtractionOptions):
     Attributes:
         validation_split: share of the groups held out if the corpus has no official split, 0..1 exclusive.
         seed: seed of the split.
-        annotations_file: labels or index of the corpus if it is not at its usual place, relative to the corpus.
+        annotations_file: path of the labels or index, relative to the corpus, if it is not the usual one.
         label_scale: scale of valence and arousal in tables without known columns; "" rejects such tables.
         duration: seconds of each audio file that are used.
         context: training frames that supply the audio half of harmony examples.
-        include_test: read the official test split, too; training never does.
+        include_test: also read the official test split; training never uses it.
     """
 
     validation_split: float = 0.2
@@ -66,14 +66,14 @@ class LoadOptions(ExtractionOptions):
 
 @dataclass(frozen=True)
 class AudioContext:
-    """Mel frames of a training split with the valence and arousal of each.
+    """Mel frames of a training split, with the valence and arousal of each frame.
 
     Attributes:
         frames: [all, 128] in dB, of the whole corpus.
         rows: [F] indices of the frames of the training split.
         valence, arousal: [F].
         normalizer: normalization of the 128 bands in that corpus.
-        corpus, fingerprint: name and fingerprint of the corpus that they come from.
+        corpus, fingerprint: name and fingerprint of the corpus of the frames.
     """
 
     frames: Floats
@@ -91,7 +91,7 @@ def extract_selection(
     """Return the features of the selected files, the official split of each usable one, and the report.
 
     Raises:
-        DataError: no file gave an example.
+        DataError: no file has a usable example.
     """
     table = load_features(root, selection.files, extraction, options)
     skipped = merge_skipped(selection.skipped, table.skipped, known.skipped)
@@ -114,15 +114,15 @@ def extract_selection(
 class CorpusDataset(Dataset):
     """Examples read from files.
 
-    Subclasses implement ``_assemble``; drawing, validating, indexing and reporting are the same for all.
+    Subclasses implement ``_assemble``; batches, indexing and reports are common to all.
 
     Attributes:
-        report: contents of the corpus, and which of them can be used.
-        labels: valence and arousal, [n, 2] or of each frame [n, T, 2], -1..1, NaN where unknown; for a corpus without
-            emotions any other array with one entry per example.
-        content: keys [n] or fingerprints [n, k] of each example's musical content, independent of the file's encoding,
-            for ``match`` to compare.
-        training_frames: number of frames that the standardization was measured on.
+        report: report on the contents of the corpus and their use.
+        labels: valence and arousal in -1..1, [n, 2] or per frame [n, T, 2], NaN where unknown; a corpus without
+            emotions uses any other array with one entry per example.
+        content: keys [n] or fingerprints [n, k] of each example's musical content, independent of the file's encoding;
+            ``match`` compares them.
+        training_frames: number of frames from which the normalization was computed.
         musical_context: musical context of each example, [n, 8] in the units of the code; None if the inputs have none.
     """
 
@@ -173,7 +173,7 @@ class CorpusDataset(Dataset):
         return other
 
     def _context(self, indices: Indices, rng: np.random.Generator) -> Floats:
-        """Return the context [n, 8] of some examples for their inputs; ``_assemble`` must draw it last."""
+        """Return the context inputs [n, 8] of some examples; ``_assemble`` must draw them last."""
         if self.musical_context is None or self._context_kind == "unknown":
             return np.zeros((len(indices), CONTEXT_SIZE), np.float32)
         known = self.musical_context[indices]
@@ -193,7 +193,7 @@ class CorpusDataset(Dataset):
         return self._standardized(self._assemble(indices, rng, augment=True))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation uses them; equal calls return equal numbers."""
+        """Return examples as used in validation; equal calls return equal values."""
         # A new generator with the same seed for each call, so that the noise in the codes is always the same.
         rng = np.random.default_rng(_VALIDATION_SEED)
         return self._standardized(self._assemble(indices, rng, augment=False))
@@ -217,20 +217,20 @@ class CorpusDataset(Dataset):
         """Return examples with raw inputs; ``augment`` adds training-only noise."""
 
     def _example_weights(self, indices: Indices) -> Floats:
-        """Return label weights as [n, 1, 1], for the subclass to mask."""
+        """Return label weights [n, 1, 1], which the subclass masks."""
         return self.weights[indices][:, np.newaxis, np.newaxis]
 
 
 def _fingerprint(name: str, hashes: Sequence[str] | NDArray[np.bytes_], rows: ExampleMetadata, labels: Floats) -> str:
-    """Return a hash of all data that training and validation use; reading the test split, too, does not change it.
+    """Return a hash of all data used for training and validation; the test split does not affect it.
 
-    It is the same on every processor. Labels that were read are hashed bit by bit. Computed ones differ in their last
-    bits between processors, so the files' hashes and the version of the computation are hashed instead.
+    The hash is the same on every processor. Labels read from files are hashed bit by bit. Computed labels differ in
+    their last bits between processors, so the files' hashes and the version of the computation are hashed instead.
     """
     seen = rows.splits != TEST
     splits, sources, labels = rows.splits[seen], rows.sources[seen], labels[seen]
     computed = np.isin(sources.astype(str), COMPUTED_SOURCES)
-    # Digits as bytes: one str object per hash would be most of the memory of a corpus of short files.
+    # Digits as bytes: one str object per hash would use most of the memory of a corpus of short files.
     columns: list[Any] = [name, np.sort(np.asarray(hashes, np.bytes_)), splits, labels.shape, [CODE_VERSION]]
     if computed.any():
         columns += [[LABEL_VERSION], sources]
@@ -240,13 +240,13 @@ def _fingerprint(name: str, hashes: Sequence[str] | NDArray[np.bytes_], rows: Ex
     digest = hashlib.blake2b(digest_size=16)
     for text in _json_pieces(columns):
         digest.update(text.encode())
-    # The bits themselves: labels that were read are the same on every processor.
+    # Labels read from files have the same bits on every processor.
     digest.update(read.data)
     return digest.hexdigest()
 
 
 def _json_pieces(columns: Sequence[Any]) -> Iterator[str]:
-    """Yield the columns as one JSON list in pieces: the whole list would be the largest object in memory."""
+    """Yield the columns as one JSON list in pieces: the complete list would be the largest object in memory."""
     for number, column in enumerate(columns):
         yield ", " if number else "["
         if isinstance(column, str):

@@ -17,10 +17,10 @@ from kelly_core.data.splits import BY_SEED, TEST, TRAIN, VALIDATION, judging_par
 from kelly_core.entry_points import load_reference
 
 Names = NDArray[np.object_]
-"""Array of shared strings: each example of a file takes only a reference, however long the file's name is."""
+"""Array of shared strings: each example stores only a reference, regardless of the length of the file's name."""
 
 UNLABELED = "none"
-"""Label source of recordings whose emotion is unknown; only their musical context, from their notes, is learned."""
+"""Label source of recordings without an emotion label; the model learns only their musical context, from the notes."""
 
 LABEL_WEIGHTS = {
     "sidecar": 1.0,
@@ -46,14 +46,14 @@ _CONSTANT = 1e-6
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as arrays, N of them, T frames each.
+    """N examples of T frames each, as arrays.
 
     Attributes:
-        inputs: [N, T, in], standardized: what the network gets in training.
+        inputs: [N, T, in], standardized, as the network receives them in training.
         targets: [N, T, out].
-        weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks.
-        pooled: None, or [N] booleans: if true, the label belongs to the whole sequence, so the weighted mean of the
-            outputs over time is compared with the target instead of every single frame.
+        weights: loss weights that broadcast to the targets, [N, T, 1] or [N, T, out]; 0 masks a target.
+        pooled: None, or [N] booleans: if True, the label applies to the entire sequence, and the target is compared
+            with the weighted mean of the outputs over time instead of with each frame.
     """
 
     inputs: Floats
@@ -84,16 +84,14 @@ class Normalizer:
 
     @classmethod
     def of_moments(cls, mean: Doubles, deviation: Doubles) -> Normalizer:
-        """Return the normalizer to zero mean and unit deviation for these moments, both [in]; a constant input is
-        disabled.
-        """
-        # Division by a deviation near 0 would amplify an input's rounding errors to a signal.
+        """Return the normalizer to zero mean and unit deviation for moments [in]; constant inputs are disabled."""
+        # Division by a deviation near 0 would amplify the rounding errors of an input.
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)
 
     @classmethod
     def joint(cls, parts: Sequence[tuple[Normalizer, int]]) -> Normalizer:
-        """Return the normalizer of several corpora's frames together, from each corpus's normalizer and frame count.
+        """Return the normalizer of the combined frames of several corpora, given their normalizers and frame counts.
 
         The joint variance is the mean of the variances plus the variance of the means.
         """
@@ -150,8 +148,8 @@ class ExampleMetadata:
     def of_files(
         cls, corpus: str, file_indices: Indices, groups: Sequence[str], sources: Sequence[str], splits: NDArray[np.str_]
     ) -> ExampleMetadata:
-        """Spread per-file values over the examples; ``file_indices`` [n] is the file of each example."""
-        # tolist() creates one string per file, although only three different ones exist.
+        """Repeat per-file values for each example; ``file_indices`` [n] is the index of each example's file."""
+        # tolist() creates one string per file; interning reduces them to three.
         shared = [sys.intern(split) for split in splits.tolist()]
         columns = [np.array(column, object)[file_indices] for column in (groups, sources, shared)]
         corpora = np.empty(len(file_indices), object)
@@ -166,7 +164,7 @@ class ExampleMetadata:
         pairs = [(c, g) for part in parts for c, g in zip(part.corpora, part.groups, strict=True)]
         return cls(
             np.concatenate([part.corpora for part in parts]),
-            # One string per group, however many examples it has.
+            # One string per group, shared by all its examples.
             np.array([names.setdefault((corpus, group), f"{corpus}/{group}") for corpus, group in pairs], object),
             np.concatenate([part.sources for part in parts]),
             np.concatenate([part.splits for part in parts]),
@@ -183,13 +181,13 @@ class ExampleMetadata:
 
 @dataclass(frozen=True)
 class ReferenceLosses:
-    """Reference losses of a synthetic set."""
+    """Reference losses of a synthetic dataset."""
 
     bayes: float
     prior: float
 
     def excess(self, loss: float) -> float:
-        """Return the unlearned share of the learnable part: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
+        """Return the share of the learnable loss that remains: (L - L_Bayes) / (L_prior - L_Bayes); 0 is perfect."""
         return (loss - self.bayes) / (self.prior - self.bayes)
 
 
@@ -199,11 +197,11 @@ class Dataset(ABC):
     Attributes:
         name: the corpus ("deam", ...).
         synthetic: whether the examples were generated instead of read.
-        made_by_rules: True if the corpus is marked as made by rules, as the demo corpus is.
+        made_by_rules: True if the corpus is marked as generated by rules, like the demo corpus.
         input_size, output_size, sequence_length: sizes of one example, [T, in] and [T, out].
-        fingerprint: hash of the content and of the settings that shaped it.
+        fingerprint: hash of the content and of the settings that affect it.
         normalizer: normalization of the inputs, which the export folds into the first layer.
-        rows: where each example comes from.
+        rows: origin of each example.
         train, validation: indices of the two splits; no group is in both.
         judging: validation examples whose groups are not used to choose the epoch; None if all of them are used.
         test: indices of the official test split, which is not trained on; empty unless it was requested.
@@ -212,8 +210,8 @@ class Dataset(ABC):
         bpm: tempo of each example, if it is known and used.
         split_source: origin of training and validation: "official", "by seed", or "official and by seed".
         tables: official tables that were used, by path in the corpus folder.
-        licenses: short license name of each corpus that training examples come from, by corpus name.
-        warnings: about the data, for the user, one sentence each.
+        licenses: short license name of each corpus that provides training data, by corpus name.
+        warnings: warnings about the data to show to the user, one sentence each.
         averages_weights: True if a moving average of the weights over the epochs is validated and kept, instead of the
             weights of single epochs.
     """
@@ -242,11 +240,11 @@ class Dataset(ABC):
 
     @property
     def has_context(self) -> bool:
-        """Return True if the inputs contain a musical context (``music.context``), noisy unless requested otherwise."""
+        """Return True if the inputs contain a musical context (``music.context``), which is noisy by default."""
         return False
 
     def with_context(self, kind: ContextKind) -> Self:  # noqa: ARG002 - for datasets that have a context
-        """Return the same examples with another kind of musical context; this dataset itself if it has none."""
+        """Return a dataset with another kind of musical context; return this dataset if it has no context."""
         return self
 
     @property
@@ -255,9 +253,9 @@ class Dataset(ABC):
         return self.validation if self.judging is None else np.setdiff1d(self.validation, self.judging)
 
     def set_rows(self, rows: ExampleMetadata) -> None:
-        """Set where each example comes from, and the indices of the splits.
+        """Set the origin of each example and the indices of the splits.
 
-        The validation groups are divided, if there are enough: one half chooses the epoch, the other half judges.
+        If there are enough validation groups, one half is used to choose the epoch and the other half to judge.
         """
         self.rows = rows
         self.train, self.validation, self.test = (
@@ -278,7 +276,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation uses them; equal calls return equal numbers."""
+        """Return examples as used in validation; equal calls return equal values."""
 
     def find_duplicates(self) -> list[tuple[int, int]]:
         """Return pairs (training example, validation example) with the same content; empty if content is not known."""
@@ -287,7 +285,7 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """Contents of one corpus, and which of them can be used.
+    """Report on the contents of one corpus and their use.
 
     Attributes:
         name: the corpus.
@@ -295,7 +293,7 @@ class CorpusReport:
         found: True if the folder contains the corpus.
         files: files (songs for chords) that were found.
         examples: usable examples, over both splits.
-        seconds: total length of the audio that is used; None if the features do not show it.
+        seconds: total length of the audio that is used; None for a corpus without audio.
         skipped: names of unused files and entries, by reason.
         label_sources: number of examples by source of their emotion label.
         splits: number of examples by split.
@@ -304,11 +302,11 @@ class CorpusReport:
         label_tables: tables of emotion labels that were used, by path in the corpus folder.
         license: short name of the license.
         advice: what to do if the corpus is missing.
-        warnings: about the data, for the user.
+        warnings: warnings about the data to show to the user.
         joins: number of examples by the main corpus that they are mixed into; empty for a main corpus.
-        weight: weight with which they are mixed in; at 0 they are only used instead of a missing corpus.
-        problem: why no part of the corpus can be used, "" if it can.
-        made_by_rules: True if the corpus is marked as made by rules.
+        weight: mixing weight of these examples; with 0, they are used only if the main corpus is missing.
+        problem: reason why the corpus cannot be used, "" if it can.
+        made_by_rules: True if the corpus is marked as generated by rules.
     """
 
     name: str
@@ -341,7 +339,7 @@ class CorpusReport:
 def custom_loss_sums(
     loss: str, outputs: NDArray[np.floating], targets: NDArray[np.floating], weights: NDArray[np.floating]
 ) -> tuple[Doubles, Doubles]:
-    """Return the weighted loss of each example and its size, both [N], computed by a function of PyTorch tensors.
+    """Return the weighted loss of each example and its size, both [N], computed by a custom PyTorch function.
 
     Args:
         loss: reference to the function, see ``training.losses``.
@@ -350,7 +348,7 @@ def custom_loss_sums(
     """
     import torch
 
-    # Double precision: sums over many frames lose digits. The copy makes a broadcast array writable for torch.
+    # In single precision, sums over many frames lose digits. The copy makes a broadcast array writable for torch.
     tensors = (torch.from_numpy(np.array(array, np.float64)) for array in (outputs, targets, weights))
     with torch.inference_mode():
         totals, sizes = load_reference(loss)(*tensors)

@@ -1,4 +1,4 @@
-"""Files of valence and arousal: a sidecar, tables by song, by quadrant, by frame or as a curve; tables of artists."""
+"""Readers of valence and arousal, from a sidecar or tables by song, quadrant, frame or curve, and of artists."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ValenceArousal = tuple[float, float]
 SIDECAR = "emotion_labels.json"
 """Optional file in a corpus: {file name: {"valence": -1..1, "arousal": -1..1}}."""
 LABEL_FILE = "label.csv"
-"""Quadrants of EMOPIA's clips, or of any files."""
+"""Table of quadrants, of EMOPIA's clips or of other files."""
 
 _RANGES: dict[LabelScale, tuple[float, float]] = {"1..9": (1, 9), "0..1": (0, 1), "-1..1": (-1, 1), "-5..5": (-5, 5)}
 ID_COLUMNS = ("song_id", "songid", "musicid", "filename", "file_name", "file", "id", "number")
@@ -62,7 +62,7 @@ _MAX_COLUMNS = 64
 """A wider table contains features; published tables of labels have at most 20 columns."""
 _OTHER_TABLES = re.compile(r"(?:^|[/_\-. ])(?:predict\w*|preds?|features?|metadata|submission)(?:[/_\-. ]|$)")
 _MAX_OUTLIER_SHARE = 0.05
-"""Maximum share of values outside a scale for it to be the table's; the rows with these values are damaged."""
+"""Maximum share of values outside the scale of a table; rows with such values are damaged."""
 _MAX_REPEATED_SHARE = 0.5
 _EXTRA = plain_column(EXTRA_CELLS)
 """With cells beyond the header, any cell of the row may be in the wrong column, so the row is damaged."""
@@ -87,10 +87,10 @@ class AffectTable:
 
 
 class LabelIndex:
-    """Values by file: IDs match exactly first, then apart from case, spaces, ending and leading zeros (``2.0`` is 002).
+    """Labels by file: IDs match exactly, or else ignoring case, spaces, ending and leading zeros (``2.0`` is 002).
 
-    An ID may be the path of a file on another machine: it matches if it ends in the file's path in the corpus, or in
-    the name of the file and of its folder.
+    An ID may be the path of a file on another machine: it matches if it ends with the file's path in the corpus,
+    or with the names of the file's folder and the file.
     """
 
     def __init__(self, values: Mapping[str, ValenceArousal]) -> None:
@@ -99,7 +99,7 @@ class LabelIndex:
         self._elsewhere: dict[str, ValenceArousal | None] = {}
         for name, value in values.items():
             key = song_key(name)
-            # Two IDs that differ only in case or zeros name two songs: neither may get the other's label.
+            # Two IDs that differ only in case or zeros name two songs, so such a key matches neither.
             _enter(self._loose, key, value)
             for tail in list(_tails(key))[1:]:
                 _enter(self._elsewhere, tail, value)
@@ -277,7 +277,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
 
     Args:
         path: a table for which ``is_affect_table`` is True.
-        scale: scale of the values if the columns are not those of a published corpus, or its scale does not fit.
+        scale: scale of the values if no published corpus has these columns, or its scale does not fit.
 
     Raises:
         DataError: the table cannot be read, or its scale is neither known nor given.
@@ -307,7 +307,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         if not all(low <= value <= high for value in pair):
             damaged.append(name)
             continue
-        # The first row of a song counts; another row of it with other values is damaged.
+        # The first row of a song is used; a later row of the song with other values is damaged.
         affect = (_to_unit(pair[0], low, high), _to_unit(pair[1], low, high))
         if labels.setdefault(found, affect) != affect:
             repeated += 1
@@ -333,12 +333,12 @@ def _known_scale(columns: Collection[str]) -> LabelScale:
 
 
 def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale, path: Path) -> LabelScale:
-    """Return the scale that the columns or else the settings give, if the values fit it.
+    """Return the scale implied by the columns, or else by the settings, if the values fit it.
 
-    The range of the values alone does not determine it: 0..1 is within -1..1, and 1..5 within 1..9.
+    The range of the values alone does not determine the scale: 0..1 is within -1..1, and 1..5 within 1..9.
 
     Raises:
-        DataError: neither gives a scale that fits.
+        DataError: the values fit neither scale.
     """
     for scale in (known, given):
         if scale and _fits(values, scale):
@@ -360,14 +360,14 @@ def read_artists(root: Path, tables: Sequence[str]) -> tuple[dict[str, str], lis
     """Return the artist of each song by ``song_key``, or its album if the artist is not known.
 
     The metadata of DEAM and PMEmo and the track lists of Soundtracks have such columns. A song with different artists
-    in two tables gets none, because its number then belongs to two songs.
+    in two tables is left out, because its number then belongs to two songs.
 
     Args:
         root: the corpus folder.
         tables: CSV files in it, by path relative to ``root``.
 
     Returns:
-        The artists, and a sentence on each table of artists that cannot be read.
+        The artists, and a sentence for each table of artists that cannot be read.
     """
     artists: dict[str, str] = {}
     ambiguous: set[str] = set()

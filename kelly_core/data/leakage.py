@@ -1,7 +1,7 @@
-"""Leakage between training and validation: the same music in both, targets among the inputs, implausible gains.
+"""Leakage between training and validation: the same music in both, targets copied into the inputs, implausible gains.
 
-Music as notes gets a key, equal for equal content. Two encodings of one recording have different samples, so a
-recording gets a fingerprint of signs, most of which survive encoding.
+Music as notes is compared by a hash key. Two encodings of one recording have different samples, so recordings are
+compared by a fingerprint of signs, most of which survive encoding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CHUNK = 256
 
 
 def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
-    """Return a key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``distinctive`` [n] is false."""
+    """Return one key per row [n, ...], equal for equal rows; ``NO_KEY`` where ``distinctive`` [n] is False."""
     # Adding 0 turns -0.0 into 0.0, which is equal but has different bytes.
     digests = (
         hashlib.blake2b((row + 0).tobytes(), digest_size=8).digest() if distinct else bytes(8)
@@ -46,27 +46,27 @@ def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
 
 
 def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[IndexPair]:
-    """Return pairs (one of ``first`` [n], one of ``second`` [m]) with equal keys, one for each of ``second``."""
+    """Return pairs (one index in ``first`` [n], one in ``second`` [m]) with equal keys, one pair per index in ``second``."""
     ours = keys[first]
     second = second[np.isin(keys[second], ours) & (keys[second] != NO_KEY)]
     order = np.argsort(ours, kind="stable")
-    # A stable order keeps equal keys in the order of ``first``; the last of them is taken.
+    # A stable order keeps equal keys in the order of ``first``; the last one is used.
     last = np.searchsorted(ours, keys[second], side="right", sorter=order) - 1
     return list(zip(first[order[last]].tolist(), second.tolist(), strict=True))
 
 
 def audio_fingerprints(frames: Floats, length: int) -> Signs:
-    """Return a recording's fingerprint: the sign of how the difference of neighboring bands changes between frames.
+    """Return a recording's fingerprint: the signs of second differences, over adjacent bands and then over frames.
 
-    As in Haitsma & Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, on groups of four mel bands.
-    Loudness and a fixed equalizer cancel.
+    Follows Haitsma & Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002, with groups of four mel bands.
+    Loudness and a fixed equalizer cancel out.
 
     Args:
         frames: [T, 128] in dB, T at least 1.
-        length: frames that a fingerprint is made for; further ones are ignored, missing ones carry no information.
+        length: number of frames in a fingerprint; later frames are ignored, missing frames have sign 0.
 
     Returns:
-        [(length - 1) · 31]: -1, 0 or 1, 0 if there is no information.
+        Signs [(length - 1) · 31]: -1, 0 or 1; 0 means unknown.
     """
     groups = frames[:length].reshape(-1, BANDS // _BANDS_PER_GROUP, _BANDS_PER_GROUP).mean(axis=2)
     # The difference between bands cancels loudness, the difference between frames cancels a fixed equalizer.
@@ -77,7 +77,7 @@ def audio_fingerprints(frames: Floats, length: int) -> Signs:
 
 
 def similar_fingerprints(signs: Signs, first: Indices, second: Indices) -> list[IndexPair]:
-    """Return pairs as ``equal_keys`` does, for fingerprints with 3/4 of equal signs; the most similar one for each."""
+    """Return pairs like ``equal_keys``: each of ``second`` with its best match, if 3/4 of the signs are equal."""
     return [
         pair
         for start in range(0, len(second), _CHUNK)
@@ -99,7 +99,7 @@ def _most_similar(signs: Signs, first: Indices, second: Indices) -> Iterator[Ind
 
 
 def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
-    """Return the share of equal signs among those known in both of a pair, [n, m]; 0 if too few are known."""
+    """Return the share of equal signs per pair, [n, m], counting signs known in both; 0 if too few are known."""
     # |s| is 1 where a sign is known, so this product counts the positions known in both; s·t adds 1 for equal and -1
     # for opposite signs, and equal = (known + s·t) / 2.
     compared = np.abs(ours) @ np.abs(theirs).T
@@ -110,9 +110,9 @@ def _share_of_same(ours: Floats, theirs: Floats) -> Floats:
 
 _SHOWN = 3
 _EXAMPLES, _FRAMES = 512, 2048
-"""Number of training examples, and of frames of them, searched for copies."""
+"""Maximum number of training examples, and of their frames, that are searched for copies."""
 _RUN = 16
-"""Number of adjacent examples searched together, because the disk reads adjacent data anyway."""
+"""Number of adjacent examples searched together; adjacent data is read faster from disk."""
 _MIN_GROUPS = 12
 """With fewer independent examples than this, an input may equal a target by chance."""
 _COPY = 0.999

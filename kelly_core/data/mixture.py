@@ -19,13 +19,13 @@ from kelly_core.data.splits import PARTLY_OFFICIAL
 
 
 class MixedDataset(Dataset):
-    """Concatenated examples of several corpora, each corpus with its own loss weight.
+    """Concatenated examples of several corpora, with one loss weight per corpus.
 
-    The weight multiplies the label weights, both in training and in validation. All corpora share one standardization,
-    that of their combined training frames, because the export can fold in only one. Each keeps its own split.
+    The weight multiplies the label weights, both in training and in validation. All corpora share the
+    normalization of their combined training frames, because the export can fold in only one. Each keeps its split.
 
     Args:
-        parts: datasets of one kind; the mixture owns and modifies them from then on.
+        parts: datasets of one kind, which the mixture owns and modifies.
         weights: mixing weight of each, above 0.
     """
 
@@ -35,7 +35,7 @@ class MixedDataset(Dataset):
         self._starts = np.cumsum([0, *(len(part) for part in parts)])
         first = parts[0]
         self.name = " + ".join(part.name for part in parts)
-        # The bounds for real music apply as soon as one corpus is real music.
+        # The bounds for real music apply if any corpus is real music.
         self.made_by_rules = all(part.made_by_rules for part in parts)
         self.input_size, self.output_size = first.input_size, first.output_size
         self.sequence_length = first.sequence_length
@@ -75,7 +75,7 @@ class MixedDataset(Dataset):
         return self._gather(indices, lambda part, own: part.train_batch(own, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return examples as validation uses them; equal calls return equal numbers."""
+        """Return examples as used in validation; equal calls return equal values."""
         return self._gather(indices, lambda part, own: part.eval_batch(own))
 
     def find_duplicates(self) -> list[IndexPair]:
@@ -109,7 +109,7 @@ class MixedDataset(Dataset):
         )
 
     def _metadata_of_parts(self) -> dict[str, Any]:
-        """Return size and weight of each corpus, and the metadata in which it differs from the first."""
+        """Return size and weight of each corpus, and its metadata that differ from those of the first."""
         common = self.parts[0].metadata
         return {
             part.name: {

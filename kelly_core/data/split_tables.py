@@ -1,4 +1,4 @@
-"""Official tables of splits: recognized by content in any layout of CSV and JSON, and matched to files."""
+"""Official split tables: recognized by content in any CSV or JSON layout, and matched to files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z][A-Za-z0-9+.-]*:/")
 """Beginning of an absolute path or of a URL."""
 _SLASHES = re.compile(r"[\\/]+")
 _MAX_SEARCHED_BYTES = 16 * 2**20
-"""Maximum size of a table to be recognized by its values; E-GMD's has 10 MB. JSON has its last names near the end."""
+"""Maximum size of a table recognized by its values; E-GMD's has 10 MB. JSON can have its last column near the end."""
 _NESTED = 3
 """Maximum depth of objects around the rows of a JSON table."""
 _MAX_WRAPPED = 32
@@ -58,9 +58,9 @@ _MAX_COLUMNS = 256
 _LISTED = 5
 _CLIP_FOLDER = "split"
 _MAX_COMPARED = 1000
-"""Number of rows, from the first on, by whose values the columns of a table are recognized."""
+"""Number of first rows whose values are used to recognize the columns of a table."""
 _MIN_NAMED_SHARE = 0.5
-"""Minimum share of a column's values without ending that name files here: a table may also list missing files."""
+"""Minimum share of names without ending in a column that match files; a table may also list missing files."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class CorpusNames:
     """Files of a corpus, by path.
 
     Attributes:
-        files: their paths.
+        files: paths in the corpus.
     """
 
     files: Sequence[str]
@@ -82,8 +82,8 @@ class CorpusNames:
 def path_key(path: str) -> str:
     """Return a path normalized for comparison.
 
-    Case, the ending of a MIDI or audio file, the Unicode form of accents, the kind of slashes and percent-encoding do
-    not matter.
+    The comparison ignores case, the ending of a MIDI or audio file, the Unicode form of accents, the kind of slashes
+    and percent-encoding.
     """
     parts = posixpath.normpath(with_slashes(unquote(path))).split("/")
     plain = "/".join(part.strip() for part in parts if part not in ("", ".", ".."))
@@ -110,9 +110,9 @@ class SplitRows(NamedTuple):
 
     Attributes:
         rows: one for each file that the table names.
-        by_clip: True if the rows name clips of EMOPIA, which are found by their ID, instead of paths.
+        by_clip: True if the rows name clips of EMOPIA, which are matched by ID instead of by path.
         damaged: numbers of the rows without a file name or a known split.
-        notes: what is ambiguous in the table and how it is read, one sentence each.
+        notes: ambiguities in the table and how they are resolved, one sentence each.
     """
 
     rows: list[TableRow]
@@ -161,7 +161,7 @@ class OfficialTable:
     def row(self, file: str) -> TableRow | None:
         """Return the row of a file, given by its path in the corpus, or None if no row names it.
 
-        A row with the path below the table's folder has priority over one whose whole path ends the file's path.
+        A row that gives the path below the table's folder has priority over a row that gives only the end of the path.
         """
         key = path_key(file)
         if self.by_clip:
@@ -177,7 +177,7 @@ class OfficialTable:
         return file.startswith(self.folder) or (self.by_clip and is_clip(file))
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence on the table's damaged rows, one on each ambiguity in it, and one on its conflicts."""
+        """Yield one sentence for the table's damaged rows, one for each ambiguity, and one for its conflicts."""
         if self.damaged:
             rows = first_names([f"row {number}" for number in self.damaged], _LISTED)
             problem = f"{len(self.damaged)} rows without a midi_filename or a known split left out"
@@ -190,10 +190,10 @@ class OfficialTable:
 
 
 def read_official_table(root: Path, name: str, names: CorpusNames) -> OfficialTable:
-    """Read the table with the path ``name`` below ``root``; errors are those of ``read_split_rows``."""
+    """Read the table with the path ``name`` below ``root``; it raises the errors of ``read_split_rows``."""
     folder, _, file = name.rpartition("/")
     above, _, last = folder.rpartition("/")
-    # EMOPIA's tables are in a separate folder below that of the files.
+    # EMOPIA's tables are in a subfolder of the folder with the files.
     if CLIP_TABLE.match(file.lower()) and last.lower() == _CLIP_FOLDER:
         folder = above
     return OfficialTable(name, f"{folder}/" if folder else "", *read_split_rows(root / name, names))
@@ -215,10 +215,10 @@ def is_split_table(path: Path, names: CorpusNames) -> bool:
             return True
         if {FILE, SPLIT} <= set(map(plain_column, header)):
             return True
-        # Most other files contain no name of a split, or are larger than a table of files, and need not be parsed.
+        # Files without the name of a split, or larger than any table of files, are not parsed.
         if not _SPLIT_WORD.search(start) or path.stat().st_size > _MAX_SEARCHED_BYTES:
             return False
-        # If the file is longer, its last line here may be incomplete; a character takes at most four bytes.
+        # If the file is longer, the last line may be incomplete. A character has at most four bytes.
         lines = start if len(start) < HEADER_BYTES // 4 else start.rpartition("\n")[0]
         readings = _readings(path) if is_json else map(_plain_rows, _rows_in(table_rows(lines), path, 0))
         return any(_with_known_columns(rows, names) for rows in readings)
@@ -231,8 +231,8 @@ def read_split_rows(path: Path, names: CorpusNames) -> SplitRows:
 
     A CSV table may have no header. A JSON table is a list of rows, of objects or of lists; {file: split}; {file: row};
     {row number: row}; {split: files}; {column: list} or {column: {row number: value}} as in MAESTRO; one of these
-    inside other objects; or one row per line. The columns of files and of splits are renamed to MAESTRO's names if
-    their values identify them. A table of EMOPIA lists the clips of the split that its name begins with.
+    nested in other objects; or one row per line. The columns of files and of splits are renamed to MAESTRO's names if
+    their values identify them. The name of an EMOPIA table begins with the split of its clips.
 
     Raises:
         DataError: the file cannot be read, is JSON without rows, or no row has a file name and a known split.
@@ -283,7 +283,7 @@ def _checked(rows: Sequence[dict[str, str]], path: Path) -> tuple[list[TableRow]
 def _common_folder(files: Sequence[str]) -> str:
     """Return the common folder of a table's absolute paths, with its "/"; "" if a path is relative.
 
-    Only the paths below it are compared, because the paths may be those of another machine.
+    Only the parts below this folder are compared, because the paths may be from another machine.
     """
     if not files or not all(map(_ABSOLUTE.match, files)):
         return ""
@@ -317,13 +317,13 @@ def _with_known_columns(
 
 
 def _split_cell(row: TableRow, columns: Sequence[str]) -> str:
-    """Return the cell of the most held-out split, or the first cell if none contains a known one."""
+    """Return the cell of the most held-out split, or the first cell if no cell contains a known split."""
     cells = [row.get(column, "") for column in columns]
     return max(cells, key=lambda cell: _HELD_OUT.index(SPLITS.get(cell.lower(), NO_SPLIT)))
 
 
 def _file_columns(rows: Sequence[TableRow], columns: Sequence[str], names: CorpusNames) -> list[str]:
-    """Return the columns of MIDI files, else of audio files, else those with mostly names of files of the corpus."""
+    """Return the columns of MIDI files, else of audio files, else the one that names most files of the corpus."""
     for fits in (_MIDI_ENDING.search, MUSIC_ENDING.search):
         if found := [column for column in columns if _all_fit(rows, column, fits)]:
             return found
@@ -339,7 +339,7 @@ def _named_files(rows: Sequence[TableRow], column: str, names: CorpusNames) -> i
 
 
 def _all_fit(rows: Sequence[TableRow], column: str, fits: Callable[[str], object]) -> bool:
-    """Return True if a column has cells that are not empty and all of them fit."""
+    """Return True if a column has non-empty cells and ``fits`` accepts all of them."""
     filled = False
     for row in rows:
         if value := row.get(column, "").lower():
@@ -405,7 +405,7 @@ def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict
     if FILE in map(plain_column, document):
         yield _rows_of_columns(document, path)
     elif all(isinstance(value, str) for value in values):
-        # The values must show that these are files and splits: a file about one song may have this form, too.
+        # The values must identify files and splits, because a file about one song may have the same form.
         yield [{"key": key, "value": value} for key, value in document.items()]
     else:
         if any(name.lower() in SPLITS for name in document):
@@ -417,7 +417,7 @@ def _object_readings(document: dict[str, Any], path: Path) -> Iterator[list[dict
 
 
 def _list_readings(rows: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows that are lists of cells, first as if without a header, then with one."""
+    """Yield the rows of a list of lists, first read without a header, then with one."""
     yield [{str(number): cell for number, cell in enumerate(row)} for row in rows]
     header, *others = rows or [[]]
     yield [dict(zip(map(str, header), row, strict=False)) for row in others]

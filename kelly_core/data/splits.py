@@ -15,15 +15,15 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 OFFICIAL, BY_SEED, PARTLY_OFFICIAL = "official", "by seed", "official and by seed"
 """Source of a corpus's splits."""
 MIN_JUDGING_GROUPS = 10
-"""Minimum validation groups that judge, or choose the epoch; with fewer a difference's interval is not meaningful."""
+"""Minimum validation groups to judge, or to choose the epoch; with fewer, intervals of differences are meaningless."""
 MIN_SPLIT_GROUPS = 5
-"""Minimum number of artists to split by; with fewer, a single artist would be all of the validation split."""
+"""Minimum number of artists to split by; with fewer, one artist would make up the validation split."""
 _CLIP = re.compile(r"Q[1-4]_(?P<song>.+)_\d+")
 """Name of a clip of EMOPIA."""
 
 
 def song_of_clip(file: str) -> str:
-    """Return the song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; any other file is its own song."""
+    """Return the song that a clip ``Q<quadrant>_<song>_<number>`` was cut from; return any other file unchanged."""
     # Creating a Path for each of Lakh's files would take seconds.
     clip = _CLIP.fullmatch(file.rpartition("/")[2].rsplit(".", 1)[0])
     return clip["song"] if clip else file
@@ -32,7 +32,7 @@ def song_of_clip(file: str) -> str:
 def group_by_artist(songs: Sequence[str], artists: Sequence[str | None]) -> list[str]:
     """Return the artist of each song as its group, or the song itself if the artist is None.
 
-    With fewer than ``MIN_SPLIT_GROUPS`` groups, every song is its own group.
+    With fewer than ``MIN_SPLIT_GROUPS`` groups, each song is a separate group.
     """
     groups = [artist or song for song, artist in zip(songs, artists, strict=True)]
     return groups if len(set(groups)) >= MIN_SPLIT_GROUPS else list(songs)
@@ -56,7 +56,7 @@ def assign_splits(
     """Return the split of each file: the official one, or a seeded split by group for files that have none.
 
     Official test and validation files keep their split. Validation files are drawn from the official training files
-    only if no file is officially for validation.
+    only if there are no official validation files.
 
     Args:
         groups: group of each file.
@@ -91,7 +91,7 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
     Args:
         groups: group name of each example.
         fraction: share of the groups in validation, 0..1 exclusive; at least one group.
-        seed: another seed gives another split.
+        seed: seed of the split.
 
     Raises:
         DataError: fewer than two groups, so nothing could be held out.
@@ -99,7 +99,7 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
     names = sorted(set(groups), key=lambda name: _rank(name, seed))
     if len(names) < 2:
         raise DataError(f"{len(names)} group of examples cannot be split into training and validation")
-    # At least one group in each split, whatever the fraction.
+    # At least one group in each split, regardless of the fraction.
     held_out = set(names[: min(max(1, round(fraction * len(names))), len(names) - 1)])
     return np.array([VALIDATION if group in held_out else TRAIN for group in groups])
 
@@ -107,13 +107,13 @@ def split_groups(groups: Sequence[str], fraction: float, seed: int) -> NDArray[n
 def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
     """Choose the half of the validation groups that is used to judge; the other half is used to choose the epoch.
 
-    The groups are ranked by a hash of their names, so the halves depend neither on the seed nor on the order of files.
+    The groups are ranked by a hash of their names, so the halves do not depend on the seed or the order of files.
 
     Args:
         groups: group of each validation example.
 
     Returns:
-        True for each example used to judge; None with fewer than 20 groups, which are too few to be divided.
+        True for each example used to judge; None with fewer than 20 groups, which are too few to divide.
     """
     names = sorted(set(groups), key=lambda name: _rank(f"judging\0{name}", 0))
     if len(names) < 2 * MIN_JUDGING_GROUPS:
@@ -123,5 +123,5 @@ def judging_part(groups: Sequence[str]) -> NDArray[np.bool_] | None:
 
 
 def _rank(name: str, seed: int) -> bytes:
-    # A hash instead of a shuffle: adding or removing a group moves hardly any other group to another split.
+    # A hash instead of a shuffle: adding or removing a group changes the split of few other groups.
     return hashlib.blake2b(f"{seed}\0{name}".encode("utf-8", "surrogateescape"), digest_size=8).digest()

@@ -39,7 +39,7 @@ WALK_COVARIANCE: Doubles = WALK_SD**2 * np.array([[1.0, AFFECT_CORRELATION], [AF
 """Stationary covariance [2, 2] of the walks behind valence and arousal."""
 
 _NODES = 9
-"""Quadrature points along each axis of a posterior: enough for expected codes within .003."""
+"""Quadrature points along each axis of a posterior: enough to compute expected codes to within .003."""
 
 _WHERE_F = "F = [v, a, 2va, 2v^2 - .3, 2a^2 - .3] of (valence, arousal) = tanh z as read from the code, z normal"
 
@@ -67,7 +67,7 @@ class Generator(ABC):
     def best(self, inputs: Floats) -> Floats:
         """Return the expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
 
-        It minimizes the expected squared error, cross-entropy and binary cross-entropy alike, so its loss is the
+        This output minimizes the expected squared error, cross-entropy and binary cross-entropy, so its loss is the
         Bayes loss.
         """
 
@@ -99,7 +99,7 @@ class EmotionGenerator(Generator):
         mean, covariance = self.posterior(inputs)
         spread = np.linalg.cholesky(covariance)
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-        # hermegauss integrates against exp(-x² / 2), whose factor 1 / √(2π) this division adds.
+        # hermegauss uses the weight function exp(-x² / 2); this division adds the factor 1 / √(2π).
         weights = weights / weights.sum()
         expected = np.zeros((*mean.shape[:2], CODE_SIZE), np.float32)
         for i, j in np.ndindex(_NODES, _NODES):
@@ -108,16 +108,16 @@ class EmotionGenerator(Generator):
         return expected
 
     def posterior(self, inputs: Floats) -> tuple[Doubles, Doubles]:
-        """Return mean [n, T, 2] and covariance [T, 2, 2] of the walk per frame, given ``inputs`` [n, T, 128] up to it.
+        """Return mean [n, T, 2] and covariance [T, 2, 2] of the walk per frame, from ``inputs`` [n, T, 128] so far.
 
-        The projection U'x / gain is the walk plus N(0, 1 / gain²), and a sufficient statistic of x for it.
+        The projection U'x / gain equals the walk plus N(0, 1 / gain²) and is a sufficient statistic for the walk.
         """
         coefficient, gain = self.constants["coefficient"], self.constants["gain"]
         observed = np.tensordot(inputs, self.basis, axes=1) / gain
         means, covariances = np.empty(observed.shape), np.empty((inputs.shape[1], 2, 2))
         mean, covariance = np.zeros((len(inputs), 2)), WALK_COVARIANCE
         for step in range(inputs.shape[1]):
-            # Prediction by the AR(1) walk, whose stationary covariance is WALK_COVARIANCE, then the update.
+            # Predict with the AR(1) walk, whose stationary covariance is WALK_COVARIANCE, then update.
             if step > 0:
                 mean = coefficient * mean
                 covariance = coefficient**2 * covariance + (1 - coefficient**2) * WALK_COVARIANCE
@@ -148,7 +148,7 @@ class _CodeReader(Generator):
 
 
 class MelodyGenerator(_CodeReader):
-    """Notes whose odds depend on the current emotion and on a decaying memory of it."""
+    """Notes whose probabilities depend on the current emotion and on a decaying memory of it."""
 
     formula = "Bernoulli(sigmoid(bias + W F + W_m m)), m <- memory m + (1 - memory) (valence, arousal); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {
@@ -178,7 +178,7 @@ class MelodyGenerator(_CodeReader):
 
 
 class HarmonyGenerator(_CodeReader):
-    """One chord of 64 whose odds depend on the emotion and, more strongly, on 64 numbers of audio context."""
+    """One of 64 chords, with odds that depend on the emotion and, more strongly, on 64 numbers of audio context."""
 
     formula = "Categorical(softmax(W F + b + W_a audio)), audio N(0, 1); " + _WHERE_F
     constants: ClassVar[dict[str, float]] = {"weight_sd": 2.0, "bias_sd": 1.2, "audio_weight_sd": 0.2}
@@ -204,7 +204,7 @@ class HarmonyGenerator(_CodeReader):
     def _sample(self, expected: Floats, rng: np.random.Generator) -> Floats:
         """Draw one-hot targets by inverting the cumulative probabilities."""
         cumulated = np.cumsum(expected, axis=-1)
-        # Rounding makes the sum differ from 1; draws are scaled by the sum, so that none is beyond the last chord.
+        # Rounding can make the sum differ from 1, so draws are scaled by the sum to stay within the last chord.
         quantile = rng.random((*expected.shape[:-1], 1), dtype=np.float32) * cumulated[..., -1:]
         drawn = (cumulated <= quantile).sum(axis=-1, keepdims=True)
         targets = np.zeros_like(expected)
@@ -262,7 +262,7 @@ def walk(count: int, steps: int, coefficient: float, rng: np.random.Generator) -
     innovations = rng.standard_normal((count, steps, 2), dtype=np.float32)
     # The first step keeps its full variance, so the process is stationary from the start.
     innovations[:, 1:] *= np.float32(np.sqrt(1 - coefficient**2))
-    # Independent draws of variance 1 times the Cholesky factor have the wanted covariance.
+    # Independent draws of variance 1 times the Cholesky factor have the required covariance.
     factor = np.linalg.cholesky(WALK_COVARIANCE).T.astype(np.float32)
     return _decaying_sum(np.tensordot(innovations, factor, axes=1), np.float32(coefficient))
 
@@ -312,18 +312,18 @@ def create_synthetic(
     sequence_length: int = SEQUENCE_LENGTH,
     seed: int = 0,
 ) -> SyntheticDataset:
-    """Set up generated examples in place of a corpus.
+    """Create a dataset of generated examples that replaces a corpus.
 
     Args:
         name: the corpus to replace, one of ``spec.DATASETS``.
-        examples: training examples per epoch, all of them new in every epoch; None for 32,768 frames.
+        examples: training examples per epoch, all new in every epoch; None for 32,768 frames.
         validation_examples: held-out examples, at least 2; None for as many as ``examples``, at most 8,192 frames.
-        sequence_length: frames in an example of a recurrent network; the others learn from single frames.
+        sequence_length: frames in an example of a recurrent network; other networks learn from single frames.
         seed: seed of the generator's matrices and of the fixed examples, 0 or more.
 
     Raises:
         ConfigError: no corpus has that name, or a number is out of range.
-        DataError: no model that learns from the corpus names a generator.
+        DataError: no model that learns from the corpus has a generator.
     """
     if name not in DATASETS:
         hint = did_you_mean(name, DATASETS, f"The corpora are {', '.join(DATASETS)}")
@@ -344,12 +344,12 @@ def create_synthetic(
 
 
 class SyntheticDataset(Dataset):
-    """A generator in place of a corpus; ``create_synthetic`` creates one.
+    """Generated examples that replace a corpus; created by ``create_synthetic``.
 
     Attributes:
-        reference: loss on the validation examples of the best possible predictor and of the best constant one. Both are
-            computed on the targets that validation uses, not as expectations. The random noise of these targets then
-            cancels in a network's excess: its standard error is three times smaller, and 0 for a perfect network.
+        reference: validation loss of the best possible predictor and of the best constant one. Both are computed on the
+            validation targets instead of as expectations. The random noise of these targets then cancels in a network's
+            excess: its standard error is three times smaller, and 0 for a perfect network.
     """
 
     synthetic = True
@@ -361,7 +361,7 @@ class SyntheticDataset(Dataset):
         self.input_size, self.output_size = spec.input_size, spec.output_size
         self.sequence_length = sequence_length
         self.normalizer = Normalizer.identity(spec.input_size)
-        # Validation comes first, so that it stays the same if epochs have more examples.
+        # Validation examples come first, so that their indices do not depend on the size of an epoch.
         self.validation = np.arange(validation_examples)
         self.train = np.arange(validation_examples, validation_examples + examples)
         self.test = np.arange(0)
@@ -393,7 +393,7 @@ class SyntheticDataset(Dataset):
         return _batch(*self._generator.draw(len(indices), self.sequence_length, rng))
 
     def eval_batch(self, indices: Indices) -> Batch:
-        """Return the examples that ``__getitem__`` shows; those of the training split are never trained on."""
+        """Return the same examples as ``__getitem__``; those of the training split are not used in training."""
         if np.all(indices < len(self.validation)):
             inputs, targets = self._held_out
             return _batch(inputs[indices], targets[indices])
@@ -442,7 +442,7 @@ def _batch(inputs: Floats, targets: Floats) -> Batch:
 
 
 def _mean_loss(loss: str, predictions: Floats | Doubles, targets: Floats) -> float:
-    """Return a network's loss with every weight 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
+    """Return a network's loss with all weights 1, for ``predictions`` that broadcast to ``targets`` [n, T, out]."""
     predictions = np.asarray(predictions, np.float64)
     if is_custom_loss(loss):
         weights = np.ones((*targets.shape[:2], 1))

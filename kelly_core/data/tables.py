@@ -31,7 +31,7 @@ _WINDOW_CHARACTERS = 2**16
 _MAX_ELEMENT = 16_000_000
 _BEHIND_ELEMENT = frozenset(" \t\n\r,]")
 EXTRA_CELLS = "(beyond the header)"
-"""Name for cells without a column. For example, a decimal comma without quotes makes two cells of one."""
+"""Name for cells without a column. For example, a decimal comma without quotes splits a cell into two."""
 _SPACES = re.compile(r"[\s_-]+")
 _IN_BRACKETS = re.compile(r"_?([()])_?")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n?|\n)")
@@ -48,7 +48,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
     The delimiter is a comma, a semicolon, a tab or a vertical bar, the most frequent one in the header. Everything
     above the header is left out: empty lines, comments after ``#``, ``sep=;``, and titles of one cell. Missing cells of
-    a row are "". Cells beyond the header are one cell named ``EXTRA_CELLS``. A quote that is never closed damages only
+    a row are "". Cells beyond the header are joined to one cell named ``EXTRA_CELLS``. An unclosed quote damages only
     its own line. The encoding is UTF-8, UTF-16, UTF-32 with a byte order mark, or else Latin-1, in which every byte is
     a character. The file may be compressed by gzip.
 
@@ -107,7 +107,7 @@ def _read_plain(path: Path, count: int = -1) -> bytes:
     most = MAX_TABLE_BYTES + 1 if count < 0 else count
     plain = b""
     try:
-        # Some programs write several compressed parts one after the other.
+        # Some programs concatenate several compressed parts.
         while content.startswith(_GZIP) and len(plain) < most:
             inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
             plain += inflater.decompress(content, most - len(plain))
@@ -122,14 +122,14 @@ def _read_plain(path: Path, count: int = -1) -> bytes:
 
 
 def _from_header(text: str) -> str:
-    """Return the text from its header on."""
+    """Return the text without the lines above its header."""
     starts = [0]
     while len(starts) <= _MAX_PREAMBLE_LINES and (line := _LINE.match(text, starts[-1])):
         starts.append(line.end())
     lines = [text[first:end].strip("\r\n") for first, end in pairwise(starts)]
     header = next((number for number, line in enumerate(lines) if not _is_preamble(line)), len(lines))
     following = next((line for line in lines[header + 1 :] if not _is_preamble(line)), "")
-    # A table of one column has a header of one cell; a title of one cell is above rows of several.
+    # A single cell is the header of a table with one column, but a title above rows with several cells.
     if header < len(lines) and _is_title(lines[header]) and not _is_title(following):
         header += 1 + lines[header + 1 :].index(following) if following else 0
     return text[starts[header] :]
@@ -140,7 +140,7 @@ def _is_preamble(line: str) -> bool:
 
 
 def _is_title(line: str) -> bool:
-    """Return True if only the first cell of a line is not empty."""
+    """Return True if the first cell is the only non-empty cell of a line."""
     first, *others = line.split(_delimiter(line))
     return bool(first.strip()) and not any(cell.strip() for cell in others)
 
@@ -176,7 +176,7 @@ def decode_text(content: bytes) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace")
     even, odd = content[:_MARKLESS_BYTES:2], content[1:_MARKLESS_BYTES:2]
-    # In UTF-16 every second byte of a text in Latin letters is 0; this identifies it without a mark.
+    # In UTF-16, every second byte of Latin text is 0, which identifies the encoding without a mark.
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if zeros and not any(zeros) and all(others):
             return content.decode(encoding, errors="replace")
@@ -187,7 +187,7 @@ def decode_text(content: bytes) -> str:
 
 
 def read_regular(path: Path, most: int, count: int = -1) -> bytes:
-    """Return the first ``count`` bytes of a regular file of any size, or a whole file of at most ``most`` bytes.
+    """Return the first ``count`` bytes of a regular file of any size, or, if -1, a file of at most ``most`` bytes.
 
     Raises:
         DataError: it cannot be read, is not a regular file, or is too large.
@@ -225,12 +225,12 @@ def is_json_text(path: Path) -> bool:
 
 
 def read_document(path: Path) -> object:
-    """Return a JSON document, the list of documents of a file with one per line, or the rows of a CSV file by column.
+    """Return a JSON document, the list of documents of a JSON Lines file, or the rows of a CSV file by column name.
 
-    A header without rows is one row of empty cells.
+    A table with only a header is returned as one row of empty cells.
 
     Raises:
-        DataError: the file cannot be read, is too large, or is not JSON text though it begins as such.
+        DataError: the file cannot be read, is too large, or begins like JSON but is not JSON text.
     """
     if not is_json_text(path):
         return read_table(path) or [dict.fromkeys(table_columns(path), "")]
@@ -289,7 +289,7 @@ class _TextWindow:
             raise self._error("text after the list")
 
     def _next(self) -> str:
-        """Move to the next character that is not a space and return it, "" at the end of the text."""
+        """Move to the next non-space character and return it, or "" at the end of the text."""
         while not (found := _NOT_SPACE.search(self._text, self._position)):
             if not self._extend():
                 return ""
@@ -297,7 +297,7 @@ class _TextWindow:
         return found[0]
 
     def _expect(self, characters: str) -> str:
-        """Move past the next character that is not a space, which must be one of ``characters``, and return it."""
+        """Move past the next non-space character, which must be one of ``characters``, and return it."""
         found = self._next()
         if not found or found not in characters:
             raise self._error(f"expected one of {characters}, got {printable(found) or 'the end'}")
@@ -319,7 +319,7 @@ class _TextWindow:
                 return value
 
     def _extend(self) -> bool:
-        """Read more; return False at the end. The unread part doubles, so an element is parsed at most a few times."""
+        """Read more; return False at the end. The unread part doubles, so an element is parsed only a few times."""
         unread = self._text[self._position :]
         more = self._file.read(max(_WINDOW_CHARACTERS, len(unread)))
         self._text, self._position = unread + more, 0
@@ -332,12 +332,12 @@ class _TextWindow:
 
 
 def _whole_number(digits: str) -> int | float:
-    """Return an integer of a JSON text; a float beyond 19 digits, because Python rejects integers of 5,000 digits."""
+    """Return a JSON integer, as a float beyond 19 digits, because Python rejects integers of 5,000 digits."""
     return int(digits) if len(digits) < 20 else float(digits)
 
 
 def finite_number(value: object) -> float | None:
-    """Return a value read from a file as a float, or None if it is not a finite number or is true or false."""
+    """Return a value read from a file as a float, or None if it is a boolean or not a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -348,9 +348,9 @@ def finite_number(value: object) -> float | None:
 
 
 def finite_text(text: str) -> float | None:
-    """Return the number that a cell of a table contains, or None if it contains no finite number.
+    """Return the number in a table cell, or None if the cell is not a finite number.
 
-    The decimal sign is a point or a comma.
+    The decimal separator is a point or a comma.
     """
     plain = text.strip().replace("\N{MINUS SIGN}", "-")
     if "_" in plain:  # Python reads 1_0 as 10.

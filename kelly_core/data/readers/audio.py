@@ -37,12 +37,12 @@ _MPG123 = re.compile(rb"\[[^\]\n]*libmpg123/[^\n]*\n?")
 
 @contextmanager
 def without_mpg123_messages() -> Iterator[None]:
-    """Remove libmpg123's messages from the standard error stream, and write them to the log at level DEBUG.
+    """Redirect libmpg123's messages from the standard error stream to the log at level DEBUG.
 
-    libsndfile does not let a caller set libmpg123's option to be quiet. Simultaneous output of other threads appears
-    at the end, unchanged.
+    libsndfile does not expose libmpg123's quiet option. Simultaneous output of other threads is written at the end,
+    unchanged.
     """
-    # The standard error stream belongs to the whole process, so one thread at a time redirects it.
+    # All threads share the standard error stream, so only one thread at a time redirects it.
     with _lock:
         try:
             terminal = os.dup(_STDERR)
@@ -88,15 +88,15 @@ _LOUD = 8.0
 """A float file with samples above this, 18 dB over full scale, is assumed to use the scale of integers."""
 
 _CONTAINERS = {b"fLaC": "flac", b"OggS": "ogg"}
-"""FFmpeg's format name by first bytes, for formats where libsndfile needs a length that not every file has."""
+"""FFmpeg's format name by first bytes, for formats in which libsndfile requires a length that some files lack."""
 
 _MISSING_SECONDS = 0.1
-"""A file is cut off if it is shorter than its header claims by more than this; encoders pad up to two frames."""
+"""Seconds by which an intact file may be shorter than its header claims; encoders pad up to two frames."""
 _CHUNK = re.compile(r"^\s*(?:data|SSND)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 """Message of libsndfile for a chunk of samples that claims more bytes than the file contains."""
 _HOLE = "libogg reports a hole"
 _STREAMED_BYTES = 0x7FFFF000
-"""Sizes from this value up are placeholders of programs that write WAV to a pipe."""
+"""Sizes of at least this value are placeholders from programs that write WAV to a pipe."""
 
 
 class DecodedAudio(NamedTuple):
@@ -156,13 +156,13 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
     """Choose the decoder by the file's first bytes.
 
     Raises:
-        DataError: they do not belong to a supported format.
+        DataError: the format is not supported.
     """
     head = file.read(_SIGNATURE_BYTES)
     file.seek(0)
     if not head:
         raise DataError("file is empty", where=path)
-    # FFmpeg writes an ID3 tag in front of FLAC, too.
+    # FFmpeg also writes an ID3 tag in front of FLAC.
     for start in (0, skip_tags(head)):
         magic = head[start : start + 4]
         # riff in lower case begins Wave64; RF64 and BW64 are WAV beyond 4 GiB.
@@ -174,7 +174,7 @@ def _decoder(file: BinaryIO, path: Path) -> Decoder:
         return partial(_decode_ffmpeg, container_format="mp4")
     if _is_adts(head[skip_tags(head) :]):
         return partial(_decode_ffmpeg, container_format="aac")
-    # The frames of a file with a large tag begin beyond the bytes that were read.
+    # If a file has a large tag, its frames begin after the bytes that were read.
     if skip_tags(head) >= len(head) - 4 or frame_header(head, skip_tags(head)) or has_frames(head):
         return _decode_mpeg
     known = "WAV, FLAC, Ogg, MP3 or M4A"
@@ -200,7 +200,7 @@ def _check_level(samples: Floats, path: Path) -> None:
 
 
 def _check_format(sample_rate: int, channels: int, path: Path) -> None:
-    """Check the values of a header before memory is allocated according to them.
+    """Check the values of a header before memory is allocated from them.
 
     Raises:
         DataError: sample rate or number of channels is out of range.
@@ -215,7 +215,7 @@ def _check_format(sample_rate: int, channels: int, path: Path) -> None:
 class _SafeSeeks:
     """A file for libsndfile whose ``seek`` never raises.
 
-    A damaged header leads to positions before the beginning of the file. libsndfile then rejects the file, but an
+    A damaged header can lead to positions before the beginning of the file. libsndfile then rejects the file, but an
     exception in its callback would print a traceback.
     """
 
@@ -224,7 +224,7 @@ class _SafeSeeks:
         self.read, self.tell = file.read, file.tell
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move to a position; stay at the current one if it does not exist."""
+        """Move to a position; stay at the current one if the position does not exist."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, ValueError):
@@ -249,20 +249,20 @@ def _decode_pcm(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
 
 
 def _held_share(report: str) -> float:
-    """Return the share of the bytes claimed by its chunk of samples that a file contains, from libsndfile's report."""
+    """Return the share of the claimed sample bytes that exist in a file, according to libsndfile's report."""
     match = _CHUNK.search(report)
     claimed, held = (int(match[1]), int(match[2])) if match else (1, 1)
     return held / claimed if 0 < held < claimed < _STREAMED_BYTES else 1.0
 
 
 def _is_whole(samples: Floats, sample_rate: int, seconds: float, claimed: float) -> bool:
-    """Return True if the samples cover the wanted seconds, or are about as many as the header claims."""
+    """Return True if the samples cover the requested seconds or nearly the claimed length."""
     return len(samples) >= min(seconds * sample_rate, claimed) - _MISSING_SECONDS * sample_rate
 
 
 def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format: str) -> DecodedAudio:
-    """Decode with libsndfile, else with FFmpeg: encoders that write to a pipe leave the length of FLAC at 0, and
-    libsndfile stops at the first damaged part.
+    """Decode with libsndfile, or with FFmpeg if the result is not intact: encoders that write to a pipe leave the
+    length of FLAC at 0, and libsndfile stops at the first damaged part.
     """
     try:
         first = _decode_pcm(file, path, seconds)
@@ -282,13 +282,13 @@ def _decode_either(file: BinaryIO, path: Path, seconds: float, container_format:
 
 
 def _has_end(file: BinaryIO, recording: DecodedAudio, seconds: float, container_format: str) -> bool:
-    """Return False if an Ogg file is cut off before the wanted seconds: its last page marks its end."""
+    """Return False if an Ogg file is cut off before the requested seconds, without a last page to mark its end."""
     enough = len(recording.samples) >= round(seconds * recording.sample_rate)
     return enough or container_format != "ogg" or has_last_page(file)
 
 
 def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
-    """Yield mono blocks of at most ``wanted`` samples in total until the file ends; a last None if decoding fails."""
+    """Yield mono blocks of at most ``wanted`` samples in total; after a decoding error, a final None."""
     from soundfile import LibsndfileError
 
     while wanted > 0:
@@ -305,9 +305,9 @@ def _blocks(sound: SoundFile, wanted: int) -> Iterator[Floats | None]:
 
 
 def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]:
-    """Return at most ``wanted`` samples, and False if a block before or between them is None: not decodable.
+    """Return at most ``wanted`` samples, and False if a block between them is None, that is, undecodable.
 
-    Undecodable blocks after the last sample are not damage: tags may follow, and the length shows missing samples.
+    Undecodable blocks after the last sample are not damage: tags may follow, and the length reveals missing samples.
     """
     parts = [np.zeros(0, np.float32)]
     count, broken, intact = 0, False, True
@@ -324,7 +324,7 @@ def _joined(blocks: Iterator[Floats | None], wanted: int) -> tuple[Floats, bool]
 
 
 def _mean(block: NDArray[Any], axis: int) -> Floats:
-    """Return the mean of the channels. Samples that are not finite are rejected later, once for the whole file."""
+    """Return the mean of the channels. Samples that are not finite are rejected later, for the entire file."""
     with np.errstate(invalid="ignore", over="ignore"):
         mean: Floats = block.mean(axis=axis, dtype=np.float32)
     return mean
@@ -333,7 +333,7 @@ def _mean(block: NDArray[Any], axis: int) -> Floats:
 def _decode_mpeg(file: BinaryIO, path: Path, seconds: float) -> DecodedAudio:
     """Decode MP3 with libsndfile if its structure is clean, otherwise with FFmpeg.
 
-    libsndfile is two to three times as fast, but trusts an estimated length, and prints to the terminal if it has to
+    libsndfile is two to three times as fast, but relies on an estimated length, and prints to the terminal if it has to
     search for the next frame.
     """
     content = file.read(_MAX_MPEG_BYTES)
@@ -358,7 +358,7 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
         hint = "Install PyAV (pip install av), or convert the file to FLAC"
         raise DataError("the decoder for this format is missing", where=path, hint=hint) from error
     try:
-        # Tags are not needed, so their encoding must not matter.
+        # Tags are not used, so errors in their encoding are ignored.
         with av.open(file, "r", format=container_format, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise DataError("file has no audio stream", where=path)
@@ -382,14 +382,14 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
 
 
 def _mono(container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int) -> Iterator[Floats | None]:
-    """Yield mono blocks as float in -1..1; None for a packet that cannot be decoded (all MP3 decoders skip those).
+    """Yield mono blocks as float in -1..1; None for a packet that cannot be decoded (all MP3 decoders skip these).
 
     The resampler converts the type of the samples and keeps the channels: FFmpeg's own downmix to mono is not the mean
     of the channels.
     """
     from av import AudioResampler, FFmpegError
 
-    # Planar floats for any output of the decoder: one array per channel, to be averaged here.
+    # Planar floats for any output of the decoder: one array per channel, averaged below.
     resampler = AudioResampler(format="fltp", rate=sample_rate)
     for packet in container.demux(stream):
         try:

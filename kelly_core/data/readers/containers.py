@@ -39,9 +39,9 @@ class Stream(NamedTuple):
 
     Attributes:
         start, stop: byte offsets at which its frames begin and end in the file.
-        samples: samples per channel of all frames, the encoder's delay and padding included.
+        samples: samples per channel of all frames, including the encoder's delay and padding.
         claimed_samples: samples per channel that the Xing header claims, 0 without one.
-        clean: True if there are no gaps between frames, and the size in the Xing header, if there is one, is right.
+        clean: True if there are no gaps between frames, and the size in the Xing header, if there is one, is correct.
     """
 
     start: int
@@ -70,7 +70,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
         return None
     version, layer = content[at + 1] >> 3 & 3, content[at + 1] >> 1 & 3
     bitrate, rate, padding = content[at + 2] >> 4, content[at + 2] >> 2 & 3, content[at + 2] >> 1 & 1
-    # Reserved values, and bit rate index 0 ("free"), whose frames have no size in their header.
+    # Reject reserved values, and bit rate index 0 ("free"), for which the header specifies no frame size.
     if version == 1 or layer == 0 or bitrate in (0, 15) or rate == 3:
         return None
     if layer != _LAYER_3:
@@ -81,7 +81,7 @@ def frame_header(content: bytes, at: int) -> FrameHeader | None:
 
 
 def has_frames(content: bytes) -> bool:
-    """Return True if the content has consecutive layer III frames anywhere, also after other bytes."""
+    """Return True if the content has consecutive layer III frames anywhere, even after other bytes."""
     at = content.find(b"\xff")
     while at >= 0:
         end, count = at, 0
@@ -94,7 +94,7 @@ def has_frames(content: bytes) -> bool:
 
 
 def read_stream(content: bytes) -> Stream | None:
-    """Follow the frames of a whole file from header to header; None if it does not begin with a layer III frame."""
+    """Return the layout of a file from its frame headers; None if it does not begin with a layer III frame."""
     start = at = skip_tags(content)
     first = frame_header(content, at)
     if first is None or first.layer != _LAYER_3:

@@ -23,8 +23,8 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     """Return the indices of the events that start and end each note.
 
     Notes of one part and pitch form a key. If a key has an end for each start, the note that started first ends
-    first. If ends are missing, a start also ends the note that sounds on its key. A note without any end is left
-    out, as is an end without a note.
+    first. If ends are missing, a start also ends the note that sounds on its key. Notes without an end and ends
+    without a note are left out.
 
     Args:
         events: events of one file.
@@ -36,7 +36,7 @@ def pair_notes(events: SmfEvents, part: Ints) -> tuple[Ints, Ints]:
     kind = events.status >> 4
     noted = np.flatnonzero((kind == _NOTE_ON) | (kind == _NOTE_OFF))
     key = part[noted] * 128 + events.data1[noted]
-    # Stable: within a key the events keep the order of the file, which matters for simultaneous ones.
+    # The sort is stable: within a key, events keep the order of the file, which matters for simultaneous events.
     noted = noted[np.argsort(key, kind="stable")]
     key = part[noted] * 128 + events.data1[noted]
     # A note-on with velocity 0 is a note-off, by the MIDI specification.
@@ -88,7 +88,7 @@ MAX_BYTES = 16_000_000
 SUFFIXES = frozenset({".mid", ".midi"})
 
 _MAX_BEATS = 50_000
-"""More than twelve hours at 60 bpm: times beyond that are damage, and would require huge arrays."""
+"""More than twelve hours at 60 bpm; later times indicate damage and would require huge arrays."""
 _CONTROL_CHANGE = 0xB
 _SUSTAIN_PEDAL = 64
 _PEDAL_DOWN = 64
@@ -102,7 +102,7 @@ def read_notes(path: Path) -> Notes:
     """Read one MIDI file.
 
     Raises:
-        DataError: the file cannot be read, is too large or damaged, is of a kind without beats, or contains no note.
+        DataError: the file cannot be read, is too large or damaged, has a format without beats, or contains no note.
     """
     with open_for_reading(path, DataError) as file:
         content = file.read(MAX_BYTES + 1)
@@ -114,7 +114,7 @@ def read_notes(path: Path) -> Notes:
 def parse_notes(content: bytes, where: Path) -> Notes:
     """Parse the bytes of one MIDI file; ``where`` names it in errors.
 
-    A track of the result is one channel of one MIDI track. ``pair_notes`` defines where notes end.
+    Each track of the result is one channel of one MIDI track. ``pair_notes`` defines where notes end.
 
     Raises:
         DataError: the bytes are not a valid MIDI file, or contain no note.
@@ -157,7 +157,7 @@ def _to_notes(events: SmfEvents) -> Notes:
 
 
 class _TempoMap:
-    """Ticks to seconds through the tempo changes of one file."""
+    """Conversion of ticks to seconds by the tempo changes of one file."""
 
     def __init__(self, events: SmfEvents) -> None:
         changes = {
@@ -200,14 +200,14 @@ def _track_names(events: SmfEvents, parts: Ints) -> tuple[str, ...]:
 def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doubles:
     """Return the sustain pedal as [events, 2]: seconds, value.
 
-    Each part with notes has its own pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
-    merged into one, which is down while any of them is, so that a pedal that stays up does not release another.
+    Each part with notes has a separate pedal; pedal events of other MIDI tracks belong to their channel. The pedals are
+    merged into one that is down while any of them is down. Otherwise, a raised pedal would release another.
     """
     chosen = np.flatnonzero((events.status >> 4 == _CONTROL_CHANGE) & (events.data1 == _SUSTAIN_PEDAL))
     chosen = chosen[np.argsort(events.tick[chosen], kind="stable")]
     has_notes = np.zeros(events.tracks * _CHANNELS, bool)
     has_notes[parts] = True
-    # Parts are counted from 16; below that are the channels of pedal events that belong to no part with notes.
+    # Parts are numbered from 16; lower numbers are channels of pedal events that belong to no part with notes.
     source = np.where(has_notes[part[chosen]], part[chosen], part[chosen] % _CHANNELS - _CHANNELS) + _CHANNELS
     down = events.data2[chosen] >= _PEDAL_DOWN
     sources = _sustaining(np.flatnonzero(np.bincount(source[down])), parts)
@@ -222,7 +222,7 @@ def _pedal(events: SmfEvents, part: Ints, parts: Ints, clock: _TempoMap) -> Doub
 
 
 def _sustaining(sources: Ints, parts: Ints) -> Ints:
-    """Return the pressed pedals of channels with notes other than drums; all of them if there are none."""
+    """Return the pressed pedals of channels with notes other than drums, or all pressed pedals if there are none."""
     pitched = np.zeros(_CHANNELS, bool)
     pitched[parts % _CHANNELS] = True
     pitched[_DRUM_CHANNEL] = False
@@ -231,13 +231,13 @@ def _sustaining(sources: Ints, parts: Ints) -> Ints:
 
 
 def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
-    """Return one pedal [changes, 2] with values 0 and 127, which is down while any source's is."""
+    """Return one pedal [changes, 2] with values 0 and 127, that is down while any source's pedal is down."""
     order = np.argsort(source, kind="stable")
     previous = np.zeros(len(down), bool)
     same = np.diff(source[order]) == 0
     previous[order[1:]] = down[order[:-1]] & same
     change = down.astype(np.int64) - previous
-    # At equal times presses come before releases: a pedal that changes its source is not pressed a second time.
+    # At equal times, presses sort before releases, so that a change of source does not press the pedal again.
     order = np.lexsort((-change, seconds))
     is_down = np.cumsum(change[order]) > 0
     turns = np.diff(is_down, prepend=False)

@@ -23,7 +23,7 @@ MAX_EVENTS = 1_000_000
 """Maximum number of events in a file; the longest performance of MAESTRO has a tenth of that."""
 MAX_TRACKS = 1_000
 MAX_META = 100_000
-"""Maximum names, markers, tempo changes and time signatures of a file; each is an object, so these take most memory."""
+"""Maximum names, markers, tempo changes and time signatures of a file; these objects use the most memory."""
 
 TRACK_NAME, MARKER, TEMPO, TIME_SIGNATURE = 0x03, 0x06, 0x51, 0x58
 _END_OF_TRACK = 0x2F
@@ -147,7 +147,7 @@ def _read_header(content: bytes, start: int) -> tuple[int, int]:
 
 
 def _track_chunks(content: bytes, start: int) -> list[tuple[int, int]]:
-    """Return start and end of each track chunk, up to the number in the header; further ones are ignored."""
+    """Return start and end of each track chunk, up to the number in the header; additional chunks are ignored."""
     position = start + 8 + int.from_bytes(content[start + 4 : start + 8], "big")
     expected = int.from_bytes(content[start + 10 : start + 12], "big")
     chunks: list[tuple[int, int]] = []
@@ -263,7 +263,7 @@ class _Scan:
         # Meta events and packets advance time as well, so both kinds are summed in the order of the file.
         order = np.argsort(positions, kind="stable")
         elapsed = np.cumsum(np.concatenate([delta, others[:, 1]])[order])
-        # Time that has passed before the first event of each track is subtracted from all of that track.
+        # The time elapsed before the first event of a track is subtracted from all events of the track.
         first = np.searchsorted(positions[order], self.track_starts)
         before = np.append(0, elapsed)[first]
         track = np.searchsorted(self.track_starts, positions[order], side="right") - 1
