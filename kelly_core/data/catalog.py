@@ -16,7 +16,7 @@ from kelly_core.errors import ConfigError, DataError, KellyError, did_you_mean
 from kelly_core.spec import DATASETS, MODELS
 
 if TYPE_CHECKING:
-    # Imported only where a corpus is read, so that screens can list the corpora without loading NumPy.
+    # Imported only by functions that read a corpus, so screens can list corpora without loading NumPy.
     from kelly_core.data.corpus_dataset import CorpusDataset, LoadOptions
     from kelly_core.data.dataset import CorpusReport, Dataset
     from kelly_core.data.synthetic import SyntheticDataset
@@ -54,10 +54,10 @@ def is_present(name: str, path: Path) -> bool:
 
 
 def active_corpora(name: str, settings: Settings) -> list[str]:
-    """Return the corpora that a training on the main corpus ``name`` reads: itself and those mixed in, if available.
+    """Return the available corpora for training on the main corpus ``name``: it and those mixed into it.
 
-    If the main corpus is missing, any additional one replaces it, whatever its weight. The list is empty if generated
-    examples are requested or no corpus is available.
+    If the main corpus is missing, any additional one replaces it, regardless of its weight. The list is empty if
+    generated examples are requested or no corpus is available.
     """
     datasets = settings.datasets
     if datasets.use_synthetic:
@@ -69,7 +69,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
 
 
 def describe_substitute(name: str, here: Collection[str]) -> str:
-    """Describe what trainings use in place of the missing corpus ``name``; ``here`` lists the available corpora."""
+    """Describe what training uses in place of the missing corpus ``name``; ``here`` lists the available corpora."""
     if CORPORA[name].joins:
         return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
     others = [each for each in _joining(name) if each in here]
@@ -95,9 +95,9 @@ def open_dataset(
 
     Args:
         name: a main corpus, one of ``spec.DATASETS``; or an additional one, to open it alone.
-        settings: all of them.
+        settings: all settings.
         progress: called with (files done, total files) while features are computed.
-        include_test: read the official test splits, too; nothing else changes.
+        include_test: also read the official test splits; nothing else changes.
 
     Raises:
         DataError: a corpus is present and contains nothing usable, or an additional one is missing.
@@ -127,7 +127,7 @@ def open_dataset(
 def synthetic_dataset(name: str, settings: Settings) -> SyntheticDataset:
     """Return the synthetic substitute of a corpus, with its known best loss.
 
-    A stateless model gets single frames, so that it is compared with the best possible model without memory.
+    A stateless model receives single frames, so that it is compared with the best possible model without memory.
     """
     from kelly_core.data.synthetic import SEQUENCE_LENGTH, create_synthetic
 
@@ -152,10 +152,10 @@ def open_corpus(
 
     Args:
         name: the corpus.
-        settings: all of them.
+        settings: all settings.
         progress: called with (files done, total files) while features are computed.
         main: the main corpus that an additional one is mixed into; None if ``name`` is a main one.
-        include_test: read the official test split, too; nothing else changes.
+        include_test: also read the official test split; nothing else changes.
 
     Raises:
         DataError: the corpus is missing, damaged, or contains nothing usable.
@@ -217,7 +217,7 @@ def inspect_corpus(
 
     Args:
         name: the corpus.
-        settings: all of them.
+        settings: all settings.
         progress: called with (files done, total files) while features are computed.
         visit: called with each opened dataset, one for each main corpus that this corpus is mixed into.
     """

@@ -1,4 +1,4 @@
-"""Emotion labels of the files of a corpus: from a sidecar, tables or the notes, and of recordings also over time."""
+"""Emotion labels of corpus files, from a sidecar, tables or notes; those of recordings may vary over time."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class KnownLabels:
                 affect[row], sources[row] = found
 
     def skip(self, reason: str, names: Sequence[str]) -> None:
-        """Record what cannot be used."""
+        """Record unusable entries, rows or files."""
         if names:
             self.skipped.setdefault(reason, []).extend(names)
 
@@ -92,8 +92,8 @@ def read_known_labels(root: Path, tables: Sequence[str] = (), sidecar_file: str 
     """Read the labels of a corpus of MIDI files.
 
     Args:
-        root: the corpus folder, in which a sidecar may be; it takes precedence over quadrants.
-        tables: tables of the corpus, by path below ``root``; each ``label.csv`` may contain quadrants.
+        root: the corpus folder; a sidecar in it takes precedence over quadrants.
+        tables: tables of the corpus, by path below ``root``; each ``label.csv`` can contain quadrants.
         sidecar_file: another name for the sidecar, relative to ``root``; it must then exist.
 
     Raises:
@@ -157,8 +157,8 @@ class RecordingLabels(KnownLabels):
     """Labels of recordings: one value per song, and one per frame if raters annotated the song over time.
 
     Attributes:
-        dynamic: value by dimension (0 is valence, 1 is arousal), by frame, by ``song_key``.
-        tables: the tables that gave labels, by path in the corpus.
+        dynamic: values by ``song_key``, frame, and dimension (0 is valence, 1 is arousal).
+        tables: the tables from which labels were read, by path in the corpus.
     """
 
     dynamic: dict[str, dict[int, dict[int, float]]] = field(default_factory=dict)
@@ -192,7 +192,7 @@ def _file_key(name: str) -> str:
 
 
 def warm_up_length(audio_frames: ArrayLike) -> Indices:
-    """Return how many of a recording's first frames its label does not apply to, if it has only one."""
+    """Return the number of first frames to which the label does not apply, for recordings with one label."""
     first: Indices = np.minimum(_WARM_UP_FRAMES, np.asarray(audio_frames, np.intp) // 2)
     return first
 
@@ -216,7 +216,7 @@ def read_recording_labels(
     names = [_annotations(root, annotations_file)] if annotations_file else own
     labels = RecordingLabels()
     sidecar: dict[str, ValenceArousal] = {}
-    # If a song has several labels, that of a published table has priority, then that of the first table.
+    # If a song has several labels, the label of a published table has priority, then that of the first table.
     published: dict[str, ValenceArousal] = {}
     others: dict[str, ValenceArousal] = {}
     quadrants: dict[str, ValenceArousal] = {}

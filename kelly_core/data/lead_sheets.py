@@ -69,7 +69,7 @@ def _is_chord(symbol: str) -> bool:
 
 
 def read_lead_sheet(text: str, name: str) -> Entry:
-    """Return the song of a text with bars, each of which lasts 1."""
+    """Return the song of a text with bars of duration 1."""
     headers: dict[str, str] = {}
     bars: list[list[str]] = []
     for line in text.splitlines():
@@ -83,7 +83,7 @@ def read_lead_sheet(text: str, name: str) -> Entry:
 
 
 def _timed(bars: Sequence[Sequence[str]]) -> Entry:
-    """Return the chords of bars that each last 1; the chords of a bar have equal durations."""
+    """Return the chords of bars of duration 1; the chords of a bar have equal durations."""
     chords: list[str] = []
     durations: list[float] = []
     for bar in bars:
@@ -94,9 +94,9 @@ def _timed(bars: Sequence[Sequence[str]]) -> Entry:
 
 
 def bars_of(text: str, earlier: Sequence[list[str]] = ()) -> list[list[str]]:
-    """Return the chords of each bar of a line, which follows some ``earlier`` bars.
+    """Return the chords of each bar of a line; ``earlier`` contains the bars before it.
 
-    A bar with only ``%`` or ``x`` repeats the previous bar, one with only ``r`` the previous two bars. Among chords,
+    A bar with only ``%`` or ``x`` repeats the previous bar, one with only ``r`` the previous two bars. Between chords,
     ``.`` and ``%`` repeat the previous chord; ``x3`` at the end of the line repeats the line.
     """
     first, last = text.find("|"), text.rfind("|")

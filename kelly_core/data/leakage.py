@@ -46,7 +46,7 @@ def content_keys(rows: NDArray[Any], distinctive: NDArray[np.bool_]) -> Keys:
 
 
 def equal_keys(keys: Keys, first: Indices, second: Indices) -> list[IndexPair]:
-    """Return pairs (one index in ``first`` [n], one in ``second`` [m]) with equal keys, one pair per index in ``second``."""
+    """Return pairs (index in ``first`` [n], index in ``second`` [m]) with equal keys, one for each second index."""
     ours = keys[first]
     second = second[np.isin(keys[second], ours) & (keys[second] != NO_KEY)]
     order = np.argsort(ours, kind="stable")

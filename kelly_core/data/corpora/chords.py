@@ -1,6 +1,6 @@
 """Chord progressions, for HarmonyPredictor: ``chord_progressions.json`` with one entry per song.
 
-Size and license: the file's own; POP909's 909 songs make 1.3 MB (MIT). No official split: songs are split by a seed.
+Size and license depend on the file; POP909's 909 songs take 1.3 MB (MIT). No official split: a seed splits the songs.
 Citation for POP909: Wang et al., "POP909: A Pop-song Dataset for Music Arrangement Generation", ISMIR 2020.
 """
 
@@ -54,7 +54,7 @@ _CONTEXT_BANDS = 64
 _NEIGHBORS = 20
 _MIN_CHORDS = 4
 _DISTINCTIVE_CHORDS = 16
-"""Minimum number of chords; two songs may share fewer by chance."""
+"""Minimum number of chords of a content key; two songs can share fewer by chance."""
 _LICENSES = {
     "POP909": "MIT",
     "Billboard": "CC0",
@@ -66,7 +66,7 @@ _LICENSES = {
 """License of each layout of ``chord_files``."""
 _LISTS = ("progressions", "chord_progressions")
 _MIN_DURATION, _MAX_DURATION = 1e-6, 1e9
-"""Bounds of a chord's duration, in any unit: ticks of a whole day still fit, and no sum overflows."""
+"""Bounds of a chord's duration, in any unit: the ticks of a day fit, and no sum overflows."""
 _MAX_NAME = 500
 _SHOWN_SYMBOL = 40
 _READING = 3
@@ -78,14 +78,14 @@ class _Songs:
     """Columns of all songs, about 0.2 kB per song; a list of objects for Chordonomicon's 680,000 rows would take 1 GB.
 
     Attributes:
-        groups: song that each entry was cut from: the entry's own name unless that names a clip of EMOPIA.
+        groups: song of each entry: its name, or the source song if the name is that of an EMOPIA clip.
         sources: source of each song's emotion.
         digests: 32 hexadecimal digits per song.
         contents: content key of each song, equal for equal chords of equal lengths in any musical key.
         progressions: content key of the chords alone.
         modes, minor_shares: one number per song.
         affect: valence and arousal of each song, NaN where they are not known.
-        classes, shares: the chord classes that have a share in a song's distribution, and these shares, song by song.
+        classes, shares: the chord classes in each song's distribution, and their shares, song by song.
         ends: end of each song's part of ``classes``.
     """
 
@@ -145,8 +145,8 @@ class _Songs:
 class HarmonyDataset(CorpusDataset):
     """A song's emotion code and an audio frame as input; its distribution of chords in C major or A minor as target.
 
-    The audio half is a frame (dB) of a training clip whose emotion is near the song's, or half the time the mean
-    frame; without any audio its inputs are disabled.
+    The audio half is a frame (dB) of a training clip with a similar emotion, or the mean frame in half of the examples.
+    Without audio, these inputs are disabled.
     """
 
     input_size = CODE_SIZE + _CONTEXT_BANDS
@@ -161,7 +161,7 @@ class HarmonyDataset(CorpusDataset):
         self.musical_context = encode_context({"mode": songs.modes})
         super().__init__(report, rows, songs.hashes(), affect, np.frombuffer(songs.contents, np.uint64))
         mean, scale = np.zeros(self.input_size), np.ones(self.input_size)
-        # Scale 0 disables an input, whatever its value in the plugin.
+        # Scale 0 disables an input, regardless of its value in the plugin.
         scale[CODE_SIZE:] = 0.0
         if context is not None:
             mean[CODE_SIZE:] = context.normalizer.mean[:_CONTEXT_BANDS]
@@ -215,7 +215,7 @@ def is_present(root: Path) -> bool:
 
 
 def _usual_file(root: Path, skipped: SkippedFiles | None = None) -> Path:
-    """Return the file of progressions nearest to the corpus folder, at any depth; its usual place if there is none."""
+    """Return the file of progressions nearest to the corpus folder, at any depth; the default path if there is none."""
     below = find_files(root, {FILE}, skipped=skipped) if root.is_dir() else []
     names = [name for name in below if name.rpartition("/")[2].lower() == FILE]
     return root / min(names, key=lambda name: name.count("/"), default=FILE)
@@ -262,13 +262,13 @@ def _json_file(path: Path) -> ChordFile:
 
 
 def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDataset:
-    """Read all of ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets that exist.
+    """Read all available songs of ``chord_progressions.json``, POP909, Billboard, Chordonomicon and lead sheets.
 
-    The JSON file contains a list of songs, or an object that has one under ``progressions``.
+    The JSON file contains a list of songs, or an object with such a list under ``progressions``.
 
     A song is a list of chord symbols, or an object with ``chords``, optionally ``durations``, ``source`` (its name),
-    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that cannot be parsed is left out of its song, a
-    song with a value of the wrong type or out of range is left out of the corpus; both are reported.
+    ``emotion`` ({valence, arousal}) or ``4Q`` (quadrant). A symbol that cannot be parsed is left out of its song. A
+    song with a value of the wrong type or out of range is left out of the corpus. Both are reported.
 
     Raises:
         DataError: the file is missing or invalid, or no song is usable.
@@ -315,7 +315,7 @@ def load(root: Path, options: LoadOptions, name: str = "chords") -> HarmonyDatas
 
 
 def _groups(songs: _Songs, kinds: Sequence[str]) -> list[str]:
-    """Return the song of each entry; equal chords in two layouts, as POP909 and a JSON file of it, are one song."""
+    """Return the song of each entry; equal chords in two layouts, such as POP909 and JSON, count as one song."""
     if len(set(kinds)) == 1:
         return songs.groups
     pairs = list(zip(songs.progressions, songs.groups, strict=True))
@@ -372,7 +372,7 @@ def _name(source: object, number: int) -> str:
     """Return the name of an entry, safe to show.
 
     Raises:
-        DataError: the source in the file is not a text that is valid as a name.
+        DataError: the source is not text, is too long, or is not valid Unicode.
     """
     name = f"song {number}"
     if source is None or source == "":

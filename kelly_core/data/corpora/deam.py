@@ -44,9 +44,9 @@ _TRANSPOSED_SHARE = 0.8
 _NOTED_CONTEXT_WEIGHT = 8.0
 """Loss weight of a context that is computed from notes, relative to one that is measured from audio."""
 _READ_LENGTHS = 2
-"""Maximum length read of a recording, in example lengths; training takes its part from anywhere within it."""
+"""Maximum length that is read of a recording, in example lengths; a training example can begin anywhere within it."""
 _NOTE_FEATURES = {"measures": len(AUDIO_DESCRIPTORS), "shift": 1, "affect": len(AffectFeatures._fields)}
-"""Features of a MIDI file, and the count of numbers in each."""
+"""Features of a MIDI file, and the number of values in each."""
 _VERSION = 7
 
 _SKIPPED_FOLDER = re.compile(r"(?:^|/)(?:annotations per each (?:rater|song)|features?)$")
@@ -60,7 +60,7 @@ class _Notes:
     """Features of the MIDI files next to recordings, one row per recording; NaN for those without one.
 
     Attributes:
-        measures: values of the descriptors that audio determines, [n, 2] in the order of ``AUDIO_DESCRIPTORS``.
+        measures: values of the descriptors that audio also provides, [n, 2] in the order of ``AUDIO_DESCRIPTORS``.
         shift: semitones from the key to C major or A minor, [n].
         features: rows of ``music.key.AffectFeatures``, [n, 5].
         hashes: content hashes of the files.
@@ -77,7 +77,7 @@ class _Notes:
         return np.isfinite(self.shift)
 
     def estimated_affect(self, training: NDArray[np.bool_]) -> Floats:
-        """Return valence and arousal from the notes of recordings in ``training`` [n], [n, 2]; NaN for the others."""
+        """Return valence and arousal [n, 2], estimated from notes for recordings in ``training`` [n], else NaN."""
         affect = np.full((len(self.shift), 2), np.nan, np.float32)
         chosen = training & self.known
         if chosen.any():
@@ -98,15 +98,15 @@ class _Notes:
 class EmotionDataset(CorpusDataset):
     """Sequences of mel frames (dB), with the emotion code of each frame as target.
 
-    In training, recordings with notes begin at random places and are transposed, with the register of the transposed
-    notes, and the emotion of those without a label is estimated from the notes. None of this is done in validation.
-    With such recordings the weights are averaged over the epochs.
+    In training, recordings with notes are transposed, and their register is that of the transposed notes. Those without
+    a label also begin at random positions, and their emotion is estimated from the notes. Validation does none of this.
+    If any training recording has notes, the weights are averaged over the epochs.
 
     Args:
-        report: contents of the corpus.
+        report: report on the contents of the corpus.
         rows: origin of each recording.
         table: features of the recordings.
-        labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown and do not count.
+        labels: valence and arousal of each frame, [n, T, 2]; NaN where they are unknown, which masks the frame.
         context: musical context of each recording, [n, 8], the same in all frames.
         notes: features of MIDI files next to the recordings.
     """
@@ -175,11 +175,12 @@ class EmotionDataset(CorpusDataset):
         return Batch(frames, targets, weights, self._pooled[indices])
 
     def _augmented(self, indices: Indices, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """Return frames [n, T, 128] and context [n, 8] of examples with another level, and, if there are notes, from
-        another place and in another key.
+        """Return frames [n, T, 128] and context [n, 8] of examples at a random level and, if they have notes, from a
+        random position and in a random key.
 
-        A label belongs to the beginning of a recording, so only recordings without a label begin elsewhere. For
-        recordings without notes only the level is drawn: their training does not depend on whether others have notes.
+        A label applies to the beginning of a recording, so only recordings without a label begin elsewhere. For
+        recordings without notes only the level is drawn, so their training does not depend on whether others have
+        notes.
         """
         noted, context = np.flatnonzero(self._notes.known[indices]), self._targeted_context[indices]
         first = np.zeros(len(indices), np.intp)
@@ -187,7 +188,7 @@ class EmotionDataset(CorpusDataset):
         first[free] = rng.integers(self._file_frames[indices[free]] - self._audio_frames[indices[free]], endpoint=True)
         frames = self._padded(indices, first)
         gain = rng.uniform(-_GAIN_DB, _GAIN_DB, len(indices)).astype(np.float32)
-        # Even in a quiet recording no band is below the floor.
+        # No band may be below the floor, even in a quiet recording.
         frames = np.maximum(frames + gain[:, np.newaxis, np.newaxis], np.float32(_FLOOR_DB))
         semitones = rng.integers(-6, 6, len(noted)) * (rng.random(len(noted)) < _TRANSPOSED_SHARE)
         for number, by in zip(noted, semitones.tolist(), strict=True):
@@ -196,8 +197,8 @@ class EmotionDataset(CorpusDataset):
         return frames, context
 
     def _padded(self, indices: Indices, first: Indices | None = None) -> Floats:
-        """Return frames of some files from frame ``first`` [n] on, [n, T, 128]; short files are padded with silence,
-        which the mask excludes.
+        """Return the frames [n, T, 128] of some files, starting at frame ``first`` [n]; short files are padded with
+        silence, which the mask excludes.
         """
         padded = np.full((len(indices), self.sequence_length, BANDS), _FLOOR_DB, np.float32)
         starts = np.zeros(len(indices), np.intp) if first is None else first
@@ -207,7 +208,7 @@ class EmotionDataset(CorpusDataset):
         return padded
 
     def _own_frames(self, index: int, first: int = 0) -> Floats:
-        """Return the frames of one file, memory-mapped: as many as an example has, from frame ``first`` on."""
+        """Return the memory-mapped frames of one file for an example, starting at frame ``first``."""
         start = self._starts[index] + first
         own: Floats = self._frames[start : start + self._audio_frames[index]]
         return own
@@ -243,7 +244,7 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     """Read DEAM, or any folder of audio with a table of valence and arousal; ``name`` is the corpus's name.
 
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
-    annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, known by their
+    annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, recognized by their
     columns; any CSV with the columns ``filename, valence, arousal`` on the scale ``options.label_scale``, or ``ID, 4Q``
     with quadrants. A recording with a MIDI file of the same name next to it needs no label: its musical context comes
     from the notes. A damaged row is skipped. Answers of individual raters, features, metadata and predictions are not

@@ -1,7 +1,7 @@
 """Groove MIDI: 1,150 recordings of ten drummers on an electronic kit, for GroovePredictor.
 
 Size: 5 MB of MIDI. License: CC BY 4.0. Official train, validation and test splits in ``info.csv``, by recording; the
-test split is never trained on.
+test split is not used for training.
 Citation: Gillick et al., "Learning to Groove with Inverse Sequence Transformations", ICML 2019.
 """
 
@@ -45,7 +45,7 @@ _NAME = re.compile(r"_(?P<bpm>\d+)_(?P<beat_type>beat|fill)_(?P<time_signature>\
 _DRUMMER = re.compile(r"drummer\d+/")
 _OUTPUTS = 2 * POSITIONS
 _DISTINCTIVE_POSITIONS = 4
-"""Minimum number of off-grid positions in a window; two recordings may share a window with fewer by chance."""
+"""Minimum number of off-grid positions in a window; two recordings can share a window with fewer by chance."""
 _OTHER_METER = "not in 4/4"
 _VERSION = 3
 
@@ -67,7 +67,7 @@ class GrooveDataset(CorpusDataset):
 
     def _assemble(self, indices: Indices, rng: np.random.Generator, *, augment: bool) -> Batch:  # noqa: ARG002 - part of the interface
         valence, arousal = self.labels[indices].T
-        # Drawn for each batch: the network would learn a fixed value as if it were known.
+        # Drawn for each batch, because the network would learn a fixed value as if it were known.
         valence = np.where(np.isnan(valence), imputed_valence(arousal, rng), valence)
         weights = self._mask[indices][:, np.newaxis] * self._example_weights(indices)
         codes = noisy_codes(valence, arousal, rng)[:, np.newaxis]
@@ -122,7 +122,7 @@ def _split(
 ) -> tuple[Sequence[str], NDArray[np.str_]]:
     """Return groups and splits: official ones by recording; otherwise all recordings of a session stay together.
 
-    The official test recordings do not belong to a session, as its other recordings may be trained on.
+    An official test recording is not grouped with its session, whose other recordings may be used for training.
     """
     recordings = [recording_of(name) for name in files]
     if has_both_sides(official):
@@ -133,7 +133,7 @@ def _split(
 
 
 def recording_of(file: str) -> str:
-    """Return the recording of a file: E-GMD has each recording once per kit, with the kit's number at the name's end.
+    """Return the recording of a file: E-GMD has each recording once per kit, with the kit number at its end.
 
     The folders above ``drummer<n>`` are ignored, because Groove and E-GMD contain the same recordings.
     """
@@ -159,7 +159,7 @@ def _extract(path: Path) -> Features:
     windows = groove_windows(notes.onset_beats * PPQ, notes.velocity)
     if not len(windows.values):
         raise DataError("too short: fewer than two bars", where=path)
-    # Within less than a second, notes per second would not be a meaningful measure of the pace.
+    # Over less than a second, notes per second would not be a meaningful measure of the pace.
     seconds = max(1.0, float(notes.onset[-1] - notes.onset[0]))
     pace = np.array([[notes.bpm, len(notes) / seconds]])
     content = _content(windows.values * windows.mask)

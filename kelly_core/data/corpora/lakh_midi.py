@@ -31,7 +31,7 @@ from kelly_core.music.melody import PITCHES, SEQUENCE_BEATS, find_melody, melody
 _MIN_BEATS = 16
 _DISTINCTIVE_BEATS = 24
 _DISTINCTIVE_PITCHES = 4
-"""Minimum notes in beats, and minimum pitches, of a sequence; two songs may share one with fewer by chance."""
+"""Minimum notes, counted per beat, and minimum pitches of a sequence; with fewer, two songs can share it by chance."""
 _KINDS = ("named", "monophonic", "skyline")
 """Ways to find the melody, as ``find_melody`` names them."""
 _VERSION = 4
@@ -112,7 +112,7 @@ def is_present(root: Path) -> bool:
 def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDataset:
     """Read Lakh MIDI, or any folder of MIDI files, flat or nested; ``name`` is the corpus's name.
 
-    EMOPIA's quadrants and songs and official tables at any depth are used; files outside the tables' folders are kept.
+    Quadrants and songs of EMOPIA and official tables at any depth are used; files outside their folders are kept.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -121,7 +121,7 @@ def load(root: Path, options: LoadOptions, name: str = "lakh_midi") -> MelodyDat
     known = read_known_labels(root, selection.other_tables, options.annotations_file)
     extraction = FeatureExtractor(name, _VERSION, {"beats": SEQUENCE_BEATS, "least": _MIN_BEATS}, _extract)
     table, official, report = extract_selection(root, selection, known, extraction, options)
-    # The corpus's own folder may be that of the clean subset.
+    # The corpus folder itself may be the clean subset.
     artists = [artist_of(f"{root.resolve().name}/{file}") for file in table.files]
     songs = [song_of(file) for file in table.files]
     groups = group_by_artist(songs, artists)

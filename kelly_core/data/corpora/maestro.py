@@ -1,7 +1,7 @@
 """MAESTRO v3: 1,276 piano performances with exact velocities and pedals, for DynamicsEngine.
 
 Size: 57 MB of MIDI (the audio is not needed). License: CC BY-NC-SA 4.0, non-commercial. Official train, validation and
-test splits by composition, in ``maestro-v3.0.0.csv`` and ``.json``; the test split is never trained on.
+test splits by composition, in ``maestro-v3.0.0.csv`` and ``.json``; the test split is not used for training.
 Citation: Hawthorne et al., "Enabling Factorized Piano Music Modeling and Generation with the MAESTRO Dataset", 2019.
 """
 
@@ -56,9 +56,10 @@ def is_present(root: Path) -> bool:
 
 
 def load(root: Path, options: LoadOptions, name: str = _NAME) -> DynamicsDataset:
-    """Read MAESTRO, or any folder of piano performances as MIDI files, flat or nested; ``name`` is the corpus's.
+    """Read MAESTRO, or any folder of piano performances as MIDI files, flat or nested; ``name`` names the corpus.
 
-    Official tables are found at any depth, EMOPIA's too. Files that MAESTRO's table does not name are skipped.
+    Official tables, including those of EMOPIA, are found at any depth. Files that are not in MAESTRO's table are
+    skipped.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.

@@ -1,1 +1,1 @@
-"""Getting corpora: registry of sources, transfer, unpacking, inventory."""
+"""Download of corpora: registry of sources, transfer, unpacking, inventory."""

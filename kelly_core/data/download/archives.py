@@ -21,7 +21,7 @@ from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import write_error
 
 OWN_PREFIX = ".kelly-"
-"""Beginning of the names of files that this program adds to an unpacked folder; no member may have such a name."""
+"""Beginning of the names of files that this program adds to an unpacked folder; such members are left out."""
 MEMBER_LIST = f"{OWN_PREFIX}members"
 """File in an unpacked folder: one line ``size<TAB>path`` per member, with backslash escapes."""
 
@@ -73,8 +73,8 @@ def is_archive(path: Path) -> bool:
 def unpack(path: Path, folder: Path, limit: int, progress: ByteProgress = lambda _done, _total: None) -> Unpacked:
     """Unpack an archive into an empty folder and write ``MEMBER_LIST`` next to the members.
 
-    Permissions, owners and times are not preserved. Resource forks of macOS and ``.DS_Store`` are left out, as are
-    links to other members.
+    Permissions, owners and times are not preserved. Resource forks of macOS, ``.DS_Store`` and links to other
+    members are left out.
 
     Args:
         path: the archive, ZIP or TAR with any compression.
@@ -239,7 +239,7 @@ def _copy(content: IO[bytes], target: Path, limit: int, path: Path) -> int:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that an interrupted unpacking left; do nothing if it does not exist.
+    """Remove a folder left by an interrupted unpacking; do nothing if it does not exist.
 
     Raises:
         DataError: it cannot be removed.

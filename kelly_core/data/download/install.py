@@ -1,4 +1,4 @@
-"""Installation of a source: download, checksum, unpacking to a temporary folder, and one renaming into the corpus."""
+"""Installation of a source: download, checksum, unpacking to a temporary folder, and one rename into the corpus."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ RECEIPT = f"{OWN_PREFIX}archive.json"
 """File in an unpacked folder that records its archive. It exists only if the folder is complete."""
 
 _MAX_RATIO = 50
-"""Maximum unpacked bytes per byte of an archive; the corpora here have at most 12."""
+"""Maximum unpacked bytes per byte of an archive; the registered corpora have at most 12."""
 _UNPACKED_ALLOWANCE = 64 * 2**20
 _BLOCK = 4096
 _SIZE_SLACK = 64 * 2**20
@@ -73,7 +73,7 @@ class Receipt:
         status: "installed" by this call, or "present" before it.
         received: bytes downloaded by this call.
         kept: path of the archive if it was kept, else "".
-        top: name of the archive's top folder, with which the paths in its member list begin; "" if there is none.
+        top: name of the archive's top folder, the first part of the paths in its member list; "" if there is none.
     """
 
     archive: str
@@ -118,9 +118,9 @@ def install(
 
     Args:
         source: a source with archives.
-        corpus_folder: receives one folder per archive, each complete from the moment it appears.
-        datasets_dir: archives that the user put here are used instead of a download; its folder ``DOWNLOADS`` contains
-            partial files.
+        corpus_folder: receives one folder per archive, which appears only when it is complete.
+        datasets_dir: folder in which archives from the user replace downloads; its folder ``DOWNLOADS`` stores partial
+            files.
         listener: receives progress and notes.
         mirrors: URLs of folders that contain the archives by name, used instead of the published URLs.
         keep_archives: keep each archive after it was unpacked.
@@ -147,7 +147,7 @@ def _make_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
-    """Hold the lock of a source; a second process waits, and then finds the source installed."""
+    """Hold the lock of a source; a second process waits until the source is installed."""
     lock = FileLock.acquire(path, 0.0, error_type=DataError)
     if lock is None:
         listener.note("another process gets it; waiting for its end")
@@ -163,7 +163,7 @@ def _require_space(archives: Sequence[Archive], downloads: Path) -> None:
     """Check that there is enough space for the archives and their unpacked files.
 
     Raises:
-        DataError: there is not; nothing was downloaded.
+        DataError: there is not enough space; nothing was downloaded.
     """
     needed = 0
     for archive in archives:
@@ -238,7 +238,7 @@ def _fetch(archive: Archive, target: Path, listener: InstallListener, mirrors: S
 def _fetch_from(
     url: str, archive: Archive, target: Path, listener: InstallListener, *, from_publisher: bool
 ) -> tuple[Downloaded, str]:
-    """Download an archive and return why it is not the right one, "" if it is.
+    """Download an archive; also return the reason why it is not the right one, "" if it is.
 
     A file joined from two attempts is downloaded again completely if its checksum is wrong. If a file is shorter than
     recorded and the server did not send its length, the download is continued: the connection may have broken.
@@ -317,7 +317,7 @@ def _put_in_place(
 ) -> Receipt:
     """Unpack to a temporary folder, add the receipt, and rename the folder into the corpus folder in one step."""
     staging = downloads / f"{archive.file}.unpacked"
-    # An unpacking that was killed may have left this folder.
+    # A killed process may have left this folder.
     remove_tree(staging)
     try:
         _make_folder(staging)

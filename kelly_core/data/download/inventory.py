@@ -1,7 +1,7 @@
 """Inventory of the datasets folder: missing files of each source, and files and folders that no corpus reads.
 
-A source's member lists, its own table, or the published number of files define which files are expected. Not read are
-folders of another name, loose files, and packed archives.
+A source's member lists, its table, or the published number of files define which files are expected. Folders with
+other names, loose files, and packed archives are not read.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Inventory:
 def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
     """Compare the files of a source with the expected ones.
 
-    For archives that ``datasets get`` unpacked, these are in lists of members with sizes. Otherwise the source's own
-    table names the files; without a table, only their number is compared with the published one.
+    Archives that ``datasets get`` unpacked have a list of members with sizes. Otherwise, the source's table names the
+    files; without a table, only the number of files is compared with the published one.
 
     Raises:
         DataError: a folder or a table cannot be read.
@@ -103,7 +103,7 @@ def take_inventory(source: Source, corpus_folder: Path) -> Inventory:
 
 
 def is_complete(source: Source, corpus_folder: Path) -> bool:
-    """Return True if a source is complete, however it was obtained.
+    """Return True if a source is complete, regardless of how it was obtained.
 
     Raises:
         DataError: a folder or a table cannot be read.
@@ -113,7 +113,7 @@ def is_complete(source: Source, corpus_folder: Path) -> bool:
 
 
 def _wrong_sizes(source: Source, corpus_folder: Path, files: list[str]) -> list[str]:
-    """Return files that are downloaded without unpacking and differ in size from the published one."""
+    """Return files that are downloaded without unpacking and whose size differs from the published one."""
     sizes = {
         archive.file: archive.bytes
         for archive in source.archives
@@ -182,7 +182,7 @@ class Unclaimed:
     Attributes:
         path: its path.
         corpus: the corpus that it may belong to, "" if there is no guess.
-        text: one sentence that says what to do, safe to show.
+        text: one sentence with the recommended action, safe to show.
     """
 
     path: str
@@ -217,7 +217,7 @@ def _entries(folder: Path) -> Sequence[os.DirEntry[str]]:
 
 
 def _archives(folder: Path, corpora: dict[str, Path]) -> Iterator[Unclaimed]:
-    """Yield packed archives in the folder and in those of the corpora; one that is unpacked next to it is left out."""
+    """Yield packed archives in the folder and in the corpus folders, except archives that are already unpacked."""
     by_file = {archive.file: (source, archive) for source in SOURCES.values() for archive in source.archives}
     for place in dict.fromkeys((folder, *corpora.values())):
         for entry in _entries(place):
@@ -240,7 +240,7 @@ def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaim
         path = datasets.dir / entry.name
         if ending in _KNOWN_ENDINGS and entry.name != SIDECAR and is_file(entry) and path.absolute() not in claimed:
             marked = [corpus for mark, corpus in _MARKS if entry.name.lower().startswith(mark)]
-            # Only the corpus of chords may consist of a single JSON file.
+            # Only the corpus of chords can consist of a single JSON file.
             guess = marked[0] if marked else "chords" if ending == ".json" else _BY_KIND.get(ending, "")
             by_guess.setdefault(guess, []).append(entry.name)
     for guess, names in by_guess.items():

@@ -20,7 +20,7 @@ class Archive:
     """One file to download.
 
     Attributes:
-        file: its name, also below a mirror.
+        file: its name, both in the URLs and on a mirror.
         urls: its published URLs, tried in this order.
         checksum: ``sha256:<hex>`` or ``md5:<hex>``; "" if none was published.
         bytes: its recorded size, 0 if not known. If there is a checksum, the size is used only for estimates.
@@ -42,7 +42,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Source:
-    """A source of ``datasets get``.
+    """A source for ``datasets get``.
 
     Attributes:
         name: name on the command line.
@@ -375,5 +375,5 @@ def sources_of(corpus: str, sources: Mapping[str, Source]) -> list[Source]:
 
 
 def default_sources(sources: Mapping[str, Source]) -> list[Source]:
-    """Return the sources of ``--all``: all except the larger and smaller variants of one corpus."""
+    """Return the sources that ``--all`` includes: all except larger or smaller variants of a corpus."""
     return [source for source in sources.values() if source.by_default]

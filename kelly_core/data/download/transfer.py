@@ -39,7 +39,7 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class _RetryError(Exception):
-    """An error after which the same URL may work if it is tried again."""
+    """An error after which another attempt with the same URL may succeed."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -59,7 +59,7 @@ class Downloaded:
         received: bytes downloaded by this call.
         resumed: bytes of an earlier attempt that were kept.
         content_type: content type that the server sent.
-        is_sized: True if the server sent the file's length; otherwise a broken connection looks like its end.
+        is_sized: True if the server sent the file's length, without which a broken connection looks like the end.
     """
 
     url: str
@@ -90,13 +90,13 @@ def download(url: str, target: Path, *, limit: int, trust_any: bool, progress: B
     Args:
         url: its URL; redirections are followed.
         target: the complete file's path; the caller checks the partial file and renames it.
-        limit: bytes beyond which the file cannot be the right one; 0 sets no limit.
+        limit: maximum size of the file in bytes; 0 sets no limit.
         trust_any: True if a partial file may be continued from another URL or without a validator, because the caller
             compares a checksum. Otherwise only an unchanged file at the same URL is continued.
         progress: called after each piece.
 
     Raises:
-        UnavailableError: the URL does not deliver the whole file. The partial file is kept for the next attempt.
+        UnavailableError: the URL does not deliver the complete file. The partial file is kept for the next attempt.
         DataError: the partial file cannot be written.
     """
     kept = _size(part_of(target))
@@ -137,7 +137,7 @@ class _Transfer:
         self.is_sized = True
 
     def attempt(self, url: str) -> str:
-        """Request the missing bytes and write them; return the content type once the file is whole.
+        """Request the missing bytes and write them; return the content type when the file is complete.
 
         Raises:
             _RetryError: the connection broke or the server is busy.
@@ -193,7 +193,7 @@ class _Transfer:
         return str(response.headers.get("Content-Type", ""))
 
     def _beyond_the_end(self, response: requests.Response, start: int) -> str:
-        """Accept a partial file that is as long as the file; a longer one belongs to another file."""
+        """Accept a partial file with the length of the remote file; a longer one belongs to another file."""
         match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
         if match and int(match[1]) == start:
             return str(response.headers.get("Content-Type", ""))
