@@ -150,7 +150,7 @@ class ModelChain:
 
     @property
     def estimated_context(self) -> Floats:
-        """Running mean of the estimated musical context [8]; the other networks get only its register."""
+        """Running mean of the estimated musical context [8]; the other networks use only its register."""
         return self._context_mean.mean.copy()
 
     def reset(self) -> None:
@@ -287,7 +287,7 @@ def _neutral_audio(export: Export) -> Floats | None:
 
 
 def _numbers(export: Export, entry: str, count: int) -> Floats | None:
-    """Return a list of numbers from an export's features; None if it is missing or something else."""
+    """Return a list of numbers from an export's features; None if it is missing or not such a list."""
     features = export.metadata.get("features")
     values = features.get(entry) if isinstance(features, dict) else None
     if not isinstance(values, list) or len(values) != count:
@@ -297,5 +297,5 @@ def _numbers(export: Export, entry: str, count: int) -> Floats | None:
     try:
         return np.array(values, np.float32)
     except OverflowError:
-        # An integer in JSON may be larger than any float.
+        # An integer in JSON can be larger than any float.
         return None

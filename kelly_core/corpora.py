@@ -35,7 +35,7 @@ class Corpus:
         name: its folder below the datasets folder.
         module: the loader, with ``is_present(root)`` and, for a main corpus, ``load(root, options, name)``.
         title: what it is and how large.
-        license: in short.
+        license: short description of its license.
         advice: where to get it and where to put it.
         joins: main corpora whose loaders mix it in; none for a main corpus.
         audio_from: main corpus whose training frames are part of its examples, "" if it needs none.

@@ -261,7 +261,7 @@ def _listed(array: Floats) -> str:
 
 
 def _number(value: np.float32) -> str:
-    """Return the shortest decimal that gives the same float32, with a point or an exponent."""
+    """Return the shortest decimal that is read as the same float32, with a point or an exponent."""
     text = str(value)
     return text if any(sign in text for sign in ".e") else f"{text}.0"
 

@@ -114,7 +114,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that was probably meant by ``name``, "" if none is similar.
 
-    Case does not matter. Whole names are compared, and their parts after the last dot or dash, so that ``epoch`` finds
+    Case does not matter. Full names and their parts after the last dot or dash are compared, so that ``epoch`` finds
     ``training.epochs`` and ``cadence`` a run called ``2026-11-22-1431-brave-cadence``. The beginnings of names are
     compared last, so that ``trainings`` finds ``training.epochs``.
     """

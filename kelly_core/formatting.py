@@ -1,6 +1,6 @@
 """Durations, bytes, losses, missing values and foreign text, formatted alike for commands, reports and screens.
 
-Terminals and pipes that cannot show every character get ASCII.
+Text is converted to ASCII for terminals and pipes that cannot show every character.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def run_main(module: str) -> None:
         raise
     finally:
         interrupts.exit_at_once()
-        # After python -m, CPython ends by SIGINT, whatever the exit status, if the last exec() of a string was
+        # After python -m, CPython ends by SIGINT, regardless of the exit status, if the last exec() of a string was
         # interrupted; dataclasses and named tuples are created by exec(). Another exec() clears the flag (see
         # run_eval_code_obj in CPython's Python/pythonrun.c).
         exec("")

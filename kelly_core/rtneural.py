@@ -121,7 +121,7 @@ def from_rtneural(path: str | os.PathLike[str]) -> nn.Module:
 
 
 def state_dict_of(export: Export) -> dict[str, Tensor]:
-    """Return the weights of a file under their names in the module that it was written from, or else by number."""
+    """Return the weights of a file by their names in the original module, or else by number."""
     from kelly_core.engines.torch_engine import build_module
 
     names = export.metadata.get(MODULES)

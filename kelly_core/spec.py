@@ -19,13 +19,13 @@ from kelly_core.errors import ConfigError, did_you_mean
 
 Activation = Literal["", "tanh", "relu", "sigmoid", "softmax", "elu"]
 Loss = Literal["mse", "bce", "soft_cross_entropy", "masked_mse", "masked_l1"]
-"""Losses that any model can be trained with; a spec may also name its own function."""
+"""Losses that any model can be trained with; a spec can also reference another function."""
 State = Literal["stateful", "stateless"]
 LabelScale = Literal["", "1..9", "0..1", "-1..1", "-5..5"]
 """Scale of valence and arousal in a table; "" for one derived from its columns and values."""
 
 LOSS_OUTPUT: dict[str, Activation] = {"bce": "sigmoid", "soft_cross_entropy": "softmax"}
-"""Output activation that a loss needs; the other losses take any."""
+"""Output activation that a loss needs; the other losses accept any."""
 
 ENTRY_POINTS = "kelly.models"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")

@@ -319,7 +319,7 @@ class KellyApp(DisplayApp):
             self.notify(news.text, title=news.title, severity=news.severity, timeout=10)
             self._notify_terminal(f"kelly {news.title}: {news.text}")
         self.state.save(runs=seen_states(self.run_list, self.runs_folder))
-        # A screen that is not mounted yet draws itself when it becomes active.
+        # A screen that is not mounted yet is drawn when it becomes active.
         if isinstance(self.screen, BaseScreen) and self.screen.is_mounted:
             self.screen.refresh_frame()
             self.screen.runs_changed()
@@ -349,7 +349,7 @@ class KellyApp(DisplayApp):
             self.notify(str(error), title=title, severity="error", timeout=12)
 
     def start_training(self, request: TrainingRequest) -> None:
-        """Start a run in its own process, now or when its device is free."""
+        """Start a run in a separate process, now or when its device is free."""
         self.attempt(partial(self._start_training, request), "Not started")
 
     def _start_training(self, request: TrainingRequest) -> None:

@@ -25,7 +25,7 @@ def _show_version(wanted: bool) -> None:
 
 
 def _theme_names() -> list[str]:
-    """Return the names of our own themes, then those of Textual."""
+    """Return the names of Kelly's themes, then the names of Textual's."""
     from textual.theme import BUILTIN_THEMES
 
     from kelly_tui.themes import ANSI16_THEME, THEMES

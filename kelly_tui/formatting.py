@@ -61,7 +61,7 @@ class LabeledRows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         most = max(_LABEL_COLUMNS, int(_MAX_LABEL_SHARE * options.max_width))
-        # Labels are wrapped only at spaces: a name such as that of a setting is not split.
+        # Labels are wrapped only at spaces: a name, for example of a setting, is not split.
         words = (max(map(cell_len, label.plain.split()), default=0) for label, _ in self._rows)
         labels = min(max([most, *words]), max((label.cell_len for label, _ in self._rows), default=0))
         width, longest = options.max_width, max((value.cell_len for _, value in self._rows), default=0)

@@ -84,7 +84,7 @@ class KeyQueue:
         """Wait until an event has had its effect.
 
         The event bubbles from the focused widget through its parents to the application, which runs the action of a
-        key. The messages of that action take the same path, and so do those of a screen that the action opens.
+        key. The messages of that action, and of a screen that it opens, take the same path.
         """
         focused = self._app.focused
         if isinstance(focused, Input) and isinstance(event, Key) and event.is_printable:

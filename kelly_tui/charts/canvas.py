@@ -103,7 +103,7 @@ class Canvas:
         # Each line has as many steps as its longer side has dots, so it has no gaps.
         counts = np.maximum(1, np.maximum(np.abs(to_x), np.abs(to_y)))
         origin = np.repeat(np.arange(len(xs)), counts)
-        # Index of each step within its line: its index among all steps minus that of the line's first step.
+        # Index of each step within its line: its index among all steps minus the index of the line's first step.
         along = np.arange(len(origin)) - np.repeat(np.cumsum(counts) - counts, counts)
         columns = xs[origin] + to_x[origin] * along // counts[origin]
         rows = shape[0] - 1 - (ys[origin] + to_y[origin] * along // counts[origin])
@@ -118,7 +118,7 @@ class Canvas:
     def strips(self, background: Style) -> list[Strip]:
         """Return the lines for Textual, on a background.
 
-        A blank takes the color of the character before it, because each change of color costs bytes on a slow link.
+        A blank has the color of the previous character, because each change of color costs bytes on a slow link.
         """
         columns = np.arange(self._signs.shape[1])
         inked = np.maximum.accumulate(np.where(self._signs != _BLANK, columns, 0), axis=1)

@@ -133,7 +133,7 @@ def with_gaps_over(pieces: Sequence[Segment], below: Sequence[Segment], toleranc
     shown: list[Segment] = []
     for xs, ys in pieces:
         hides = [any(abs(y - other) <= tolerance for other in known.get(x, ())) for x, y in zip(xs, ys, strict=True)]
-        # A line hides another one only if it hides both of its ends; at a single point two curves may merely cross.
+        # A line hides another one only if it hides both of its ends; at a single point two curves can simply cross.
         pairs = list(map(all, itertools.pairwise(hides)))
         if not any(pairs):
             shown.append((xs, ys))

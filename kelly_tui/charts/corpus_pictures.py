@@ -141,7 +141,7 @@ def _bars(heights: Sequence[int], rows: int) -> list[str]:
 
 
 def _side_by_side(blocks: Sequence[Lines], width: int) -> Lines:
-    """Return blocks of lines side by side, each beginning ``width`` columns after the one before."""
+    """Return blocks of lines side by side, each beginning ``width`` columns after the previous one."""
     lines = []
     for row in range(max(map(len, blocks))):
         line = Text()

@@ -202,7 +202,7 @@ class RunScreen(ChartScreen):
                     run_id, lambda run: run.request_change(parse_changes(text.split()), self.chosen_model)
                 )
 
-        about = "Such as learning_rate=0.0005 patience=20 epochs=80; in force from the next epoch on."
+        about = "Such as learning_rate=0.0005 patience=20 epochs=80; applied from the next epoch on."
         self.kelly.ask(TextPrompt(f"Settings of {short_id(run_id)}", about, ""), request)
 
     def action_validate(self) -> None:

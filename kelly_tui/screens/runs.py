@@ -65,8 +65,8 @@ class Runs(RunScreen):
     ABOUT = (
         "Every run in the runs folder, the latest first. Mark up to four with the space bar to compare their curves, "
         "results and the settings that differ; the row of a sweep compares its best runs, and enter lists all of them. "
-        "= pins one as the reference of every comparison. Train lays marked runs over the one that it shows. Deleting "
-        "a run removes its log, never what it trained."
+        "= pins one as the reference of every comparison. Train overlays marked runs on its own run. Deleting a "
+        "run removes its log, but not its exports and checkpoints."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -76,8 +76,8 @@ class Runs(RunScreen):
         Binding("u", "unmark", "Unmark", show=False, tooltip="Clear all marks"),
         Binding("m", "model", "Model", tooltip="Compare the curves of the next model that marked runs share"),
         Binding("e", "export", "Export", tooltip="Write the best weights of this run for the plugin"),
-        Binding("d", "delete", "Delete", tooltip="Delete the run, after asking"),
-        Binding("d", "drop", "Drop", tooltip="Take a waiting training out of the queue, after asking"),
+        Binding("d", "delete", "Delete", tooltip="Delete the run, after confirmation"),
+        Binding("d", "drop", "Drop", tooltip="Take a waiting training out of the queue, after confirmation"),
         Binding("slash", "filter", "Filter", tooltip="Such as state:running model:melody loss<0.03 tag:x age<2d"),
         Binding("o", "sort", "Sort", tooltip="Sort by the next column; a click on a header sorts, too"),
         Binding("K", "move(-1)", "Sooner", tooltip="Let a waiting training start sooner"),
@@ -409,7 +409,7 @@ class Runs(RunScreen):
         if group is None:
             return
         if self._filter.conditions:
-            self.notify("A filter shows all runs that it finds.", timeout=4)
+            self.notify("A filter shows all matching runs.", timeout=4)
         elif group.folder in self._unfolded:
             self.table.select(group.key)
             self._unfolded = [folder for folder in self._unfolded if folder != group.folder]

@@ -247,7 +247,7 @@ class Train(RunScreen):
         return "throughput", [Series("frames/s", curves.epochs, curves.frames_per_second, color)]
 
     def _loss_chart(self, model: ModelSnapshot, curves: Curves) -> tuple[str, list[Series]]:
-        """Return one model's losses, the validation losses of all models, or those of this model in several runs."""
+        """Return one model's losses, the validation losses of all models, or the ones of this model in several runs."""
         assert self.view is not None
         colors, others = self.theme_colors, [self.views[run_id] for run_id in self.other_ids if run_id in self.views]
         if self._overlay:

@@ -393,7 +393,7 @@ def exports_in(folder: Path) -> tuple[list[ExportFile], str]:
 def _may_be_export(path: Path) -> bool:
     """Return False for a backup of an export, and for JSON without an export's keys, such as the results of a sweep.
 
-    A file named after a model, or one that is empty or not JSON, is listed: it may be a damaged export.
+    Files that are named after a model, empty or not JSON are listed, because they may be damaged exports.
     """
     if path.name.endswith(PREVIOUS_ENDING):
         return False
@@ -423,7 +423,7 @@ def check_rows(result: dict[str, Any], colors: ThemeColors, *, only_failed: bool
     """Yield the checks of a saved result (see ``CHECKED_EXPORTS``), with a note on each that has changed.
 
     Args:
-        result: the checks, and those of the previous validation.
+        result: the checks of this and of the previous validation.
         colors: colors of the theme.
         only_failed: leave out checks that passed.
     """

@@ -143,7 +143,7 @@ class RunLog(Log):
     def search(self, text: str) -> None:
         """Go to the next match of a text from the current position, or to a time of day if the text is one.
 
-        A search before the log is read is delayed until then; otherwise it would find nothing.
+        A search before the log is read is delayed until then; otherwise the search would find nothing.
         """
         self._pending = "" if self._shown else text
         if self._pending:
