@@ -24,7 +24,7 @@ from kelly_core.errors import KellyError
 from kelly_core.formatting import format_bytes
 
 TIME_LIMIT = 60.0
-"""Seconds that one call may take; an engine needs well under one for the largest model."""
+"""Maximum seconds per call; an engine needs well under one second for the largest model."""
 
 _MAX_OUTPUT = 32_000_000
 _MAX_ERROR_TEXT = 400
@@ -51,11 +51,11 @@ class ExternalEngine:
 
     ``CMD MODEL.json`` reads one frame per line, numbers separated by spaces, until the end of its input, and writes one
     output frame per line, in sequence after one reset. ``CMD --bench MODEL.json N`` prints one line of JSON with
-    p50_us, p99_us, max_us and n. If it cannot load a model, it exits with a status other than 0 and a message.
+    p50_us, p99_us, max_us and n. An engine that cannot load a model exits with a message and a status other than 0.
 
     Args:
         command: the command with its own arguments, quoted as in a shell.
-        time_limit: seconds that one call may take.
+        time_limit: maximum seconds per call.
 
     Raises:
         KellyError: there is no such command.
@@ -65,7 +65,7 @@ class ExternalEngine:
         self.command, self._time_limit = command, time_limit
         self._words = _split(command)
         if not self._words or shutil.which(self._words[0]) is None:
-            hint = "Name a program that can be run, with its path where it is not on the PATH"
+            hint = "Name an executable program, with its path if it is not on the PATH"
             raise KellyError(f"there is no engine {command!r} that can be run", hint=hint)
 
     def run(self, model: Path, frames: NDArray[np.floating]) -> Doubles:
@@ -80,10 +80,10 @@ class ExternalEngine:
         output = self._run_command([str(model.resolve())], "".join(f"{line}\n" for line in lines))
         rows = [self._numbers(line, number) for number, line in enumerate(output.splitlines(), 1) if line.strip()]
         if len(rows) != len(frames):
-            self._fail(f"gave {len(rows):,} frames for {len(frames):,}")
+            self._fail(f"returned {len(rows):,} frames for {len(frames):,}")
         sizes = {len(row) for row in rows}
         if len(sizes) > 1:
-            self._fail(f"gave frames of {min(sizes)} to {max(sizes)} numbers")
+            self._fail(f"returned frames of {min(sizes)} to {max(sizes)} numbers")
         return np.array(rows)
 
     def bench(self, model: Path, calls: int) -> EngineTiming:
@@ -103,7 +103,7 @@ class ExternalEngine:
         return timing
 
     def _run_command(self, arguments: list[str], input_text: str = "") -> str:
-        """Run the command to its end and return all that it printed."""
+        """Run the command until it exits and return its complete output."""
         output, words = bytearray(), bytearray()
         deadline = time.monotonic() + self._time_limit
         # A file, not a pipe: writing to a pipe would block while the engine writes before it has read everything.
@@ -120,7 +120,7 @@ class ExternalEngine:
             for reader in readers:
                 reader.start()
             status: int | None = process.wait(self._time_limit)
-            # A grandchild may hold a pipe open after the engine's end; the wait ends at the time limit.
+            # A grandchild may hold a pipe open after the engine has exited; the wait ends at the time limit.
             for reader in readers:
                 reader.join(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -143,7 +143,7 @@ class ExternalEngine:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**os.environ, **_ONE_THREAD},
-                # Its own process group, so that what the engine starts is ended with it.
+                # A separate process group, so that processes started by the engine end with it.
                 start_new_session=True,
             )
         except OSError as error:
@@ -183,7 +183,7 @@ def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the engine, if it still runs, and all processes that it started."""
+    """End the engine, if it is still running, and all processes that it started."""
     # A group without processes does not exist; macOS forbids signals to a group that consists of an exited leader.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

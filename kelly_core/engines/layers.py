@@ -113,8 +113,8 @@ class GruWeights(RecurrentWeights):
 class Conv1dWeights(_Weighted):
     """A causal convolution over time: ``weight`` [out, in / groups, kernel], ``bias`` [out], and its activation.
 
-    The last tap, ``weight[..., -1]``, multiplies the current frame, the one before it the frame ``dilation`` earlier.
-    Frames before the first are zero.
+    The last tap, ``weight[..., -1]``, multiplies the current frame, and the tap before it multiplies the frame
+    ``dilation`` earlier. Frames before the first are zero.
     """
 
     kind: ClassVar[str] = Conv1d.kind
@@ -202,7 +202,7 @@ class ActivationLayer(SameSize):
         return 0
 
 
-# Each has a ``kind``, RTNeural's name of its type, and an ``activation`` that follows the layer ("" for none); an
+# Each layer has a ``kind``, RTNeural's name of its type, and an ``activation`` that follows the layer ("" for none); an
 # ``ActivationLayer`` computes nothing else.
 Layer = DenseWeights | LstmWeights | GruWeights | Conv1dWeights | BatchNormWeights | PreluWeights | ActivationLayer
 
@@ -216,7 +216,7 @@ def without_activation(layer: Layer) -> Layer | None:
 
 def layer_spec(layer: Layer) -> LayerSpec:
     """Return type, activation and sizes of a layer."""
-    # The parser and the readers of modules admit only known activations.
+    # The parser and the module reader accept only known activations.
     activation = cast(Activation, layer.activation)
     match layer:
         case DenseWeights():

@@ -54,7 +54,7 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 
 
 class NumpyEngine:
-    """A network that keeps its state from frame to frame, as the plugin runs it: reset once, then step after step.
+    """A network that keeps its state from frame to frame, as the plugin runs it: reset once, then one step per frame.
 
     Values too large for float32 become infinities or NaN without a warning, as in the engine.
     """
@@ -82,7 +82,7 @@ class NumpyEngine:
     def process(self, frames: Floats) -> Floats:
         """Compute frames in sequence from the current state, shape [n, in] → [n, out]."""
         outputs = np.empty((len(frames), self.out_size), dtype=np.float32)
-        # Threads do not speed up products of this size, and one that another program displaces delays them for long.
+        # Threads do not speed up products of this size, and a preempted thread delays them for long.
         with get_cached_controller().limit(limits=1, user_api="blas"):
             for frame, output in zip(frames, outputs, strict=True):
                 output[:] = self.step(frame)

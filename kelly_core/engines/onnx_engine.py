@@ -1,8 +1,8 @@
 """Convert a network to an ONNX graph with explicit state, and run it with ONNX Runtime.
 
 ``input`` [frames, in] and ``output`` [frames, out] are one or more frames in sequence. The n-th layer with state reads
-it from ``h<n>`` and ``c<n>`` (LSTM) or ``h<n>`` (GRU) [1, 1, H], or ``x<n>`` (convolution) [earlier frames, in], zeros
-after a reset, and returns it under the same names with ``_next`` added.
+its state from ``h<n>`` and ``c<n>`` (LSTM) or ``h<n>`` (GRU) [1, 1, H], or ``x<n>`` (convolution) [earlier frames, in],
+zeros after a reset, and returns the next state under the same names with ``_next`` added.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def build_onnx(layers: Sequence[Layer], properties: dict[str, str]) -> bytes:
     values = "input"
     for layer in layers:
         values = graph.add(layer, values)
-    # The output has the same name whatever the last layer is.
+    # The output has the same name for every type of last layer.
     graph.node("Identity", [values], ["output"])
     # The layers have added the outputs for their state; hosts expect the network's own output first.
     graph.outputs.insert(0, graph.port("output", ["frames", layers[-1].out_size]))

@@ -102,7 +102,7 @@ def advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]
         past = (module.kernel_size[0] - 1) * module.dilation[0]
         zeros = frames.new_zeros(frames.shape[0], past, frames.shape[2])
         joined = torch.cat([zeros if state is None else state, frames], dim=1)
-        # PyTorch's convolutions take channels second. Not [-past:], which would be everything for past = 0.
+        # PyTorch's convolutions take channels second. Not [-past:], which would keep everything for past = 0.
         return module(joined.transpose(1, 2)).transpose(1, 2), joined[:, joined.shape[1] - past :]
     if isinstance(module, nn.BatchNorm1d | nn.PReLU):
         return module(frames.transpose(1, 2)).transpose(1, 2), None
@@ -110,7 +110,7 @@ def advance(module: nn.Module, frames: Tensor, state: Any) -> tuple[Tensor, Any]
 
 
 def _modules(layer: Layer) -> Iterator[nn.Module]:
-    """Yield a layer's module with its weights, then that of its activation."""
+    """Yield a layer's module with its weights, then the module of its activation."""
     if not isinstance(layer, ActivationLayer):
         # Torch draws initial weights, which are replaced; the state of the generator is restored.
         with torch.random.fork_rng(devices=[]):
@@ -150,7 +150,7 @@ def new_module(layer: LayerSpec, *, bias: bool = True, epsilon: float = 1e-5) ->
     Args:
         layer: type and sizes.
         bias: False for a layer without a bias, or a batch normalization without gamma and beta.
-        epsilon: of a batch normalization.
+        epsilon: epsilon of a batch normalization.
     """
     match layer:
         case Dense():

@@ -50,7 +50,7 @@ class GroupSums:
         return len(set(zip(self.corpora[chosen].tolist(), self.groups[chosen].tolist(), strict=True)))
 
     def by_source(self) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
-        """Yield corpus, label source, and a mask of their cells, if these have any weight."""
+        """Yield corpus, label source, and the mask of their cells, for each pair with any weight."""
         for corpus, source in sorted(set(zip(self.corpora.tolist(), self.sources.tolist(), strict=True))):
             cells = (self.corpora == corpus) & (self.sources == source)
             if self.truth["weight"][cells].any():
@@ -63,11 +63,11 @@ def aggregate(
     """Run every predictor on the same examples without their targets, and sum the errors by cell.
 
     Args:
-        dataset: where the examples are.
-        indices: which of them, at least one.
-        loss: computed for every predictor, as the sums "loss" and "loss_weight".
+        dataset: dataset of the examples.
+        indices: indices of the examples, at least one.
+        loss: loss to compute for every predictor, as the sums "loss" and "loss_weight".
         measures: the other metrics.
-        predictors: by name.
+        predictors: predictors by name.
     """
     kinds, cell = _cells(dataset.rows, indices)
     truth: Sums = {}

@@ -67,7 +67,7 @@ class _BinMeans:
         np.add.at(self._weights, number, weights.sum(axis=1, dtype=np.float64))
 
     def means(self, prior: Doubles | float, strength: float) -> Doubles:
-        """Return means [bins, out], smoothed towards the overall mean as by ``strength`` further examples of it.
+        """Return means [bins, out], smoothed towards the overall mean as if ``strength`` more examples had it.
 
         The overall mean is smoothed towards ``prior`` in the same way.
         """
@@ -91,10 +91,10 @@ def fit_bin_means(
     """Return predictors of the mean target of the input's bin, one per partition, in one pass over the examples.
 
     Args:
-        training: what to fit to.
-        partitions: by name.
+        training: examples to fit to.
+        partitions: partitions by name.
         prior: targets of ``strength`` pseudo-observations, so that no probability is 0 or 1.
-        strength: 0 fits plain means.
+        strength: number of pseudo-observations; 0 fits plain means.
     """
     fitted = {name: _BinMeans(bins, training.dataset.output_size) for name, bins in partitions.items()}
     for batch, _ in training.batches():
@@ -109,7 +109,7 @@ def constant(values: Floats) -> Predictor:
 
 
 def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
-    """Return the weighted mean [out] of the training targets, of ``most`` of them unless 0; 0 where all are masked."""
+    """Return the weighted mean [out] of the training targets, or of ``most`` of them if not 0; 0 if all are masked."""
     means = _BinMeans(EVERYTHING, dataset.output_size)
     for batch, _ in TrainingExamples(dataset).batches(most):
         means.add(batch)
@@ -118,9 +118,9 @@ def mean_target(dataset: Dataset, most: int = 0) -> Doubles:
 
 
 def best_constant(dataset: Dataset, loss: str, most: int = 0) -> Doubles:
-    """Return the constant output [out] with the smallest loss on the training examples, on ``most`` of them unless 0.
+    """Return the constant output [out] with the smallest loss on the training examples, or on ``most`` if not 0.
 
-    That is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
+    This is the weighted median of the targets for the absolute error and their weighted mean for all other losses:
     squared error, binary and soft cross-entropy. For a custom loss, the mean is only an initial value.
     """
     if loss != "masked_l1":
@@ -153,7 +153,7 @@ class Points:
         inputs: [m, d].
         targets: [m, k].
         weights: [m], or of each target [m, k]; 0 where it is masked.
-        groups: [m], so that cross-validation holds out whole songs.
+        groups: [m], so that cross-validation holds out entire songs.
     """
 
     inputs: Floats
@@ -190,8 +190,8 @@ def affect_points(
 
     Args:
         training: the examples.
-        scale: gives the weight of an error of each output in the measure, [n, out]; None for 1.
-        most: limit of the number of examples, evenly spread; 0 takes all.
+        scale: returns the weight of an error of each output in the measure, [n, out]; None for 1.
+        most: maximum number of examples, spread evenly; 0 uses all.
     """
     parts = []
     for batch, indices in training.batches(most):
@@ -213,15 +213,15 @@ def _best_penalty(points: Points, error: Callable[[Points, Points], Doubles]) ->
 
     Args:
         points: all points.
-        error: returns the error on held-out points, the second argument, of a fit to the first, with each penalty.
+        error: fits its first argument with each penalty and returns the errors on the held-out second argument.
     """
-    # Whole groups are held out: frames of one song are so alike that a fit to some of them predicts the others.
+    # Entire groups are held out: frames of one song are so similar that a fit to some of them predicts the others.
     fold = np.unique(points.groups, return_inverse=True)[1] % _FOLDS
     errors = np.zeros(len(_PENALTIES))
     if fold.any():
         for number in range(fold.max() + 1):
             errors += error(points.take(fold != number), points.take(fold == number))
-    # If several penalties do equally well, or there is only one group, the strongest is chosen.
+    # If several penalties have the same error, or there is only one group, the strongest is chosen.
     best = len(errors) - 1 - int(np.argmin(errors[::-1]))
     return _PENALTIES[best : best + 1]
 
@@ -245,13 +245,13 @@ def fit_curve(points: Points, loss: str) -> Predictor:
 
 
 def _cubic(points: Points, loss: str, penalties: Doubles) -> Callable[[Floats], Doubles]:
-    """Fit with each penalty; the result gives outputs [m, penalties, out] for valence and arousal [m, 2]."""
+    """Fit with each penalty; the result returns outputs [m, penalties, out] for valence and arousal [m, 2]."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
     terms = make_pipeline(PolynomialFeatures(3, include_bias=False), StandardScaler())
     inputs = terms.fit_transform(points.inputs)
-    # Outputs with the same weights share one regression; a mask gives each output its own weights.
+    # Outputs with the same weights share one regression; a mask makes the weights of outputs differ.
     same = bool((points.weights == points.weights[:, :1]).all())
     columns = [slice(None)] if same else [slice(i, i + 1) for i in range(points.targets.shape[1])]
     known = [column for column in columns if points.weights[:, column].any()]
@@ -315,7 +315,7 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
     # and penalty; given one, it multiplies them for each penalty, and solves for all columns at once.
     parts = [penalties] if columns <= len(penalties) else list(penalties[:, np.newaxis])
     models = [Ridge(alpha=np.repeat(part, columns) * weights.sum(), solver="cholesky") for part in parts]
-    # NumPy and SciPy have a pool of BLAS threads each; on a busy machine these mostly wait for each other.
+    # NumPy and SciPy have separate pools of BLAS threads; on a busy machine the pools mostly wait for each other.
     with get_cached_controller().limit(limits=1, user_api="blas"):
         for part, model in zip(parts, models, strict=True):
             model.fit(inputs, np.tile(targets, len(part)), sample_weight=weights)
@@ -328,7 +328,7 @@ def _ridge(inputs: Reals, targets: Reals, weights: Reals, penalties: Doubles) ->
 
 
 def fit_nearest_neighbors(points: Points) -> Regression:
-    """Fit the mean of the ten nearest among at most 4,096 points, which are spread evenly over those given."""
+    """Fit the mean of the ten nearest neighbors in at most 4,096 of the points, spread evenly."""
     from sklearn.neighbors import KNeighborsRegressor
 
     # Neighbors in a corpus come from the same songs, so the first points would come from few songs.

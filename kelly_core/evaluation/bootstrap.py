@@ -23,13 +23,13 @@ class Interval(NamedTuple):
 
 
 def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
-    """Return totals over groups drawn with replacement, as many as there are; the draws are always the same.
+    """Return totals over groups drawn with replacement, as many as given; the seed is fixed.
 
-    All sums are resampled with the same draws, so that metrics made of them are paired.
+    All sums are resampled with the same draws, so that metrics computed from them are paired.
 
     Args:
         sums: [..., groups], sums over each group's examples.
-        resamples: how often to draw.
+        resamples: number of resamples.
 
     Returns:
         [..., resamples].
@@ -40,7 +40,7 @@ def resample(sums: Doubles, resamples: int = RESAMPLES) -> Doubles:
     totals = []
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
-        # An offset per row makes one bincount count the draws of all rows.
+        # With an offset per row, one bincount counts the draws of all rows.
         drawn = rng.integers(groups, size=(rows, groups)) + groups * np.arange(rows)[:, np.newaxis]
         counts = np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups)
         # Counts times sums equal the sum over drawn groups, without gathering them.

@@ -43,13 +43,13 @@ from kelly_core.validation.behavior import DEPENDENCE_LIMIT
 
 CONTROL = "this model, given the context of the scored notes (control, not quality)"
 MODEL = ""
-"""Name of the model among the predictors, which no baseline has."""
+"""Name of the model among the predictors; no baseline has this name."""
 
 
 def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split = "validation") -> QualityRecord:
-    """Measure a model on examples that no training has seen, and compare it with baselines fitted to the others.
+    """Measure a model on examples outside the training set, and compare it with baselines fitted to the training set.
 
-    The musical context is unknown to the model, because that of an example is measured from the notes that are scored.
+    The musical context is hidden from the model, because an example's context is measured from the scored notes.
     On generated examples the best possible loss is known, and the verdict depends on ε, the share of the possible gain
     that the model has not reached. Otherwise the model must beat every baseline by the paired bootstrap over groups,
     and must not be constant.
@@ -57,8 +57,8 @@ def evaluate(spec: ModelSpec, dataset: Dataset, predict: Predictor, split: Split
     Args:
         spec: the model.
         dataset: examples of its corpus.
-        predict: the model; gets standardized inputs as in training.
-        split: which examples.
+        predict: the model; its inputs are standardized as in training.
+        split: split to evaluate.
 
     Raises:
         NoSplitError: the dataset has no such split.
@@ -187,7 +187,7 @@ def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[
     # The ratio is undefined if the baseline's value is 0 in any resample.
     if theirs > 0 and (their_draws > 0).all():
         share = RelativeDifference(ours / theirs - 1, *interval(our_draws / their_draws - 1))
-    # Paired: both sides are computed from the same draws, so that the effect of songs that are hard for both cancels.
+    # Paired: both sides use the same draws, so the effect of songs that are hard for both cancels.
     beaten = interval(our_draws - (1 + criterion.margin) * their_draws).high < 0
     return MetricDifference(criterion.measure, ours - theirs, low, high, share, criterion.margin, beaten)
 
@@ -196,7 +196,7 @@ def _resampled(found: GroupSums, names: tuple[str, ...], columns: list[str]) -> 
     """Return bootstrap totals [resamples] of the columns of each predictor."""
     by_group = []
     for name in names:
-        # A criterion divides errors by weights: both are drawn together, so that their ratio is of the same songs.
+        # A criterion divides errors by weights: both are drawn together, so that the ratio is over the same songs.
         sums = found.truth | found.errors[name]
         groups = found.by_group({column: sums[column] for column in columns})
         by_group.append([groups[column] for column in columns])
@@ -218,7 +218,7 @@ def _verdict(measures: ModelMetrics, baselines: tuple[Baseline, ...], epsilon: f
 def _references(
     measures: ModelMetrics, found: GroupSums, metrics: Mapping[str, Metrics], names: tuple[str, ...], dataset: Dataset
 ) -> Iterator[PublishedResult]:
-    """Yield the reference losses of generated examples; else references, oracles and published results."""
+    """Yield the reference losses of generated examples, otherwise references, oracles and published results."""
     if dataset.reference is not None:
         yield PublishedResult("best possible", "loss", dataset.reference.bayes)
         yield PublishedResult("best constant", "loss", dataset.reference.prior)
@@ -235,7 +235,7 @@ def _references(
 def _control(spec: ModelSpec, dataset: Dataset, indices: Indices, predict: Predictor) -> Iterator[PublishedResult]:
     """Return the metrics of the model when given the musical context of the scored pieces; they never count as quality.
 
-    It shows whether the model follows the context at all.
+    They show whether the model follows the context at all.
     """
     if not dataset.has_context:
         return

@@ -1,4 +1,4 @@
-"""Quality of the whole chain: the outputs for recordings are compared with the notes of the same pieces."""
+"""Quality of the complete chain: its outputs for recordings are compared with the notes of the same pieces."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MIN_PROBABILITY = 1e-6
 
 
 class Pair(NamedTuple):
-    """A recording and the MIDI file of the same piece, which start together."""
+    """A recording and the MIDI file of the same piece, which start at the same time."""
 
     name: str
     audio: Path
@@ -107,7 +107,7 @@ def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQ
 
     Raises:
         DataError: a file cannot be read.
-        ExportError: a network gave numbers that are not finite.
+        ExportError: a network returned numbers that are not finite.
     """
     scored: dict[str, dict[str, _Scored]] = {}
     for pair in pairs:
@@ -131,7 +131,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
     if not len(pitched):
         aware = unaware
     else:
-        # Melody and key are those of the whole piece, as in training: the beginning may have another melody.
+        # Melody and key come from the entire piece, as in training: the beginning may have another melody.
         whole = notes.pitched()
         shift = semitones_to_c(tonality_of(whole))
         melody = find_melody(notes)
@@ -146,7 +146,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
 
 
 def _given_context(chain: ModelChain, mel: Floats, played: Notes, melody: Notes, shift: int) -> ChainOutput:
-    """Return the chain's outputs when the context of the notes that are played is given."""
+    """Return the chain's outputs, given the musical context of the played notes."""
     measures = note_measures(played, melody, shift)
     context = encode_context({name: measures[name] for name in NAMES})
     chain.reset()
@@ -167,7 +167,7 @@ def _melody(unaware: ChainOutput, aware: ChainOutput, played: Notes, melody: Mel
 
 
 def _harmony(unaware: ChainOutput, aware: ChainOutput, notes: Notes, shift: int) -> _Scored:
-    """Score the distribution of the chords of the whole recording."""
+    """Score the distribution of the chords over the entire recording."""
     target = chord_distribution(estimate_chords(notes, shift))[np.newaxis]
     return _Scored(_mean(unaware.chords), _mean(aware.chords), target, np.ones((1, 1), np.float32))
 
@@ -250,7 +250,7 @@ def _stack(rows: Sequence[Sums]) -> Sums:
 
 
 def _marginals(model: str, pieces: Sequence[_Scored]) -> list[Floats]:
-    """Return for each piece the best constant [out] of the others: the median for Groove, else the mean.
+    """Return the best constant [out] of the other pieces for each piece: the median for Groove, else the mean.
 
     Melody and Harmony assume one more step with all pitches or chords equally likely, so that no probability is 0.
     """

@@ -52,8 +52,8 @@ BAD_ENDINGS = {
     "a crash with words": ("print('no layers', file=sys.stderr, flush=True); os.abort()", "Its last output: no layers"),
     "a refusal": ("sys.exit('model.json: cannot be opened')", "exited with status 1. Its last output: model.json"),
     "a refusal after the answer": ("print('1 2\\n' * len(lines)); sys.exit(3)", "exited with status 3"),
-    "nothing": ("", "gave 0 frames for 30"),
-    "a frame too few": ("print('1 2\\n' * (len(lines) - 1))", "gave 29 frames for 30"),
+    "nothing": ("", "returned 0 frames for 30"),
+    "a frame too few": ("print('1 2\\n' * (len(lines) - 1))", "returned 29 frames for 30"),
     "ragged frames": ("print('1 2\\n' * (len(lines) - 1) + '1')", "frames of 1 to 2 numbers"),
     "words among the frames": (
         "print('loaded\\n' + '1 2\\n' * len(lines))",

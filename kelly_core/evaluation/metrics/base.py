@@ -52,7 +52,7 @@ class Labels:
 
 
 def pooled_examples(batch: Batch) -> NDArray[np.bool_]:
-    """Return which examples have one label for a whole sequence, [N]."""
+    """Return the mask [N] of examples with one label for the entire sequence."""
     return np.zeros(len(batch), bool) if batch.pooled is None else batch.pooled
 
 
@@ -73,7 +73,7 @@ class TrainingExamples:
         """Yield the examples without augmentation, and their indices.
 
         Args:
-            most: limit of their number, evenly spread over all of them; 0 yields all.
+            most: maximum number of examples, spread evenly; 0 yields all.
         """
         indices = self.dataset.train
         if most and len(indices) > most:
@@ -107,9 +107,9 @@ class Criterion:
     """Metric by which a model must beat its baselines; smaller is better.
 
     Attributes:
-        measure: its name among the metrics.
+        measure: name of the metric.
         columns: the sums from which it is computed.
-        value: computes it from those sums, whatever their shape.
+        value: computes the metric from those sums, which may have any shape.
         margin: share of the baseline's metric by which the model may be worse.
     """
 
@@ -134,7 +134,7 @@ class ModelMetrics(ABC):
 
     @abstractmethod
     def truth(self, labels: Labels) -> Sums:
-        """Return sums [N, ...] that do not depend on a prediction, "weight" [N] among them."""
+        """Return sums [N, ...] that do not depend on a prediction, including "weight" [N]."""
 
     @abstractmethod
     def errors(self, outputs: Floats, labels: Labels) -> Sums:
@@ -172,21 +172,21 @@ def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doub
     """Return the weighted loss of each example and its weight, both [N]; the losses are those of training.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
-    frame. If a label belongs to a whole sequence, the mean of the outputs is compared with it by the first two.
+    frame. If a label applies to an entire sequence, squared and absolute error compare it with the mean output.
     """
     weights = labels.weights
     if is_custom_loss(loss):
         return custom_loss_sums(loss, outputs, labels.targets, weights)
     compared = outputs if loss in ("bce", "soft_cross_entropy") else pool(outputs, labels)
     each = elementwise_loss(loss, compared, labels.targets)
-    # One weight may stand for all outputs of a frame; the mean is over outputs, so it counts once for each.
+    # One weight may apply to all outputs of a frame; the mean is over outputs, so it counts once per output.
     repeats = each.shape[-1] // weights.shape[-1]
     total: Doubles = (each * weights).sum(axis=(1, 2), dtype=np.float64)
     return total, weights.sum(axis=(1, 2), dtype=np.float64) * repeats
 
 
 def elementwise_loss(loss: str, outputs: Reals, targets: Reals) -> Reals:
-    """Return the loss of each output [..., out]; of soft cross-entropy that of each frame, [..., 1]."""
+    """Return the loss of each output [..., out], or for soft cross-entropy of each frame [..., 1]."""
     if loss == "soft_cross_entropy":
         nats: Reals = -(targets * log_likelihood(outputs)).sum(axis=-1, keepdims=True)
         return nats

@@ -77,7 +77,7 @@ class DynamicsMetrics(ModelMetrics):
         return metrics
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
-        """Fit the mean of each parameter, and that by a curve and by the quadrant of the piece's emotion."""
+        """Fit the mean of each parameter: overall, as a curve, and by the quadrant of the piece's emotion."""
         fitted = fit_bin_means(training, {"mean": EVERYTHING, "quadrant": QUADRANTS})
         baselines = {"mean": fitted["mean"], CURVE: fit_curve(affect_points(training), "mse")}
         return Baselines(baselines, {"quadrant": fitted["quadrant"]})

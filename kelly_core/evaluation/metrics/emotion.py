@@ -44,11 +44,11 @@ _Features = Callable[[Floats], Floats]
 class EmotionMetrics(ModelMetrics):
     """RMSE of both dimensions together; RMSE, r, CCC and R² of each, and quadrants, by kind of label.
 
-    The deciding RMSE weights all songs equally, however many of their frames are labeled: it is the root of the mean
-    over songs of each song's mean squared error.
+    The deciding RMSE weights all songs equally, regardless of their number of labeled frames: it is the root of the
+    mean over songs of each song's mean squared error.
 
-    Dynamic labels are compared frame by frame. A static label belongs to a whole song and is compared with what the
-    plugin reads from the mean of the outputs over the labeled span: one point per song.
+    Dynamic labels are compared frame by frame. A static label applies to an entire song. It is compared with
+    the affect that the plugin decodes from the mean output over the labeled span: one point per song.
     """
 
     criteria = (Criterion("rmse", ("squares", "weight"), lambda sums: np.sqrt(ratio(sums["squares"], sums["weight"]))),)
@@ -139,9 +139,9 @@ def _point_weights(labels: Labels) -> Doubles:
 
 
 def _song_weights(weights: Floats) -> Doubles:
-    """Return weights [N, T] of frames for loss weights [N, T, out]; those of a song add up to its label's weight.
+    """Return weights [N, T] of frames for loss weights [N, T, out]; a song's weights add up to its label's weight.
 
-    Weights of valence and arousal are those of the code's first number; a song without labels has none.
+    Valence and arousal have the weights of the code's first number; a song without labels has weight 0.
     """
     frames = weights[..., 0].astype(np.float64)
     largest: Doubles = frames.max(axis=1, keepdims=True)

@@ -80,7 +80,7 @@ class GrooveMetrics(ModelMetrics):
         def scale(indices: Indices) -> Doubles:
             """Return the weight of an error of each output: milliseconds for timing, 1 for accents."""
             timing = np.repeat(_milliseconds(training.bpm(indices))[:, np.newaxis], POSITIONS, axis=1)
-            # A mean weight of 1, like that of the accents: neither dominates the choice of the penalty.
+            # A mean weight of 1, as for accents, so that neither dominates the choice of the penalty.
             return np.concatenate([timing / timing.mean(), np.ones_like(timing)], axis=1)
 
         baselines = {

@@ -34,7 +34,7 @@ _POP909 = "POP909, 909 songs"
 
 
 class HarmonyMetrics(ModelMetrics):
-    """Perplexity, the share of a song's time that its likeliest one and three chords take, and KL divergence (nats)."""
+    """Perplexity, shares of a song's time with the likeliest chord and the likeliest three, KL divergence (nats)."""
 
     criteria = (Criterion("perplexity", ("nats", "weight"), lambda sums: np.exp(ratio(sums["nats"], sums["weight"]))),)
     epsilon_limit = 0.10
@@ -55,7 +55,7 @@ class HarmonyMetrics(ModelMetrics):
         """See ``ModelMetrics``."""
         weight = labels.weights[..., 0].astype(np.float64)
         nats = -(labels.targets * log_likelihood(outputs)).sum(axis=-1, dtype=np.float64)
-        # The three largest, in falling order.
+        # The three largest, in descending order.
         likeliest = np.argsort(outputs, axis=-1)[..., :-4:-1]
         taken = np.take_along_axis(labels.targets, likeliest, axis=-1)
         return {
@@ -74,7 +74,7 @@ class HarmonyMetrics(ModelMetrics):
         }
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
-        """Fit the uniform distribution, the mean distribution, and that by a curve and by quartiles of valence.
+        """Fit the uniform distribution, and the mean distribution: overall, as a curve, and by quartiles of valence.
 
         One song with all chords is assumed in addition to the training examples.
         """

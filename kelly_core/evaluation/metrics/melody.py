@@ -78,7 +78,7 @@ class MelodyMetrics(ModelMetrics):
         }
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
-        """Fit one rate for all pitches, one for each, and that by a curve and by quartiles of valence.
+        """Fit one rate for all pitches, and one per pitch: overall, as a curve, and by quartiles of valence.
 
         One beat with a note of any pitch is assumed in addition to the training examples.
         """
