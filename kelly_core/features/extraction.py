@@ -1,4 +1,4 @@
-"""Features of a corpus: looked up in the cache by content and settings; what is missing is computed and merged."""
+"""Features of a corpus: looked up in the cache by content and settings; missing features are computed and merged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Progress(Protocol):
     """Callback for the progress of an extraction."""
 
     def __call__(self, done: int, total: int, note: str = "") -> object:
-        """Called every second, from any thread, with the number of finished files, of all files, and a message."""
+        """Called every second, from any thread, with the numbers of finished files and of all files, and a message."""
 
 
 _SEGMENT_BYTES = 4 * 2**20
@@ -61,11 +61,11 @@ class FeatureExtractor:
     Attributes:
         corpus: name of the corpus, part of the cache folder's name.
         version: number to increase whenever the results of ``extract`` change.
-        settings: everything besides the files' content that changes features (JSON types).
+        settings: everything other than the files' content that changes features (JSON types).
         extract: computes one file's features, or raises DataError whose ``problem`` becomes the reason to skip it. Any
-            other exception skips the file, too, for a reason with the exception's class; ImportError ends the work.
-            Every file must give the same arrays, each with the same data type and row shape.
-        few_files: below this many files, starting worker processes takes longer than the work.
+            other exception also skips the file, with its class in the reason; ImportError ends the extraction.
+            Every file must yield the same arrays, each with the same data type and row shape.
+        few_files: number of files below which starting worker processes takes longer than extraction.
     """
 
     corpus: str
@@ -82,7 +82,7 @@ class FeatureTable:
     Attributes:
         files: path of each usable file relative to its corpus, F of them, with forward slashes.
         hashes: content hash of each usable file.
-        arrays: one array per feature, [rows of all files, ...], memory-mapped: index them, never copy a whole array.
+        arrays: one array per feature, [rows of all files, ...], memory-mapped: index them, never copy an entire array.
         counts: number of rows of each file in each array, [F].
         skipped: names of unusable files by reason.
     """
@@ -126,7 +126,7 @@ class FileIndex:
 
 @dataclass(frozen=True)
 class ExtractionOptions:
-    """How the features of a corpus are computed and kept.
+    """How the features of a corpus are computed and cached.
 
     Attributes:
         max_files: maximum number of files, evenly spread; 0 uses all.
@@ -156,9 +156,9 @@ def load_features(
 
     Args:
         root: the corpus folder.
-        files: what to read, by path relative to ``root``, with forward slashes.
-        extraction: what to compute.
-        options: how.
+        files: paths of the files to read, relative to ``root``, with forward slashes.
+        extraction: features to compute.
+        options: limits, cache folder and workers.
 
     Raises:
         DataError: the cache cannot be written.
@@ -184,7 +184,7 @@ def load_features(
 
 
 def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
-    """Return True if a store begins with exactly these files, and none of them is to be tried again.
+    """Return True if a store begins with exactly these files, and none of them must be read again.
 
     Further files of the store may follow: those of a test split that was read before.
     """
@@ -201,7 +201,7 @@ def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
 
 
 def _is_transient(reason: str) -> bool:
-    """Return True if an unchanged file that was skipped for this reason is to be tried again."""
+    """Return True if an unchanged file that was skipped for this reason should be read again."""
     return reason.startswith(_TRANSIENT)
 
 
@@ -222,7 +222,7 @@ def _compute_missing(
     store: ArrayStore | None,
     index: FileIndex,
 ) -> ArrayStore:
-    """Compute what no store contains, segment by segment, and write the store of all files."""
+    """Compute missing features, segment by segment, and write the store of all files."""
     stores = [*([store] if store else []), *cache.segments()]
     plan = MergePlan(index, stores, lambda row: _content_hash(root / index.paths[row]))
     pending = plan.missing()
@@ -275,7 +275,7 @@ def _extract_file(extract: Callable[[Path], Features], root: Path, name: str) ->
 
 
 def _content_hash(path: Path) -> str:
-    """Return the hash of a file's bytes; a file that cannot be opened gets a unique one and fails in the extractor."""
+    """Return the hash of a file's bytes; a file that cannot be opened gets a unique hash and fails in the extractor."""
     try:
         with open_regular(path) as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
@@ -336,7 +336,7 @@ class MergePlan:
 
     Args:
         index: the files.
-        stores: what has been computed before.
+        stores: stores of earlier computations.
         content_hash: returns the content hash of the file with this index; called only where it may save computing.
     """
 
@@ -356,8 +356,7 @@ class MergePlan:
                 content, reason = known.hashes[row], known.reasons[row]
                 if stamp != (known.sizes[row], known.times[row]) or _is_transient(reason):
                     place = None
-            # A duplicate has no rows: if the file with the same content is gone, another one must be
-            # found.
+            # A duplicate has no rows, and its previous source may be gone: look up its content again.
             if place is None or reason == DUPLICATE:
                 place = by_hash.get(content_hash(number) if place is None else content)
             if place is not None:

@@ -48,7 +48,7 @@ class CacheKey:
     Attributes:
         corpus: name of the corpus.
         root: absolute path of the corpus folder.
-        settings: everything besides the files' content that changes features (JSON types).
+        settings: everything other than the files' content that changes features (JSON types).
         version: version of the code that computes them.
         format: version of the format of their folder.
     """
@@ -93,8 +93,8 @@ class CacheKey:
 class FeatureCache:
     """Folder with one complete store, and segments of the next one while a process computes it.
 
-    A store is written under a temporary name and renamed when it is complete. A new store gets a new name and the
-    previous one is deleted then: a process that has mapped it can continue to read. All changes require ``write_lock``.
+    A store is written under a temporary name and renamed when it is complete. A new store gets a new name, then the
+    previous store is deleted: a process that has mapped it can still read it. All changes require ``write_lock``.
 
     Args:
         cache_dir: parent of the folder.
@@ -125,7 +125,7 @@ class FeatureCache:
         while (lock := self._lock()) is None:
             while_waiting()
         try:
-            # While the lock is held there is no other writer, so every temporary folder is that of a killed process.
+            # While the lock is held there is no other writer, so every temporary folder belongs to a killed process.
             _remove(self.folder.glob(".*.tmp"))
             self._key.write(self.folder)
             yield
@@ -147,7 +147,7 @@ class FeatureCache:
         except DataError:
             if self.folder.exists():
                 raise
-            # Another process has just removed it, such as `kelly-core cache --clear`.
+            # Another process, such as `kelly-core cache --clear`, has just removed the folder.
             return None
 
     def add_segment(self, content: StoreContent) -> ArrayStore:
@@ -167,7 +167,7 @@ class FeatureCache:
 
     def _write(self, kind: str, content: StoreContent) -> ArrayStore:
         others = _numbered(self.folder, kind)
-        # A new name: the store that it replaces stays until then, and another process may have mapped it.
+        # A new name, because the previous store is deleted later, and another process may have mapped it.
         number = 1 + (_number(others[-1]) if others else 0)
         target = self.folder / f"{kind}-{number:06d}"
         temporary = self.folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
@@ -188,9 +188,9 @@ class FeatureCache:
 def verify_folder(folder: Path) -> list[str]:
     """Read every store in a cache folder and return the damage, one line per array; [] if there is none.
 
-    A store that another process replaces in the meantime is skipped.
+    A store that another process replaces during the check is skipped.
     """
-    # Both kinds: the next process uses the segments of a killed one.
+    # Both kinds, because the next process uses the segments of a killed process.
     stores = [*_numbered(folder, _COMPLETE), *_numbered(folder, _SEGMENT)]
     problems = [(store, problem) for store in stores for problem in verify_store(store)]
     return [f"{store.name}/{problem}" for store, problem in problems if store.exists()]
@@ -267,7 +267,7 @@ def remove_cache(cached: CachedFeatures) -> None:
     Only the cache's own files are removed, and no link is followed.
 
     Raises:
-        DataError: a process is computing them, the folder also holds other files, or it cannot be changed.
+        DataError: a process is computing them, the folder also contains other files, or it cannot be changed.
     """
     try:
         if cached.path.suffix:
@@ -320,7 +320,7 @@ def _remove_folder(folder: Path) -> None:
     try:
         others = [path.name for path in _clear(folder)]
         if others:
-            raise DataError(f"contains what is not a cache and stays: {', '.join(others)}", where=folder)
+            raise DataError(f"contains files that are not part of a cache: {', '.join(others)}", where=folder)
         # The lock is removed last: until then no other process writes into the folder.
         lock.path.unlink()
         with suppress(OSError):

@@ -109,7 +109,7 @@ class _ArrayFile:
         return "same" if status.st_mtime_ns == self.time else "copied"
 
     def corrupted_blocks(self, path: Path, blocks: Iterable[int]) -> list[int]:
-        """Return those of the numbered blocks whose content differs from what was written.
+        """Return the numbers of the ``blocks`` whose content differs from what was written.
 
         Raises:
             OSError: the file cannot be read, or is shorter.
@@ -163,8 +163,8 @@ class ArrayStore:
 def open_store(folder: Path) -> ArrayStore | None:
     """Open a store; return None if there is none, or if its content differs from what was written.
 
-    Sizes, modification times and the manifest's hash are always compared. Block checksums find bytes that changed
-    while size and time did not: all blocks are checked, or ``SAMPLED_BLOCKS`` random ones if there are more. A file
+    Sizes, modification times and the manifest's hash are always compared. Block checksums detect changed bytes
+    if size and time are the same: all blocks are checked, or ``SAMPLED_BLOCKS`` random ones if there are more. A file
     with another modification time, such as a copy, is read completely.
     """
     try:
@@ -178,7 +178,7 @@ def open_store(folder: Path) -> ArrayStore | None:
             for number in range(len(file.checksums))
             if stamps[name] == "same"
         ]
-        # Other blocks at each start, so that repeated starts cover all of them.
+        # Different blocks at each start, so that repeated starts cover all of them.
         chosen = random.SystemRandom().sample(blocks, min(len(blocks), SAMPLED_BLOCKS))
         for name, file in files.items():
             all_blocks = stamps[name] == "copied"
@@ -192,7 +192,7 @@ def open_store(folder: Path) -> ArrayStore | None:
 
 
 def verify_store(folder: Path) -> list[str]:
-    """Read all of a store and return its damage, one line per array; [] if there is none."""
+    """Read an entire store and return its damage, one line per array; [] if there is none."""
     try:
         manifest, files = _read_manifest(folder)
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -212,7 +212,7 @@ def _damage(path: Path, file: _ArrayFile, manifest: Manifest) -> str:
     files = _files_in_blocks(blocks, file.layout.row_bytes, manifest.counts[path.name])
     names = [printable(manifest.paths[number]) for number in files[:_LISTED]]
     more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
-    return f"{len(blocks)} of {len(file.checksums)} blocks do not hold what was written ({', '.join(names)}{more})"
+    return f"{len(blocks)} of {len(file.checksums)} blocks differ from what was written ({', '.join(names)}{more})"
 
 
 def _files_in_blocks(blocks: Sequence[int], row_bytes: int, counts: Ints) -> list[int]:
@@ -245,7 +245,7 @@ class StoreContent(NamedTuple):
     Attributes:
         manifest: of the files whose rows follow.
         layouts: of each array.
-        rows: the bytes of each array's rows, in the order of the files; consumed one array after the other.
+        rows: the bytes of each array's rows, in the order of the files; consumed one array after another.
     """
 
     manifest: Manifest

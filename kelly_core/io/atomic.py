@@ -50,7 +50,7 @@ _MAX_NAMES = 1000
 def read_error(path: Path, error: OSError, error_type: type[KellyError], otherwise: str = "") -> KellyError:
     """Return the error for a file that cannot be read.
 
-    If the file is missing, the hint is the closest name in the folder, or else ``otherwise``.
+    If the file is missing, the hint is the closest name in the folder, or ``otherwise`` if there is none.
     """
     hint = _near(path) or otherwise if isinstance(error, FileNotFoundError) else ""
     return error_type(f"cannot be read ({error.strerror or error})", where=path, hint=hint or None)
@@ -131,7 +131,7 @@ def guard_folder(folder: Path, is_owned: IsOwned) -> Iterator[None]:
 
     Args:
         folder: the folder.
-        is_owned: returns False once the folder has been removed, moved or taken by another process, and from then on.
+        is_owned: returns True until the folder is removed, moved or taken by another process, then always False.
     """
     key = _absolute(folder)
     _guards[key] = is_owned
@@ -182,11 +182,11 @@ def make_folder(path: Path, *, exist_ok: bool = True) -> None:
 
 
 def open_for_writing(path: Path, flags: int) -> int:
-    """Open a regular file, created if missing, that only its owner may write; never wait for a FIFO or a device.
+    """Open a regular file, created if missing, that only its owner can write; never wait for a FIFO or a device.
 
     Args:
         path: the file; write permission of others on the caller's own file is removed first.
-        flags: of ``os.open``, among them ``O_WRONLY`` or ``O_RDWR``.
+        flags: flags of ``os.open``, including ``O_WRONLY`` or ``O_RDWR``.
 
     Returns:
         A file handle, which the caller must close.
@@ -230,7 +230,7 @@ def write_error(path: Path, error: OSError, error_type: type[KellyError] = Kelly
 def remove_leftovers(folder: Path, prefix: str) -> None:
     """Remove temporary files that killed writers left in ``folder``, for targets whose names begin with ``prefix``.
 
-    Only for the owner of these files: another writer's temporary file would be removed, too.
+    Only the owner of these files may call this: another writer's temporary file would be removed, too.
     """
     for leftover in folder.glob(f".{prefix}*.tmp"):
         leftover.unlink(missing_ok=True)
@@ -266,7 +266,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file for reading, without ever waiting for a writer of a FIFO or for a device.
+    """Open a regular file for reading, without waiting for a writer of a FIFO or for a device.
 
     Raises:
         OSError: the file cannot be opened, or it is a directory, a FIFO, a socket or a device.

@@ -1,7 +1,7 @@
 """JSON documents that the program writes, and files of JSON lines that another process is writing.
 
-JSON has no NaN and no infinity, so every such number is written as ``null``. A field that can be one is declared as
-``bounds.Real``, which reads ``null`` back as NaN.
+JSON has no NaN and no infinity, so every such number is written as ``null``. A field that can be such a number is
+declared as ``bounds.Real``, which reads ``null`` back as NaN.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ CHUNK = 2**20
 
 
 class LineTail:
-    """Reader of the complete lines of a growing file, each returned once; a line without its end is left for later.
+    """Reader of the complete lines of a growing file, each returned once; an incomplete line is left for later.
 
     Attributes:
         path: the file; it need not exist yet.
-        offset: where the first line that was not yet returned begins.
-        damaged: count of errors that no writer of lines causes: endless lines, and a file that became shorter.
+        offset: position of the first line that has not been returned yet.
+        damaged: number of errors that a correct writer never causes: endless lines, and a file that became shorter.
     """
 
     def __init__(self, path: Path, offset: int = 0) -> None:

@@ -38,7 +38,7 @@ class FileLock:
 
         Args:
             path: the file; its content stays as it is.
-            timeout: seconds to wait for its release; a call of ``is_held`` also holds it for an instant.
+            timeout: seconds to wait for its release; a call of ``is_held`` also holds the lock briefly.
             error_type: class of the error to raise.
 
         Returns:
@@ -119,7 +119,7 @@ class LockIdentity:
     inode: int
 
     def is_current(self) -> bool:
-        """Return False if the path leads to another file or to none: the lock then excludes no other process.
+        """Return True if the path leads to the locked file; if not, the lock excludes no other process.
 
         Raises:
             OSError: the path cannot be looked up.

@@ -74,7 +74,7 @@ def _check_this_worker(requirements: Requirements) -> None:
     for path, size in requirements.files:
         seen = _size(Path(path))
         if seen != size:
-            problem = f"does not see {path}" if seen is None else f"sees another {path}"
+            problem = f"has no {path}" if seen is None else f"has a different {path}"
             hint = "All machines need the same files at the same paths: a shared folder, or copies"
             raise ParallelError(problem, where=worker, hint=hint)
 
@@ -141,7 +141,7 @@ def connect_cluster(
 
 
 class _WorkerWatch:
-    """Watches whether a cluster has workers, and reports their absence and their return."""
+    """Monitor that reports when a cluster has no workers and when workers return."""
 
     def __init__(self, client: Any, scheduler: str, waiting: Callable[[str], object]) -> None:
         self._client, self._scheduler, self._waiting = client, scheduler, waiting
@@ -169,7 +169,7 @@ class _WorkerWatch:
         if now - self._no_worker_since >= _SECONDS_UNTIL_REPORTED:
             self._reported = True
             start = f"dask worker {self._scheduler} --nthreads 1"
-            self._waiting(f"{self._scheduler} has no workers; waiting for one that sees the same files: {start}")
+            self._waiting(f"{self._scheduler} has no workers; waiting for one with the same files: {start}")
         return False
 
 
@@ -240,7 +240,7 @@ def _translated_errors(scheduler: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         hint = "The workers may have run out of memory; read their own output"
-        problem = f"a task was given up: every worker that tried it died ({error.allowed_failures + 1} in all)"
+        problem = f"a task failed: every worker that ran it was lost ({error.allowed_failures + 1} in all)"
         raise ParallelError(problem, where=error.last_worker.address, hint=hint) from error
     except (CancelledError, CommClosedError) as error:
         raise _scheduler_gone(scheduler) from error

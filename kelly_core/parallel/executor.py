@@ -76,7 +76,7 @@ def map_ordered(
                     yield result
                     done += 1
             except BrokenExecutor as error:
-                # Results since the previous loss show that it was not the next item that killed the workers.
+                # Results since the previous loss show that the next item did not kill the workers.
                 failures = failures + 1 if done == done_before else 1
                 if failures > ALLOWED_FAILURES:
                     hint = "The machine may have run out of memory; try fewer jobs"
@@ -143,8 +143,8 @@ def _map_in_chunks(
 ) -> Generator[Result, None, None]:
     """Yield results in order; a bounded number of chunks is in flight.
 
-    Chunks grow while they take less than ``_CHUNK_SECONDS``. So the cost of passing a chunk to another process stays
-    small compared with that of its calls, and long calls are spread over all workers.
+    Chunks grow while they take less than ``_CHUNK_SECONDS``. This keeps the cost of passing a chunk to another process
+    small compared with the cost of its calls, and spreads long calls over all workers.
     """
     pending: deque[Future[_TimedResults]] = deque()
     start, size = 0, 1

@@ -203,7 +203,7 @@ def test_corruption_without_a_change_of_size_or_time_is_detected(read, lengths, 
     read()
     rot(read.store() / "letters", place)
     (problem,) = verify_folder(read.folder())
-    assert problem == "features-000001/letters: 1 of 1 blocks do not hold what was written (a.txt, c.txt)"
+    assert problem == "features-000001/letters: 1 of 1 blocks differ from what was written (a.txt, c.txt)"
     assert bytes(read().arrays["letters"].astype(np.uint8)) == b"onethree"
     assert sorted(lengths.calls) == ["a.txt", "b.txt", "c.txt"]
     assert not verify_folder(read.folder())
@@ -215,7 +215,7 @@ def test_each_start_checks_other_blocks_of_a_large_cache(read, lengths, monkeypa
     read()
     rot(read.store() / "letters", 40)
     (problem,) = verify_folder(read.folder())
-    assert problem == "features-000001/letters: 1 of 4 blocks do not hold what was written (c.txt)"
+    assert problem == "features-000001/letters: 1 of 4 blocks differ from what was written (c.txt)"
     # Five blocks in all: one is found with a chance of 1 - .8^200 in 200 starts.
     assert any(read() and lengths.calls for _ in range(200))
     assert not verify_folder(read.folder())

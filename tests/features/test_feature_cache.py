@@ -105,7 +105,7 @@ def test_only_caches_are_removed_and_no_link_is_followed(corpora: Corpora) -> No
     (folder / "features-000009").symlink_to(precious, target_is_directory=True)
     (folder / "features-000001" / "link").symlink_to(precious, target_is_directory=True)
     (folder / "mine.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"contains what is not a cache and stays: features-000009, mine\.txt"):
+    with pytest.raises(DataError, match=r"contains files that are not part of a cache: features-000009, mine\.txt"):
         remove_cache(corpora.only())
     assert sorted(path.name for path in folder.iterdir()) == ["features-000009", "lock", "mine.txt"]
     (folder / "features-000009").unlink()
