@@ -115,7 +115,7 @@ def open_dataset(
         if _has_generator(name):
             return synthetic_dataset(name, settings)
         hint = f"{CORPORA[name].advice} {folder}"
-        raise DataError("is not here, and nothing replaces it", where=folder, hint=hint)
+        raise DataError("is missing, and nothing can replace it", where=folder, hint=hint)
     parts = [open_corpus(each, settings, progress, main=name, include_test=include_test) for each in present]
     if len(parts) == 1:
         return parts[0]

@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _LISTED = 5
 
-BROKEN_LINK = "link to nothing"
+BROKEN_LINK = "broken link"
 UNREADABLE_FOLDER = "folder that cannot be read"
 TEST_REASON = "official test split, kept out of training"
 UNLISTED_REASON = "not in the official table"
@@ -92,7 +92,7 @@ def find_files(
     if not root.is_dir():
         raise DataError("no such folder", where=root)
     if not os.access(root, os.R_OK | os.X_OK):
-        raise DataError("the folder may not be read", where=root, hint="Change its permissions")
+        raise DataError("the folder cannot be read", where=root, hint="Change its permissions")
     unusable: SkippedFiles = {}
     found = list(_walk(root, tuple(suffixes), is_skipped, also, unusable))
     # Files of linked folders are found last. With NUL in place of slashes, paths sort by their parts.
@@ -361,7 +361,7 @@ def _read_official_tables(
         DataError: ``only`` is missing or damaged, or all existing tables are damaged.
     """
     if only and not (root / only).is_file():
-        raise DataError("the official table is not there", where=root / only)
+        raise DataError("the official table does not exist", where=root / only)
     names = CorpusNames(files)
     candidates = [only] if only else [name for name in tables if _has_known_name(name, known)]
     others = [] if only else [name for name in tables if not _has_known_name(name, known)]

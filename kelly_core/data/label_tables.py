@@ -423,7 +423,7 @@ def read_curve(path: Path) -> tuple[Doubles, Doubles]:
     time, valence, arousal = np.array([_curve_values(row, path, number) for number, row in enumerate(rows, start=2)]).T
     if (np.diff(time) <= 0).any():
         number = 3 + int(np.argmax(np.diff(time) <= 0))
-        raise DataError(f"row {number}: the time does not come after the one before", where=path)
+        raise DataError(f"row {number}: the time is not later than in the row before", where=path)
     frames = max(1, round(float(time[-1]) / FRAME_SECONDS))
     middles = (np.arange(frames) + 0.5) * FRAME_SECONDS
     return np.interp(middles, time, valence), np.interp(middles, time, arousal)

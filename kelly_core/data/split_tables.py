@@ -309,7 +309,7 @@ def _with_known_columns(
         return None
     notes = []
     if any(len({SPLITS.get(row.get(column, "").lower()) for column in splits}) > 1 for row in rows):
-        notes.append(f"columns {', '.join(splits)} give different splits; of each row the most held-out one counts")
+        notes.append(f"columns {', '.join(splits)} give different splits; the most held-out one in each row counts")
     if len(files) > 1:
         notes.append(f"columns {', '.join(files)} name files; all of them count")
     known = [{**row, FILE: row.get(file, ""), SPLIT: _split_cell(row, splits)} for file in files for row in rows]

@@ -246,7 +246,7 @@ def test_a_link_a_file_or_an_index_that_cannot_be_read_is_counted(
     (tmp_path / "gone.lab").symlink_to(tmp_path / "nowhere")
     report = create_dataset("chords", tmp_path).report
     assert {reason: names for reason, names in report.skipped.items() if "index" not in reason} == {
-        "link to nothing": ["gone.lab"],
+        "broken link": ["gone.lab"],
         "file of chords that cannot be read": ["chord_progressions.json"],
     }
     assert ["billboard-index/billboard-2.0-index.csv"] in report.skipped.values()

@@ -298,7 +298,7 @@ def test_a_second_process_waits_and_downloads_nothing(
 
     listener = Finishes()
     get(source, tmp_path, listener)
-    assert listener.notes == ["another process gets it; waiting for its end"]
+    assert listener.notes == ["another process is downloading it; waiting until it ends"]
     assert len(server.asked) == 1
 
 

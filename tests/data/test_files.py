@@ -82,7 +82,7 @@ class TestLinksAndOddEntries:
         skipped: SkippedFiles = {}
         assert find_files(tmp_path, {".mid"}, skipped=skipped) == ["3.mid"]
         assert skipped == {BROKEN_LINK: ["1.mid", "2.mid", "audio"]}
-        assert "3 left out: link to nothing: 1.mid, 2.mid, audio" in caplog.text
+        assert "3 left out: broken link: 1.mid, 2.mid, audio" in caplog.text
 
     def test_folders_that_may_not_be_read_are_named(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

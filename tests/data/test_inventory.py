@@ -54,12 +54,12 @@ def test_a_folder_of_another_name_is_named_with_a_guess(
 @pytest.mark.parametrize(
     ("names", "guess", "reported"),
     [
-        (["x.mid", "y.MID"], "lakh_midi", "x.mid and 1 more are in no corpus's folder"),
-        (["info.csv"], "groove_midi", "info.csv is in no corpus's folder"),
-        (["progressions.json"], "chords", "If of chords, move it into"),
+        (["x.mid", "y.MID"], "lakh_midi", "x.mid and 1 more are not in the folder of a corpus"),
+        (["info.csv"], "groove_midi", "info.csv is not in the folder of a corpus"),
+        (["progressions.json"], "chords", "To use it for chords, move it into"),
         (["song.lab"], "chords", "song.lab is"),
         (["a\nb\x1b[2J.mid"], "lakh_midi", "a\\nb\\x1b[2J.mid is"),
-        (["labels.csv"], "", "labels.csv is in no corpus's folder, so not read"),
+        (["labels.csv"], "", "labels.csv is not in the folder of a corpus and will not be read"),
     ],
 )
 def test_files_beside_the_folders_of_corpora_are_named(

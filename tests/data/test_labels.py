@@ -379,7 +379,7 @@ class TestCurve:
             ("time,valence,arousal\n0,nan,0\n", "row 2: valence is nan, not within"),
             ("time,valence,arousal\n-1,0,0\n", "row 2: time is -1, not within"),
             ("time,valence,arousal\n1e9,0,0\n", "row 2: time is 1e9, not within"),
-            ("time,valence,arousal\n0,0,0\n5,0,0\n5,1,0\n", "row 4: the time does not come after"),
+            ("time,valence,arousal\n0,0,0\n5,0,0\n5,1,0\n", "row 4: the time is not later"),
         ],
     )
     def test_mistakes_name_their_row(self, tmp_path: Path, text: str, words: str) -> None:

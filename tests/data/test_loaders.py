@@ -287,7 +287,7 @@ class TestDeam:
             report = load("deam", root, duration=4).report
             assert report.files == 4
             assert [each for each in report.warnings if "cut off" in each] == [
-                "recordings damaged or cut off, of which the rest is used: 1: audio/3.wav"
+                "recordings damaged or cut off, used without the damaged parts: 1: audio/3.wav"
             ]
 
     def test_audio_without_a_label_is_skipped_by_name(self, load, tmp_path) -> None:

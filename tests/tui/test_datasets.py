@@ -137,7 +137,7 @@ async def test_a_missing_corpus_is_shown_with_its_download_and_misplaced_files(s
         assert isinstance(app.screen, Datasets)
         assert not app.screen._read_queue.current
         await pilot.press("down")
-        await until(pilot, lambda: "x.mid is in no corpus's folder" in details(app, "#details"))
+        await until(pilot, lambda: "x.mid is not in the folder of a corpus" in details(app, "#details"))
 
 
 async def test_a_corpus_is_downloaded_after_agreement_to_its_license(

@@ -351,7 +351,7 @@ def _damaged(table: FeatureTable) -> list[str]:
     if not names:
         return []
     shown = first_names(names, _SHOWN_NAMES)
-    return [f"recordings damaged or cut off, of which the rest is used: {len(names)}: {shown}"]
+    return [f"recordings damaged or cut off, used without the damaged parts: {len(names)}: {shown}"]
 
 
 def _extract_notes(path: Path) -> Features:

@@ -150,7 +150,7 @@ def _locked(path: Path, listener: InstallListener) -> Iterator[None]:
     """Hold the lock of a source; a second process waits until the source is installed."""
     lock = FileLock.acquire(path, 0.0, error_type=DataError)
     if lock is None:
-        listener.note("another process gets it; waiting for its end")
+        listener.note("another process is downloading it; waiting until it ends")
     while lock is None:
         lock = FileLock.acquire(path, _WAIT_SECONDS, error_type=DataError)
     try:
@@ -214,7 +214,7 @@ def _existing_archives(
         if found == archive.checksum:
             yield path
         else:
-            listener.note(f"{path} is left alone: expected {archive.checksum}, got {found}")
+            listener.note(f"{path} is ignored: expected {archive.checksum}, got {found}")
 
 
 def _fetch(archive: Archive, target: Path, listener: InstallListener, mirrors: Sequence[str]) -> Downloaded:
@@ -261,7 +261,7 @@ def _fetch_from(
             discard_part(target)
         if not (problem and got.resumed):
             return got, problem
-        listener.note(f"{archive.file}: {problem}; getting it again from its beginning")
+        listener.note(f"{archive.file}: {problem}; downloading it again from the beginning")
 
 
 def _problem(

@@ -246,8 +246,8 @@ def _loose_files(datasets: DataSettings, claimed: set[Path]) -> Iterator[Unclaim
     for guess, names in by_guess.items():
         first = datasets.dir / names[0]
         what, them = (f"{first} and {len(names) - 1:,} more are", "them") if len(names) > 1 else (f"{first} is", "it")
-        hint = f". If of {guess}, move {them} into {datasets.folder(guess)}" if guess else ""
-        yield Unclaimed(str(first), guess, f"{what} in no corpus's folder, so not read{hint}")
+        hint = f". To use {them} for {guess}, move {them} into {datasets.folder(guess)}" if guess else ""
+        yield Unclaimed(str(first), guess, f"{what} not in the folder of a corpus and will not be read{hint}")
 
 
 def _unclaimed_folder(path: Path) -> Iterator[Unclaimed]:

@@ -317,7 +317,7 @@ _SOURCES = (
         "emotion_audio",
         "emoMusic, 744 clips with valence and arousal",
         "clips: Creative Commons; by application, for research",
-        steps="Ask for it by the form at cvml.unige.ch/databases/emoMusic, then unpack clips_45seconds and annotations",
+        steps="Request it by the form at cvml.unige.ch/databases/emoMusic, then unpack clips_45seconds and annotations",
     ),
     Source(
         "pmemo",
