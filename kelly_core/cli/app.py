@@ -1,4 +1,4 @@
-"""The command ``kelly-core``: its subcommands, and the messages of its errors."""
+"""The command ``kelly-core``: its subcommands and error messages."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ COMMANDS = {
 }
 """Name of each command and the first paragraph of its help.
 
-The module of that name contains a function or a ``typer.Typer`` called ``app``.
+The module of the same name contains a ``typer.Typer`` named ``app`` or a function with the name of the command.
 """
 
 
 class _Commands(HelpGroup):
-    """The commands; a command's module is imported only when the command runs, not for the list of commands."""
+    """Group of all commands; the module of a command is imported only when the command runs."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = {name: TyperCommand(name, help=line) for name, line in COMMANDS.items()}
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return name, command and remaining arguments, as click does; the command is imported here."""
+        """Return name, command and remaining arguments, as click does, and import the command."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if name is None else _load(name), rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command, as click does; a wrong option is reported as JSON, too, if that is the output."""
+        """Run a command, as click does; with ``--json``, also print usage errors as JSON."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -101,13 +101,13 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with a message and an exit code, never a traceback."""
+    """Run the command line; expected errors end with a message and an exit code, not with a traceback."""
     _open_standard_streams()
     replace_unencodable(sys.stdout, sys.stderr)
-    # Address space only, which is released for the message if memory runs out.
+    # Reserved address space, which is released for the error message if memory runs out.
     reserve = bytearray(32 * 2**20)
     try:
-        # The name is given, because usage and completion must not depend on how Python was started.
+        # An explicit name, because usage and completion must not depend on how Python was started.
         app(prog_name="kelly-core")
     except KellyError as error:
         _fail(str(error), error.exit_code)
@@ -118,7 +118,7 @@ def main() -> None:
             raise
         _fail(str(problem), problem.exit_code)
     except OSError as error:
-        # Errors of known files are KellyErrors; this one mostly concerns an unreadable folder or standard output.
+        # Errors of known files are KellyErrors; this is usually an unreadable folder or a standard output error.
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror or error}", 1)
     except KeyboardInterrupt:
@@ -128,8 +128,8 @@ def main() -> None:
 def _open_standard_streams() -> None:
     """Open the null device for each standard stream that is closed.
 
-    Otherwise the next file that is opened gets the stream's descriptor, and a process that inherits this file, such as
-    the lock of an output folder, finds its own standard stream at that descriptor.
+    Otherwise the next opened file gets the descriptor of the stream. A process that inherits this file, such as the
+    lock of an output folder, would use the file as its standard stream.
     """
     for number in range(3):
         try:
@@ -151,16 +151,16 @@ def _fail(problem: str, exit_code: int) -> NoReturn:
 
 
 def _discard_unwritable_output() -> None:
-    """Drop what standard output could not write; Python would try again at exit, fail, and exit with status 120."""
+    """Discard unwritable output: Python would write it again at exit, fail, and exit with status 120."""
     try:
         sys.stdout.flush()
     except OSError:
-        # The stream keeps its text until it is written, so the null device takes it.
+        # The stream keeps its text until it is written, so write it to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json_error(problem: str) -> None:
-    """Print an error as the JSON document that a program expects on standard output after ``--json``."""
+    """Print an error as a JSON document on standard output if ``--json`` was typed."""
     from kelly_core.cli.console import print_json
 
     # The error may be that standard output cannot be written.

@@ -1,4 +1,4 @@
-"""``kelly-core bench``: latency of a frame, by model and through the chain."""
+"""``kelly-core bench``: measure the latency per frame of each model and of the chain."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def bench(
     external = None if engine is None else ExternalEngine(engine)
     models = read_models(sources)
     last = None if folder is None else last_run(folder)
-    # No spinner: the thread that animates it would disturb the timing.
+    # No spinner: its animation thread would disturb the timing.
     result = benchmark(
         models, _engines(), external, calls, budget_ms, lambda name: print_status(f"timing {name} …", "dim")
     )
@@ -95,7 +95,7 @@ def bench(
         try:
             append_run(folder, result)
         except KellyError as error:
-            # Only a warning, because the result is printed.
+            # Only a warning, because the result has been printed.
             print_status(f"not added to the history: {error}", "yellow")
     raise typer.Exit(1 if result.passed is False else 0)
 
@@ -113,7 +113,7 @@ def _engines() -> dict[str, EngineFactory]:
 
 
 def render(report: BenchmarkReport) -> Group:
-    """Return a table in µs with a row per part; then what is missing, failed or became slower, and the verdict."""
+    """Return a table in µs with a row per part, notes on missing, failed or slower parts, and the verdict."""
     since = {(change.engine, change.part): change for change in report.changes}
     table = Table("µs", *(Column(name, justify="right") for name in ("p50", "p95", "p99", "max")), box=None)
     table.add_column("spread", no_wrap=True)
@@ -132,7 +132,7 @@ def _time_cells(latency: Latency) -> list[str]:
 
 
 def _bars(histogram: Histogram) -> str:
-    """Return a bar for each bin; heights are logarithmic, so that the few slow calls are visible."""
+    """Return a bar for each bin; logarithmic heights make the few slow calls visible."""
     heights = [math.log1p(count) / math.log1p(max(histogram.counts)) for count in histogram.counts]
     return "".join(_BARS[math.ceil(height * (len(_BARS) - 1))] for height in heights)
 

@@ -1,4 +1,4 @@
-"""``kelly-core cache``: the disk space of cached features, and their deletion."""
+"""``kelly-core cache``: show the disk space of cached features, and delete them."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _show(folder: Path, left: Sequence[CachedFeatures], removed: Sequence[Cached
 
 
 def summary(folder: Path, caches: Sequence[CachedFeatures]) -> str:
-    """Return where features are stored, their size, and how to delete stale ones."""
+    """Describe the folder of the cached features, their size, and how to delete stale features."""
     stale = total_bytes(cached for cached in caches if cached.stale)
     advice = f", {format_bytes(stale)} stale; `kelly-core cache --prune` deletes it" if stale else ""
     return f"features are kept in {folder}: {format_bytes(total_bytes(caches))}{advice}"

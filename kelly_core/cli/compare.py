@@ -1,4 +1,4 @@
-"""``kelly-core compare``: the differences between two exports of one model."""
+"""``kelly-core compare``: show the differences between two exports of a model."""
 
 from __future__ import annotations
 

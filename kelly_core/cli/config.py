@@ -1,4 +1,4 @@
-"""``kelly-core config``: effective settings with their origin, and the JSON Schema of the settings file."""
+"""``kelly-core config``: show effective settings and their origin, and the JSON Schema of the settings file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output of commands: text and progress on a terminal, JSON for programs."""
+"""Output of commands: text and progress for a terminal, JSON for programs."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ FIRST_STEPS = (
     "There is no corpus. `kelly-core datasets get --all` downloads the public ones, `kelly-core datasets get NAME` one "
     "of them; `make demo` shows everything on a small corpus made from rules."
 )
-"""How to get a corpus, if there is none to train on."""
+"""Instructions for the case that there is no corpus to train on."""
 
 
 class SafeConsole(Console):
-    """Console that escapes control characters in texts from data and file names.
+    """Console that escapes control characters in text from data and file names.
 
-    A string is one line, also as a cell of a table: line feeds in it are escaped. ``Text`` may have several lines.
+    A string is printed as one line, also in a table cell: its line feeds are escaped. ``Text`` can have several lines.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render as Rich does, and escape control characters in all text; Rich's own styles are added later."""
+        """Render as Rich does, and escape control characters in all text; Rich adds its control codes later."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable_lines(text), style, control)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a string as a text of one line."""
+        """Return a string as ``Text`` of one line."""
         return super().render_str(printable(text), **options)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that prints texts unchanged: paths and names may contain [brackets] and :colons:.
+    """Return a console without markup, because paths and names may contain [brackets] and :colons:.
 
     In a file or a pipe, tables are not wrapped unless COLUMNS sets a width.
     """
@@ -67,19 +67,19 @@ def print_status(text: str | Text, style: str = "") -> None:
 
 
 def print_error(subject: str, problem: str) -> None:
-    """Print an error on standard error, after the name of what it concerns."""
+    """Print an error on standard error, after its subject."""
     print_status(Text.assemble((f"{subject}: ", "bold red"), printable(problem)))
 
 
 def print_json(content: object, indent: int | None = 2) -> None:
-    """Print JSON on standard output; a number that is not finite is null."""
+    """Print JSON on standard output; numbers that are not finite become null."""
     typer.echo(dumps(content, indent=indent))
 
 
 def progress_bars(*columns: ProgressColumn) -> Progress:
-    """Return bars on standard error, shown on a terminal only, with columns before the remaining time.
+    """Return progress bars on standard error, with ``columns`` before the remaining time.
 
-    They disappear at the end: results are printed as lines.
+    Bars appear only on a terminal, and disappear at the end because results are printed as lines.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -90,9 +90,9 @@ def progress_bars(*columns: ProgressColumn) -> Progress:
 
 @contextmanager
 def feature_progress(name: str) -> Iterator[ProgressCallback]:
-    """Context manager for a progress bar on standard error; on a terminal it appears when something is computed.
+    """Context manager for a progress bar on standard error, which appears on a terminal when features are computed.
 
-    Messages are printed as lines above it, also if standard error is not a terminal.
+    Messages are printed as lines above the bar, also without a terminal.
     """
     from rich.progress import MofNCompleteColumn
 

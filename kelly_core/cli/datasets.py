@@ -1,4 +1,4 @@
-"""``kelly-core datasets``: the corpora that are present, their usable examples, and a demo corpus."""
+"""``kelly-core datasets``: show corpora and their usable examples, and write a demo corpus."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def demo(
 
 
 def _panel(report: CorpusReport, substitute: str) -> RenderableType:
-    """Return the panel of one corpus; ``substitute`` describes what replaces it if it is missing."""
+    """Return the panel of one corpus; ``substitute`` describes the replacement of a missing corpus."""
     from kelly_core.corpora import CORPORA
 
     lines = [("path", report.path)]

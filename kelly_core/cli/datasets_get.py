@@ -1,4 +1,4 @@
-"""``kelly-core datasets get`` and ``datasets verify``: download corpora, and compare them with published lists."""
+"""``kelly-core datasets get`` and ``datasets verify``: download corpora, and compare them with published file lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STAGE_LABELS = {"download": "downloading", "check": "checking", "unpack": "unpa
 
 
 def complete_sources(incomplete: str) -> list[tuple[str, str]]:
-    """Return (name, title) of the sources of corpora whose names begin like the word being typed."""
+    """Return (name, title) of the corpus sources whose names begin with the typed text."""
     from kelly_core.data.download.sources import SOURCES
 
     return [(name, source.title) for name, source in SOURCES.items() if name.startswith(incomplete)]
@@ -85,7 +85,7 @@ def get(
     failed = False
     for source in selected:
         result = _install_one(source, settings, mirrors, keep_archive)
-        # A source that must be downloaded by hand counts as failed only if it was named.
+        # A source that must be downloaded manually counts as failed only if the user named it.
         failed = failed or result["status"] in ("failed", "incomplete") or (not source.archives and not everything)
         results.append(result)
     if as_json:
@@ -135,11 +135,11 @@ def _checked_mirror(url: str) -> str:
 
 
 def _ask_for_agreement(sources: Sequence[Source], yes: bool) -> None:
-    """Show the licences of what is to be downloaded, and ask for agreement.
+    """Show the licences of the sources to download, and ask the user to agree.
 
     Raises:
-        ConfigError: there is neither --yes nor a terminal.
-        Exit: the answer is no.
+        ConfigError: standard input is not a terminal, and --yes was not typed.
+        Exit: the user does not agree.
     """
     if not sources:
         return
@@ -158,7 +158,7 @@ def _ask_for_agreement(sources: Sequence[Source], yes: bool) -> None:
 
 
 def _is_installed(source: Source, settings: Settings) -> bool:
-    """Return True if nothing of a source has to be downloaded."""
+    """Return True if no part of a source must be downloaded."""
     from kelly_core.data.download.install import missing_archives
     from kelly_core.data.download.inventory import is_complete
 
@@ -167,7 +167,7 @@ def _is_installed(source: Source, settings: Settings) -> bool:
 
 
 def _install_one(source: Source, settings: Settings, mirrors: Sequence[str], keep_archive: bool) -> dict[str, Any]:
-    """Install one source and return the result; an error is only printed, so that others are still installed."""
+    """Install one source and return the result; print errors, so the other sources are still installed."""
     from rich.progress import DownloadColumn, TransferSpeedColumn
 
     from kelly_core.data.download.install import install, missing_archives
@@ -220,7 +220,7 @@ class _Display:
         self._tasks: dict[tuple[str, str], TaskID] = {}
 
     def progress(self, file: str, stage: Stage, done: int, total: int) -> None:
-        """Show the number of bytes done and of all, 0 if not known."""
+        """Show the number of processed bytes, and the total number if it is known (not 0)."""
         key = (file, stage)
         if key not in self._tasks:
             if not self._bars.console.is_terminal:

@@ -1,4 +1,4 @@
-"""``kelly-core datasets import-chords`` and ``datasets render``: write corpora from files of others."""
+"""``kelly-core datasets import-chords`` and ``datasets render``: write corpora from other files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def render(
     assert isinstance(dataset, MelodyDataset)
     chosen = spread_evenly(dataset.files[split], songs)
     root = settings.datasets.folder(corpus)
-    # A song has the same name whatever else is rendered.
+    # The name of a song does not depend on the selection of songs.
     named = recording_stems([name for names in dataset.files.values() for name in names])
     stems = {name: named[name] for name in chosen}
     skipped = write_pairs(root, stems, output, seconds, instruments)
@@ -99,7 +99,7 @@ def render(
 
 
 def _instruments(soundfont: Path | None) -> Path | None:
-    """Return the SoundFont that was typed, else an installed one; None if there is none or no fluidsynth."""
+    """Return the typed SoundFont, else an installed one; None without a SoundFont or without fluidsynth."""
     from kelly_core.composition.synthesizer import playable_soundfont
 
     if soundfont is not None and not soundfont.is_file():

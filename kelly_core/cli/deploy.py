@@ -1,4 +1,4 @@
-"""``kelly-core deploy``: copy the five exports into the plugin's folder, all or none."""
+"""``kelly-core deploy``: copy all five exports, or none, into the plugin's folder."""
 
 from __future__ import annotations
 

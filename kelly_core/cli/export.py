@@ -1,4 +1,4 @@
-"""``kelly-core export``: write exports from checkpoints, and any network in RTNeural's format and back."""
+"""``kelly-core export``: write exports from checkpoints, and convert any network to and from RTNeural's format."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def export(
 def _check_options(
     source: str, *, factory: bool, weights: Path | None, input_size: int | None, cpp: Path | None, juce: bool
 ) -> None:
-    """Raise an error for an option that has no effect with this source and the other options."""
+    """Raise an error for an option that has no effect with the source and the other options."""
     if juce and cpp is None:
         raise ConfigError("belongs to --cpp DIR", where="--juce")
     for name, value in (("--weights", weights), ("--input-size", input_size)):
@@ -130,7 +130,7 @@ def _export_cpp(source: Path, target: Path, *, juce: bool) -> None:
 def _export_module(
     source: str, weights: Path | None, input_size: int | None, output: Path | None, *, onnx: bool, mkdir: bool
 ) -> None:
-    """Write the module that a factory makes."""
+    """Write the module that a factory returns."""
     from kelly_core.rtneural import load_weights, make_module
 
     if output is None:
@@ -181,7 +181,7 @@ def _export_weights(source: Path, output: Path | None, *, onnx: bool, mkdir: boo
 def _export_checkpoints(
     source: Path, layout: Literal["rtneural", "legacy"], output: Path | None, *, onnx: bool, mkdir: bool
 ) -> None:
-    """Write the best weights of one checkpoint or of those in a folder."""
+    """Write the best weights of a checkpoint, or of all checkpoints in a folder."""
     if output is not None and output.suffix == ".json" and not output.is_dir():
         hint = f"Each export is named after its model: -o {shlex.quote(str(output.parent))}"
         raise ConfigError(f"expected a folder, got {output}", where="--output", hint=hint)
@@ -214,7 +214,7 @@ def _write_onnx(source: Path, target: Path, name: str) -> None:
 
 
 def _checkpoints(source: Path) -> list[Path]:
-    """Return the checkpoint itself, or the best one of each model in a folder."""
+    """Return ``source`` if it is a checkpoint, else the best checkpoint of each model in the folder."""
     if not source.is_dir():
         return [source]
     folder = source / "checkpoints" if (source / "checkpoints").is_dir() else source

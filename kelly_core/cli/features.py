@@ -1,4 +1,4 @@
-"""``kelly-core features``: the mel frames of an audio file, as the plugin must compute them."""
+"""``kelly-core features``: print the mel frames of an audio file as the plugin must compute them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
     """Return mono samples [n] of a file's first seconds, its sample rate in Hz, and mel frames [T, 128] in dB, T ≥ 1.
 
     Raises:
-        DataError: it is missing, cannot be decoded, or is too short for a frame.
+        DataError: the file is missing, cannot be decoded, or is too short for a frame.
     """
     from kelly_core.data.readers.audio import read_audio
     from kelly_core.music.mel import mel_frames
@@ -94,7 +94,7 @@ def load_audio(audio: Path, seconds: float) -> tuple[Floats, int, Floats]:
 
 
 def _print_measures(midi: Path, as_json: bool) -> None:
-    """Print the measures of a MIDI file and the middle 80 % of POP909."""
+    """Print the statistics of a MIDI file and the middle 80 % of POP909."""
     from kelly_core.data.readers.midi import read_notes
     from kelly_core.music.piece_statistics import POP909, measure_piece
 
@@ -132,7 +132,7 @@ def _as_json(audio: Path, frames: Floats, sample_rate: int) -> dict[str, Any]:
 
 
 def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
-    """Return the outputs of the chain and, if its models take a context, the last estimated one, with its measures."""
+    """Return the outputs of the chain and, if its models take a context, the last estimated context with units."""
     from kelly_core.music.context import DESCRIPTORS
 
     output = chain.run(frames)
@@ -149,12 +149,12 @@ def _outputs_as_json(chain: ModelChain, frames: Floats) -> dict[str, Any]:
 
 def _exactly(values: NDArray[Any]) -> list[Any]:
     """Return nested lists of the shortest decimals that round-trip to the same float32 values."""
-    # str() of a float32 has only the digits that distinguish it from its neighbors; a double of the same value has 17.
+    # str() of a float32 has only the digits that distinguish it from its neighbors; str() of a double may have 17.
     return [_exactly(part) if part.ndim else float(str(part)) for part in values]
 
 
 def _table(frames: Floats, sample_rate: int) -> Table:
-    """Return a table with a row per frame: its start, the time at which it is complete, and every sixteenth band."""
+    """Return a table with a row per frame: its start, the time of its completion, and every sixteenth band."""
     from kelly_core.music import mel
 
     window, hop = mel.window_length(sample_rate), mel.hop_length(sample_rate)

@@ -1,4 +1,4 @@
-"""A training in the foreground: its progress, as live bars or plain lines, and Ctrl-C and SIGTERM as requests to it."""
+"""Show a training in the foreground, as live bars or plain lines, and convert Ctrl-C and SIGTERM to requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kelly_core.sweeps.sweep import Sweep
 
 _TERMINATED = 143
-"""128 + the signal's number, as shells report it."""
+"""Exit code of shells for SIGTERM: 128 + the number of the signal."""
 
 
 class TrainingDisplay(Progress):
@@ -45,7 +45,7 @@ class TrainingDisplay(Progress):
         self._task_ids: dict[str, TaskID] = {}
 
     def print_event(self, event: event_log.RunEvent) -> None:
-        """Print an event as a line, unless the bars or the final table show it."""
+        """Print an event as a line unless the bars or the final table show it."""
         text = describe(event)
         if text is None or isinstance(event, ModelResult | event_log.RunEnded):
             return
@@ -55,14 +55,14 @@ class TrainingDisplay(Progress):
         self.console.print(text, style=style, soft_wrap=True)
 
     def show(self, run: RunSnapshot) -> None:
-        """Set the bars to the progress of the run."""
+        """Update the bars to the progress of the run."""
         if run.features:
             features = run.features
             count = f"{features.done:,}/{features.total:,}"
             self._bar(f"features of {features.dataset}", features.done, features.total, count=count, note="")
         for model in run.models:
             if model.epochs is not None:
-                # A fraction of an epoch keeps the bar moving in long epochs.
+                # Fractions of an epoch show progress within long epochs.
                 done = model.epoch + (model.step / model.steps if model.steps else 0.0)
                 count = f"{model.epoch}/{model.epochs}"
                 self._bar(model.model, done, model.epochs, count=count, note=_note(model, run.state))
@@ -83,7 +83,7 @@ def watch(run: Run) -> list[ModelResult]:
             display.show(run.snapshot)
             if isinstance(record.event, ModelResult):
                 results.append(record.event)
-    # Written by this process, because the process of the run has no terminal.
+    # This process writes the sequence, because the process of the run has no terminal.
     if sys.stderr.isatty():
         notify = NotifySettings.model_validate(run.manifest.settings.get("notify", {}))
         sys.stderr.write(terminal_sequence(notify, message(run, ENDED)["text"]))
@@ -92,7 +92,7 @@ def watch(run: Run) -> list[ModelResult]:
 
 
 def print_resume_command(run: Run, config: Path | None) -> None:
-    """Print the command that continues a run, if the run was stopped or crashed."""
+    """Print the command that continues a run if the run was stopped or crashed."""
     if run.snapshot.state not in ("stopping", "stopped", "died"):
         return
     options = [] if config is None else ["--config", str(config)]
@@ -113,8 +113,8 @@ def _note(model: ModelSnapshot, state: str) -> str:
 class Signals:
     """Context manager that converts signals to requests.
 
-    The first Ctrl-C or SIGTERM stops a training after the current step, a second Ctrl-C stops it immediately, a third
-    kills its process. A hang-up of the terminal ends only this command.
+    The first Ctrl-C or SIGTERM stops a training after the current step, the second Ctrl-C stops it immediately, and the
+    third kills its process. Closing the terminal (SIGHUP) ends only this command.
     """
 
     def __init__(self) -> None:
@@ -133,7 +133,7 @@ class Signals:
         return self._interrupts > 2
 
     def __enter__(self) -> Signals:
-        # Not SIGHUP: the training has its own session and continues without this terminal.
+        # SIGHUP is not handled: the training has its own session and continues without this terminal.
         self._former = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
@@ -142,7 +142,7 @@ class Signals:
             signal.signal(number, handler)
 
     def send_to(self, work: Run | Sweep) -> None:
-        """Send requests to this work from now on, and the request of signals that arrived earlier."""
+        """Send requests to this run or sweep from now on, including a request of earlier signals."""
         self._work = work
         if self._interrupts or self._terminated:
             self._send()
@@ -153,7 +153,7 @@ class Signals:
         self._send()
 
     def _send(self) -> None:
-        # Before the start of the process there is nothing to send to; ``send_to`` sends what arrived until then.
+        # Before the process has started, requests cannot be sent; ``send_to`` sends earlier ones.
         if self._work is None or not self._work.live:
             return
         if self.killed:

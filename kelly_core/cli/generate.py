@@ -1,4 +1,4 @@
-"""``kelly-core generate``: music as a MIDI file, from audio or an emotion, with the exports that the plugin loads."""
+"""``kelly-core generate``: write music as a MIDI file, from audio or an emotion, with the exports for the plugin."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class _Input(NamedTuple):
     """Input of a piece.
 
     Attributes:
-        output: the chain's frames.
+        output: output frames of the chain.
         title: name of the audio or the emotion.
-        mel: the audio's mel frames, None without audio.
-        recording: beats and key of the audio to follow, None if it is not to be followed.
+        mel: mel frames of the audio; None without audio.
+        recording: beats and key of the audio; None if the piece does not follow it.
     """
 
     output: ChainOutput
@@ -202,7 +202,7 @@ def generate(
     from kelly_core.chain import ModelChain
     from kelly_core.composition.synthesizer import find_synthesizer
 
-    # Checked first, so that a missing synthesizer is not reported only after a minute of analysis.
+    # Checked first, to report a missing synthesizer before a minute of analysis.
     sound = find_synthesizer() if wav is not None or play else None
     chain = ModelChain.load(models)
     descriptors = {"register": register, "density": density, "loudness": loudness}
@@ -227,7 +227,7 @@ def _write(
     *,
     play: bool,
 ) -> None:
-    """Write a piece as MIDI, and its picture and sound if requested; then play it."""
+    """Write a piece as MIDI; if requested, also write its image and sound, and play it."""
     from kelly_core.composition import synthesizer
     from kelly_core.composition.plot import plot_score
     from kelly_core.composition.score import midi_bytes
@@ -249,7 +249,7 @@ def _write(
 def _from_audio(
     chain: ModelChain, audio: Path, *, follow: bool, bpm: float | None, tonic: int | None, known: dict[str, float]
 ) -> _Input:
-    """Run the chain on audio with the known descriptors, and find its beats and key if the piece is to follow it."""
+    """Run the chain on audio with the known descriptors; if the piece follows the audio, find its beats and key."""
     from kelly_core.composition.harmony import mode_of
     from kelly_core.music.audio_analysis import analyze_recording
 
@@ -261,7 +261,7 @@ def _from_audio(
     mode = key.mode if key else None
     if "register" in known and mode is None:
         mode = mode_of(float(chain.run(mel, calibrated=True).affect.valence.mean()))
-        # The piece begins from zero state, not from the state at the end of the recording.
+        # The next run begins from zero state, not from the state at the end of the recording.
         chain.reset()
     context = _context(chain, known, mode or "major", key.tonic if key else tonic or 0)
     return _Input(chain.run(mel, context, calibrated=True), audio.name, mel, recording)
@@ -296,9 +296,9 @@ def _with_tempo(known: dict[str, float], bpm: float | None) -> dict[str, float]:
 
 
 def _context(chain: ModelChain, known: dict[str, float], mode: Mode, tonic: int) -> Floats | None:
-    """Return the musical context [8] of the known descriptors; the register is moved to C major or A minor.
+    """Return the musical context [8] of the known descriptors; the register is transposed to C major or A minor.
 
-    Models without a context ignore a tempo alone, which the piece uses anyway.
+    If the models take no context and only a tempo is known, return None: the piece uses the tempo in any case.
     """
     from kelly_core.composition.plan import frame_shift
     from kelly_core.music.context import encode_context
@@ -310,7 +310,7 @@ def _context(chain: ModelChain, known: dict[str, float], mode: Mode, tonic: int)
 
 
 def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, tonic: int | None) -> Score:
-    """Compose a piece, on the beats and in the key of the recording if there is one."""
+    """Compose a piece; with a recording, on its beats and in its key."""
     from kelly_core.composition.composer import compose
 
     if source.mel is not None:
@@ -329,13 +329,13 @@ def _compose(source: _Input, *, bars: int | None, seed: int, bpm: float | None, 
 
 
 def _content_seed(mel: Floats, seed: int) -> int:
-    """Return a seed that depends on the audio, in whole decibels, and on the user's seed."""
+    """Return a seed that depends on the audio, rounded to decibels, and on the user's seed."""
     content = mel.round().astype("<i2").tobytes() + str(seed).encode()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
 
 
 def _tonic(key: str) -> int:
-    """Return the pitch class of a tonic, spelled like the root of a chord."""
+    """Return the pitch class of a tonic, which is spelled like the root of a chord."""
     from kelly_core.music.chord_symbols import parse_note
 
     try:

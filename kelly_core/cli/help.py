@@ -1,4 +1,4 @@
-"""The help of commands, with options in panels and flags without a type, and the messages of wrong usage."""
+"""Help of commands, with options in panels and flags without a type, and messages of usage errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kelly_core.formatting import short_repr
 from kelly_core.spec import MODELS
 
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
-"""Base of all wrong usage: some versions of Typer take it from click, others have their own."""
+"""Base class of all usage errors: that of click or, in other versions of Typer, that of Typer."""
 
 _EXTRA_WORD = re.compile(r"unexpected extra argument(?:\(s\)|s)? \((\S+?)[ )]")
 _NO_COMMAND = re.compile(r"No such command ['\"](.*?)['\"]\.")
@@ -26,7 +26,7 @@ _INSTEAD = {
     "config": "A setting is changed in config.toml, or by a variable such as KELLY_TRAINING_EPOCHS=5",
     "datasets": "Without a command, all corpora are shown",
 }
-"""Hint of a group of commands for a word that is none of its commands."""
+"""Hint of a command group for an unknown command."""
 
 MODELS_PANEL = "Models and data"
 TRAINING_PANEL = "Training"
@@ -46,16 +46,16 @@ def option(panel: str, help: str, *names: str, **attributes: Any) -> Any:
     """Return an option of a command, for ``Annotated``.
 
     Args:
-        panel: title of its panel in the help.
-        help: a noun phrase with default and unit.
-        names: the option and its short forms; if none are given, those of the parameter.
+        panel: title of the panel in the help.
+        help: noun phrase with default and unit.
+        names: the option and its short forms; by default derived from the parameter name.
         attributes: further arguments of ``typer.Option``.
     """
     return typer.Option(*names, help=help, rich_help_panel=panel, **attributes)
 
 
 def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
-    """Return the option that sets a setting; its help is the setting's description, unit, limits and default.
+    """Return the option for a setting; its help is the description, unit, limits and default of the setting.
 
     Args:
         key: dotted key of the setting.
@@ -63,7 +63,7 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
         panel: title of the panel in the help.
         attributes: further arguments of ``typer.Option``.
     """
-    # Imported here, because the list of commands needs the classes below but not the schema, whose import takes .1 s.
+    # Imported here, because the list of commands does not need the schema, whose import takes .1 s.
     from kelly_core.config.reference import setting
 
     info = setting(key)
@@ -73,9 +73,9 @@ def setting_option(key: str, *names: str, panel: str, **attributes: Any) -> Any:
 
 
 def reflow(text: str) -> str:
-    """Return a docstring with each paragraph on one line, so that the help breaks it at the terminal's width.
+    """Return a docstring with each paragraph on one line, which the help wraps at the terminal's width.
 
-    A paragraph that begins with ``Examples:`` keeps its lines, each after a prompt.
+    A paragraph that begins with ``Examples:`` keeps its lines, each prefixed with a prompt.
     """
     return "\n\n".join(map(_reflow_paragraph, inspect.cleandoc(text).split("\n\n")))
 
@@ -88,17 +88,17 @@ def _reflow_paragraph(text: str) -> str:
 
 
 class _PlainHelp:
-    """Mixin for commands: flags show no type, defaults are part of the text, and general options come last.
+    """Mixin for commands: flags show no type, help texts include the defaults, and general options are last.
 
-    Wrong usage is explained.
+    Messages of usage errors include a hint.
     """
 
     def __init__(self, *args: Any, help: str | None = None, **attributes: Any) -> None:
         super().__init__(*args, help=None if help is None else reflow(help), **attributes)  # type: ignore[call-arg]
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return all parameters, ``--help`` included, as the help shows them."""
-        # click calls this for parsing as well, so the changes must not depend on how often they are made.
+        """Return all parameters, including ``--help``, in the form and order of the help."""
+        # click also calls this method for parsing, so the changes must be idempotent.
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             param.show_default = False
@@ -141,7 +141,7 @@ class HelpGroup(_PlainHelp, TyperGroup):
 
 
 def use_help_classes(commands: typer.Typer) -> None:
-    """Build a command and its subcommands with the classes of this module."""
+    """Set the classes of this module for a command and its subcommands."""
     commands.info.cls = HelpGroup
     if commands.registered_callback is not None:
         commands.registered_callback.cls = HelpGroup
@@ -150,9 +150,9 @@ def use_help_classes(commands: typer.Typer) -> None:
 
 
 def _refuse_empty_paths(context: Any, typed: Sequence[str]) -> None:
-    """Refuse an empty path argument, such as that of an empty shell variable.
+    """Raise an error for an empty path argument, such as an empty shell variable.
 
-    ``Path`` reads it as the working folder, into which a command would write.
+    ``Path("")`` is the working folder, into which a command would write.
 
     Raises:
         BadParameter: a path is empty.
@@ -166,7 +166,7 @@ def _refuse_empty_paths(context: Any, typed: Sequence[str]) -> None:
 
 
 def _explain(error: Any) -> None:
-    """Add the typed text and the fix to the message of a wrong option, value, command or extra word."""
+    """Add the typed text and a fix to the message of an invalid option, value, command or extra word."""
     # Newer versions of Typer check values with pydantic, whose message lacks the value.
     if details := getattr(error.__cause__, "errors", None):
         [first, *_] = details(include_url=False)
@@ -190,9 +190,9 @@ def _hint(error: Any, command: str) -> str:
     options = [name for param in group.get_params(error.ctx) for name in param.opts if name.startswith("-")]
     options.remove("--help")
     if wrong := getattr(error, "option_name", "").lstrip("-"):
-        # Otherwise Typer would add the options that it finds similar.
+        # Otherwise Typer would add its own list of similar options.
         error.possibilities = None
-        # A single letter is similar to no option.
+        # A single letter is not similar to any option.
         return did_you_mean(wrong, options) if len(wrong) > 1 else ""
     if not (word := _EXTRA_WORD.search(error.message)):
         return ""

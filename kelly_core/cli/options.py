@@ -1,4 +1,4 @@
-"""Options that several commands share: completion, conversion to settings, and checks of the files to be written."""
+"""Options shared by several commands: completion, conversion to settings, and checks of output files."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ _SETTINGS = {
     "no_history": ("output.history", "--no-history"),
     "no_plots": ("output.plots", "--no-plots"),
 }
-"""Setting and option by parameter of a command; ``no_`` turns a setting off. ``_option`` adds the other ones."""
+"""Setting and option by parameter of a command; ``no_`` disables a setting. ``_option`` adds the other parameters."""
 
 
 def _option(parameter: str, key: str, *names: str, panel: str, **attributes: Any) -> Any:
-    """Return the option that sets a setting by a parameter of this name, for ``Annotated``."""
+    """Return the option, for ``Annotated``, that sets a setting through a parameter."""
     _SETTINGS[parameter] = (key, names[0])
     return setting_option(key, *names, panel=panel, **attributes)
 
 
-# The shell starts a process per completion, so these functions import what they need themselves.
+# The shell starts a process per completion, so these functions import modules only when they need them.
 
 
 def complete_models(incomplete: str) -> list[str]:
-    """Return the list of models being typed, completed by each model whose name begins like its last item.
+    """Complete the last name of a comma-separated list of models.
 
-    Names are accepted in any case; a beginning in lower case is completed in lower case, because shells discard a
-    completion that does not begin with what was typed.
+    Names are accepted in any case. A lower-case beginning is completed in lower case, because shells discard
+    completions that do not begin with the typed text.
     """
     before, comma, last = incomplete.rpartition(",")
     names = [spec.name.lower() if last and last.islower() else spec.name for spec in MODELS]
@@ -57,12 +57,12 @@ def complete_models(incomplete: str) -> list[str]:
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Return the models whose names begin like the word being typed."""
+    """Return the models whose names begin with the typed text."""
     return [] if "," in incomplete else complete_models(incomplete)
 
 
 def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the IDs of runs, and their two words, that begin like the word being typed; the latest first."""
+    """Return the IDs of runs, then their two words, that begin with the typed text; the latest runs are first."""
     from kelly_core.runs.registry import LAST, run_ids
     from kelly_core.runs.run_dir import short_id
 
@@ -70,17 +70,17 @@ def complete_runs(ctx: typer.Context, incomplete: str) -> list[str]:
     try:
         names = run_ids(settings_from(config and Path(config), {}).settings.runs.dir)
     except KellyError:
-        # A message would be printed into the line being typed; the command itself reports the error.
+        # A message would appear in the command line being typed; the command reports the error later.
         return []
     names.reverse()
     found = [name for name in [*names, LAST] if name.startswith(incomplete)]
-    # Without anything typed, the words would only repeat the IDs; an ID of another form is its own short form.
+    # Without typed text, the words would only repeat the IDs. An ID of another form equals its short form.
     words = [short_id(name) for name in names if incomplete and short_id(name) != name]
     return found + [name for name in words if name.startswith(incomplete)]
 
 
 def complete_settings(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Yield (``key=``, description) of the settings that a sweep can vary and whose keys begin like the word."""
+    """Yield (``key=``, description) of the settings that a sweep can vary and whose keys begin with the typed text."""
     from kelly_core.config.reference import all_settings
     from kelly_core.sweeps.plan import FIXED_SETTINGS
 
@@ -177,42 +177,42 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 def selected_models(names: list[str] | None) -> tuple[ModelSpec, ...]:
-    """Return the models that ``--model`` names, or all five if it was not typed.
+    """Return the models named by ``--model``, or all five without the option.
 
     Args:
-        names: model names or their unique beginnings, in any case; one entry may contain several, separated by commas.
+        names: model names or their unique prefixes, in any case; an entry may have several names, separated by commas.
 
     Raises:
-        ConfigError: a name fits no model, or several.
+        ConfigError: a name matches no model or several models.
     """
     if not names:
         return MODELS
-    # An empty shell variable names no model; a training without models would count as success.
+    # An empty shell variable must be an error: a training without models would count as success.
     words = [word.strip() for name in names for word in name.split(",") if word.strip()] or [""]
     return tuple(dict.fromkeys(map(find_model, words)))
 
 
 def typed_settings(parameters: Mapping[str, object]) -> dict[str, tuple[str, object]]:
-    """Return (option, value) by dotted key of the settings that were typed.
+    """Return (option, value) by dotted key of the settings typed on the command line.
 
     Args:
-        parameters: value by parameter name, None or False if it was not typed; it may include parameters that are not
-            settings, so that a command can pass ``locals()``.
+        parameters: value by parameter name, None or False if it was not typed. Other parameters than settings are
+            ignored, so a command can pass ``locals()``.
     """
     notify = parameters.get("notify")
     typed = _notify_settings(notify) if isinstance(notify, list) else {}
     for name, (key, typed_as) in _SETTINGS.items():
         value = parameters.get(name)
-        # Not by truth value: a typed 0 counts.
+        # A truth test would ignore a typed 0.
         if value is not None and value is not False and value != []:
             typed[key] = (typed_as, not name.startswith("no_") if value is True else value)
     return typed
 
 
 def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
-    """Return the settings of ``--notify``; of two places of one kind the last one counts.
+    """Return the settings of ``--notify``.
 
-    Apprise has one list for all of its addresses.
+    The last place of each kind applies, except that Apprise uses all of its addresses.
     """
     settings: dict[str, tuple[str, object]] = {}
     services = []
@@ -229,15 +229,15 @@ def _notify_settings(places: Sequence[str]) -> dict[str, tuple[str, object]]:
 def settings_from(
     config: Path | None, parameters: Mapping[str, object], *, read_corpora: bool = False
 ) -> LoadedSettings:
-    """Return settings with typed options on top.
+    """Return the settings, overridden by typed options.
 
     Args:
-        config: the settings file, or None.
+        config: path of the settings file, or None.
         parameters: value by parameter name, as for ``typed_settings``.
-        read_corpora: the command reads corpora; configured corpus folders must exist.
+        read_corpora: True if the command reads corpora, whose configured folders must exist.
 
     Raises:
-        ConfigError: as ``load_settings``, or a configured folder of corpora is missing.
+        ConfigError: as ``load_settings``, or a configured corpus folder is missing.
     """
     loaded = load_settings(config, for_every_model(typed_settings(parameters)))
     if read_corpora:
@@ -246,7 +246,7 @@ def settings_from(
 
 
 def _require_folders(loaded: LoadedSettings) -> None:
-    """Raise an error for a missing corpus folder that was configured; the default folder may be missing."""
+    """Raise an error if a configured corpus folder is missing; the default folder is optional."""
     datasets = loaded.settings.datasets
     folders = {"datasets.dir": datasets.dir}
     corpora = {name: getattr(getattr(datasets, name), "path", "") for name in DataSettings.model_fields}
@@ -254,7 +254,7 @@ def _require_folders(loaded: LoadedSettings) -> None:
     for key, folder in folders.items():
         origin = loaded.origins[key]
         is_default = folder == DataSettings().dir and not origin.startswith(("--", ENVIRONMENT_PREFIX))
-        # The chords of a corpus may be a file.
+        # The path of the chords corpus may be a file.
         is_there = folder.is_dir() or (key != "datasets.dir" and folder.is_file())
         if not is_default and not is_there:
             problem = "that is not a folder" if folder.exists() else "there is no such folder"
@@ -263,10 +263,10 @@ def _require_folders(loaded: LoadedSettings) -> None:
 
 
 def check_training_outputs(config: Path | None, settings: Settings) -> None:
-    """Raise an error if a training would overwrite its own settings file or chord progressions.
+    """Raise an error if a training would overwrite its settings file or chord progressions.
 
     Raises:
-        ConfigError: a file that the training writes is a file that it reads.
+        ConfigError: an output of the training is also an input.
     """
     folder = settings.output.dir
     stems = [spec.file_stem for spec in MODELS]
@@ -278,22 +278,22 @@ def check_training_outputs(config: Path | None, settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Output:
-    """A file that a command is about to write, and the option or argument that names it or its folder."""
+    """An output file of a command, and the option or argument that names the file or its folder."""
 
     path: Path
     option: str
 
 
 def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path], *, create_folders: bool = False) -> None:
-    """Refuse outputs that would overwrite an input, each other, or anything but a file, and missing folders.
+    """Raise an error for outputs that overwrite an input, each other or a non-file, or whose folder is missing.
 
-    Files are compared by device and inode, so that symbolic links, hard links and, on a file system that ignores case,
-    names in another case count as the same file. Nothing is created or changed.
+    Files are compared by device and inode: symbolic links, hard links and, on a file system that ignores case, names in
+    another case count as the same file. Nothing is created or changed.
 
     Args:
-        outputs: files to be written; they may exist.
-        inputs: files that the command reads; those that are missing are left to the code that reads them.
-        create_folders: allow missing parent folders, which the writing then creates.
+        outputs: files to write; they may exist.
+        inputs: files that the command reads; missing files are ignored here and reported when they are read.
+        create_folders: allow missing parent folders, which are created when the files are written.
 
     Raises:
         ConfigError: an output cannot be written as requested.
@@ -310,10 +310,10 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path], *, create_f
 
 
 def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
-    """Refuse outputs that are the same file as an input, under any name.
+    """Raise an error for an output that is the same file as an input, under any name.
 
     Raises:
-        ConfigError: the first output that would overwrite an input.
+        ConfigError: an output would overwrite an input.
     """
     read = {identity: path for path in inputs if (identity := _identity(path))}
     for output in outputs:
@@ -325,7 +325,7 @@ def check_not_inputs(outputs: Iterable[Output], inputs: Iterable[Path]) -> None:
 
 
 def _check_place(output: Output, create_folders: bool) -> None:
-    """Refuse an output that exists and is not a file, or whose folder is missing or not a folder."""
+    """Raise an error if an output exists and is not a file, or if its folder is missing or not a folder."""
     status = _status(output.path)
     if status is not None and not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a device, a pipe or a socket"
@@ -340,7 +340,7 @@ def _check_place(output: Output, create_folders: bool) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return the device and inode of the file at a path, symbolic links followed; None if there is none."""
+    """Return the device and inode of a file, following symbolic links; None if it does not exist."""
     status = _status(path)
     return None if status is None else (status.st_dev, status.st_ino)
 

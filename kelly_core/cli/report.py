@@ -1,4 +1,4 @@
-"""``kelly-core report``: data, quality, latency and checks of a folder's exports, as HTML, Markdown or text."""
+"""``kelly-core report``: report data, quality, latency and checks of exports as HTML, Markdown or text."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def report(
     exports = export_files(source)
     _refuse_synthetic(exports, allow_synthetic=allow_synthetic)
     plugin_files = {f"{spec.file_stem}.json" for spec in MODELS}
-    # Networks of other names have no specification to be compared with.
+    # Networks with other names have no specification.
     reports = check_files(
         exports,
         check_specs=all(path.name in plugin_files for path in exports),
@@ -100,10 +100,10 @@ def report(
 
 
 def _refuse_synthetic(exports: Sequence[Path], *, allow_synthetic: bool) -> None:
-    """Raise an error for exports of synthetic data, before the checks, which take longer.
+    """Raise an error for exports of synthetic data before the slower checks.
 
     Raises:
-        ExportError: an export was trained on synthetic data, which was not allowed.
+        ExportError: an export was trained on synthetic data, which is not allowed.
     """
     refused = {
         path: refusal
@@ -116,9 +116,7 @@ def _refuse_synthetic(exports: Sequence[Path], *, allow_synthetic: bool) -> None
 
 
 def _inputs(folder: Path, config: Path | None) -> list[Path]:
-    """Return the files that a report may read: those of the exports' folder, except an earlier report, and the
-    settings.
-    """
+    """Return the files that a report may read: the exports' folder, except an earlier report, and the settings."""
     found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.name not in _FILES]
     return found if config is None else [*found, config]
 

@@ -1,4 +1,4 @@
-"""``kelly-core runs``: commands that control a run: stop, pause, roll back, change, resume, and the queue."""
+"""``kelly-core runs``: commands that control runs: stop, pause, rollback, set, resume and queue."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def rollback(
     A learning rate that was raised since, with `runs set`, is undone: the new one is at most that of the best epoch.
     """
     run = open_run(context, run_id)
-    # A run that still reads its corpora has no best weights yet, and no model that could be the only one.
+    # A run that is still reading its corpora has no best weights and no model in training yet.
     _wait_until_training(run)
     chosen = run.request_rollback(find_model(model).name if model else "")
     message = _next_rollback(run, chosen)
@@ -123,7 +123,7 @@ def edit_queue(
 
 
 def complete_changes(incomplete: str) -> list[str]:
-    """Return ``key=`` for the settings of a running training that can change and begin like the word being typed."""
+    """Return ``key=`` for the changeable settings of a live run that begin with the typed text."""
     return [f"{key}=" for key in CHANGEABLE if key.startswith(incomplete)]
 
 
@@ -172,7 +172,7 @@ def resume_run(
     """
     more = _more_epochs(epochs)
     run = open_run(context, run_id)
-    # A run that was told to stop later, while it was paused, is still paused.
+    # A paused run with a request to stop later is still paused.
     if run.live and (run.pending_request() == "pause" or run.snapshot.state == "paused"):
         if more:
             raise RunError("a paused run cannot be extended", where=run.id, hint="Resume it, stop it, then extend it")
@@ -187,7 +187,7 @@ def resume_run(
 
 
 def wait_until_stopped(run: Run) -> None:
-    """Wait for the end of a run that has been asked to stop; return at once for any other run."""
+    """Wait for the end of a run with a pending stop request; return at once for other runs."""
     if not run.live or run.pending_request() != "stop":
         return
     print_status(f"waiting for {run.id} to stop; Ctrl-C stops waiting")
@@ -196,7 +196,7 @@ def wait_until_stopped(run: Run) -> None:
 
 
 def _new_records(run: Run, seconds: float) -> Iterator[list[LogRecord]]:
-    """Poll a run's log for some seconds; yield the records of each poll, [] before the first."""
+    """Poll the log of a run for ``seconds``; first yield [], then the records of each poll."""
     deadline = time.monotonic() + seconds
     records: list[LogRecord] = []
     while True:
@@ -208,12 +208,12 @@ def _new_records(run: Run, seconds: float) -> Iterator[list[LogRecord]]:
 
 
 def _wait(run: Run, seconds: float, done: Callable[[], bool]) -> None:
-    """Poll a run's log until ``done``, or for some seconds."""
+    """Poll the log of a run until ``done`` returns True, at most for ``seconds``."""
     any(done() for _ in _new_records(run, seconds))
 
 
 def _wait_until_training(run: Run) -> None:
-    """Wait for a run that is starting until a model is in training, or for 30 s."""
+    """Wait until a model of a starting run is in training, at most 30 s."""
     _wait(
         run,
         _SECONDS_TO_START,
@@ -228,10 +228,10 @@ def config_of(context: typer.Context) -> Path | None:
 
 
 def open_run(context: typer.Context, run_id: str) -> Run:
-    """Return the run that an ID or its beginning names.
+    """Return the run that an ID or the beginning of an ID names.
 
     Raises:
-        RunError: none or several have such an ID, or the run cannot be read.
+        RunError: no run or several runs match, or the run cannot be read.
     """
     runs: Path = context.obj
     return Run(find_run(runs, run_id))
@@ -246,7 +246,7 @@ def _more_epochs(text: str | None) -> int:
 
 
 def _print_totals(run: Run, more: int) -> None:
-    """Wait until the run has counted its finished epochs, and print first and last epoch of each model."""
+    """Wait until the run has counted its finished epochs, then print the first and last epoch of each model."""
     _wait(run, _SECONDS_TO_START, lambda: not (read_manifest(run.folder).more_epochs and run.live))
     manifest = read_manifest(run.folder)
     if manifest.more_epochs:
@@ -259,13 +259,13 @@ def _print_totals(run: Run, more: int) -> None:
 
 
 def _print_state(run: Run, *expected: str) -> None:
-    """Wait until the run is in an expected state or has ended, and print its state."""
+    """Wait until the run is in an expected state or has ended, then print its state."""
     _wait(run, _ANSWER_TIMEOUT_SECONDS, lambda: not run.snapshot.live or run.snapshot.state in expected)
     print_result(f"{run.id}: {run.snapshot.state}")
 
 
 def _next_rollback(run: Run, model: str) -> str:
-    """Return the next message about a rollback of a model, "" if none arrives in time."""
+    """Return the next message about a rollback of a model; "" if none arrives in time."""
     for records in _new_records(run, _ANSWER_TIMEOUT_SECONDS):
         for event in (record.event for record in records):
             if isinstance(event, TrainingWarning) and (event.model, event.kind) == (model, "rollback"):

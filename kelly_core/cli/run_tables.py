@@ -1,4 +1,4 @@
-"""Runs as tables on a terminal, and their losses drawn with characters."""
+"""Terminal tables of runs, and plots of their losses in characters."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _STYLES = {
 
 
 def run_table(runs: Sequence[RunOverview]) -> Table:
-    """Return a table with one row per run; with tags only if a run has some."""
+    """Return a table with one row per run, with a column of tags only if a run has tags."""
     tagged = any(run.tags for run in runs)
-    # A truncated ID could not be typed into another command; its state is what a narrow list is read for.
+    # IDs and states are never truncated: IDs are typed in other commands, and states are what users look for.
     name = Column("run", no_wrap=True, min_width=max(len(run.id) for run in runs))
     state = Column("state", no_wrap=True, min_width=max(len(run.state) for run in runs))
     table = Table(
@@ -93,7 +93,7 @@ def model_table(run: RunSnapshot) -> Table:
 
 
 def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
-    """Return a table of settings, then of results, compared with the first run."""
+    """Return a table of settings and a table of results, compared with the first run."""
     settings = Table(*map(_folding, ("setting", *runs)), box=None, pad_edge=False)
     for key, values in comparison.settings.items():
         settings.add_row(key, *map(setting_text, values))
@@ -106,13 +106,13 @@ def comparison_table(runs: Sequence[str], comparison: RunDiff) -> Group:
 
 
 def _loss_against(best: Best, reference: Best) -> str:
-    """Return a best loss, and how much it is above or below that of the reference."""
+    """Return a best loss with its relative difference from the reference."""
     change = None if best is reference else relative_change(best.best_loss, reference.best_loss)
     return format_loss(best.best_loss) + ("" if change is None else f" ({format_change(change, 1)})")
 
 
 def _folding(header: str) -> Column:
-    """Return a column that wraps in a narrow terminal, headers and long words included."""
+    """Return a column that wraps its header and long words in a narrow terminal."""
     return Column(header, overflow="fold")
 
 
@@ -134,7 +134,7 @@ def _models(run: RunSnapshot) -> str:
 
 
 def _position(run: RunSnapshot) -> str:
-    """Return the progress of a run: of the features it reads, or of the model it trains or trained last."""
+    """Return the progress of a run: of feature extraction, else of the current or last trained model."""
     if run.features:
         return f"features of {run.features.dataset} {run.features.done:,}/{run.features.total:,}"
     begun = [model for model in run.models if model.epochs is not None]
@@ -187,13 +187,13 @@ def plot_losses(model: str, curves: Curves, target: Console) -> Text:
 
     columns = max(_MIN_PLOT_COLUMNS, min(target.width, _MAX_PLOT_COLUMNS))
     plotext.clear_figure()
-    # The size would otherwise be limited to that of the terminal, which a pipe does not have.
+    # Otherwise plotext limits the size to that of a terminal, which a pipe does not have.
     plotext.limit_size(False, False)
     plotext.plotsize(columns, _PLOT_LINES)
     plotext.theme("clear")
     plotext.title(f"{model}: loss by epoch")
     plotext.xticks(_whole_ticks(curves.epochs))
-    # Without colors letters tell the curves apart.
+    # Without colors, letters distinguish the curves.
     dots = target.encoding.startswith("utf") and target.color_system is not None
     legend = Text(" " * 5)
     for name, values, color in (("training", curves.train_loss, "cyan"), ("validation", curves.val_loss, "yellow")):

@@ -1,4 +1,4 @@
-"""``kelly-core runs``: list, watch and compare runs, and use their best weights; ``run_control`` has the rest."""
+"""``kelly-core runs``: list, watch and compare runs, and use their best weights; see also ``run_control``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ RunExportsOption = Annotated[
 ]
 _POLL_SECONDS = 0.1
 _VALENCE, _AROUSAL = 0.4, 0.2
-"""Emotion of a piece for which neither audio nor an emotion is given."""
+"""Emotion of a piece if neither audio nor an emotion is given."""
 
 
 @app.callback()
@@ -74,7 +74,7 @@ def runs(
     try:
         ensure_dispatcher(folder)
     except RunError as error:
-        # The other commands do not depend on the queue.
+        # Commands other than the queue do not need the dispatcher.
         _warn(str(error))
     if context.invoked_subcommand is not None:
         if as_json:
@@ -181,9 +181,9 @@ def logs(
     run = open_run(context, run_id)
     tail = LineTail(run.folder.console)
     while True:
-        # Before reading, so that the last lines of a process that ends meanwhile are read in another round.
+        # Checked before reading: if the process ends during the read, its last lines are read in the next iteration.
         live = run.snapshot.live
-        # In bounded pieces: a log may be larger than memory.
+        # Read in bounded pieces, because a log may be larger than memory.
         while lines := tail.read():
             for line in lines:
                 print_result(Text(line.decode(errors="replace")))
@@ -202,7 +202,7 @@ def remove(
     """Delete the log and the settings of an ended or stopping run; its output folder stays."""
     run = open_run(context, run_id)
     wait_until_stopped(run)
-    # Taking the lock shows that no process works on the run; it must not be held while the user is asked.
+    # Acquiring the lock proves that no process works on the run; it must not be held during the question.
     run.acquire_lock().release()
     if not yes:
         typer.confirm(f"Delete {run.id} ({run.snapshot.state})? Its output in {run.snapshot.output} stays", abort=True)
@@ -346,7 +346,7 @@ def validate_run(context: typer.Context, run_id: RunIdArgument, as_json: JsonOpt
 
 
 def _check_complete(run: Run, folder: Path) -> None:
-    """Raise unless the folder has an export of every model."""
+    """Raise an error if the folder lacks the export of a model."""
     missing = [spec.name for spec in CHAIN_MODELS if not (folder / f"{spec.file_stem}.json").exists()]
     if missing:
         output = run.snapshot.output
@@ -382,7 +382,7 @@ def export_run(
 
 @contextmanager
 def _best_exports(context: typer.Context, run_id: str, *, stand_ins: bool = True) -> Iterator[tuple[Run, Path]]:
-    """Yield a run and a temporary folder with its exports, and print the epochs that they are from."""
+    """Yield a run and a temporary folder with its best exports, and print the epochs of the exports."""
     run = open_run(context, run_id)
     with TemporaryDirectory(prefix="kelly-run-") as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""``kelly-core sweep``: trainings with several settings and seeds, and the export of the best."""
+"""``kelly-core sweep``: train with several settings and seeds, and export the best results."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def sweep(
 
 
 def _compute_features(work: Sweep, specs: Sequence[ModelSpec]) -> None:
-    """Compute the features of each corpus once, before the trials that share them start."""
+    """Compute the features of each corpus before the trials, which share them, start."""
     for name in dict.fromkeys(spec.dataset for spec in specs):
         with feature_progress(name) as progress:
             work.prepare(name, progress)
@@ -132,7 +132,7 @@ def _table(summaries: Sequence[PointSummary]) -> Table:
 
 
 def _mean(mean: float | None, spread: float | None) -> str:
-    """Return a mean, with the standard deviation if there is one."""
+    """Return a mean and, if known, the standard deviation as text."""
     if mean is None:
         return MISSING
     return f"{mean:.4f}" if spread is None else f"{mean:.4f} ± {spread:.4f}"

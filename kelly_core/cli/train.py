@@ -110,9 +110,9 @@ def train(
 
 
 def _start(start_run: Callable[[], Run], config: Path | None, detach: bool, as_json: bool) -> None:
-    """Start a run, and show it until it ends unless it is detached."""
+    """Start a run and, unless it is detached, show it until it ends."""
     with Signals() as signals:
-        # Signals are handled before the start: a Ctrl-C in between is delivered to the run once it exists.
+        # Signals are handled before the start: an early Ctrl-C is sent to the run when it exists.
         run = start_run()
         if not detach:
             _watch_to_the_end(run, signals, config, as_json)
@@ -131,7 +131,7 @@ def _watch_to_the_end(run: Run, signals: Signals, config: Path | None, as_json: 
 
 
 def _show_estimates(settings: Settings, specs: Sequence[ModelSpec], as_json: bool) -> None:
-    """Train each model for a few seconds in this process, and print time and memory for the requested epochs."""
+    """Train each model for a few seconds in this process, and print estimates for the requested epochs."""
     from kelly_core.data.catalog import open_dataset
     from kelly_core.training.estimate import estimate
     from kelly_core.training.hyperparameters import training_settings
@@ -160,7 +160,7 @@ def _estimate_table(estimates: Sequence[Estimate]) -> Table:
 
 
 def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
-    """Print how to get corpora if all selected models would train on generated data that was not requested."""
+    """Print how to get corpora if all selected models would train on generated data without a request for it."""
     from kelly_core.data.catalog import active_corpora
     from kelly_core.data.download.inventory import find_unclaimed
 
@@ -172,7 +172,7 @@ def _hint_at_corpora(settings: Settings, specs: Sequence[ModelSpec]) -> None:
 
 
 def _print_started(run_id: str, output: str, then: str, as_json: bool) -> None:
-    """Print the ID of a run that continues without this command, and what happens then."""
+    """Print the ID of a run that continues after this command, and a note about its next step."""
     if as_json:
         print_json({"run": run_id, "output": output})
     else:
@@ -183,7 +183,7 @@ def _print_started(run_id: str, output: str, then: str, as_json: bool) -> None:
 def _command_line(
     specs: Sequence[ModelSpec], typed: Mapping[str, tuple[str, object]], config: Path | None, resume: bool
 ) -> list[str]:
-    """Return the command line of the same training."""
+    """Return an equivalent command line."""
     words = ["kelly-core", "train"]
     for spec in specs:
         words += ["--model", spec.name]
@@ -211,9 +211,9 @@ def _print_results(run: Run, results: Sequence[ModelResult], as_json: bool) -> N
 
 
 def _exit_code(run: Run, results: Sequence[ModelResult], signals: Signals) -> int:
-    """Return the exit code of an ended run; print its error if no model's result states one."""
+    """Return the exit code of an ended run; print the error of the run unless the result of a model has one."""
     ended = run.snapshot
-    # A run that the third Ctrl-C killed was ended by the user.
+    # The third Ctrl-C kills the run at the user's request, which is not an error.
     if ended.state == "died" and not signals.killed:
         print_error(f"run {run.id} died", f"{ended.error}. Its log: kelly-core runs logs {run.id}")
     if ended.state == "failed" and not any(result.error for result in results):
@@ -224,7 +224,7 @@ def _exit_code(run: Run, results: Sequence[ModelResult], signals: Signals) -> in
 
 
 def _as_json(run: Run, results: Sequence[ModelResult]) -> dict[str, Any]:
-    """Return the state of an ended run and the results of the models that it reached."""
+    """Return the state of an ended run and the results of its trained models as JSON types."""
     models = [
         asdict(result) | {"seconds": round(result.seconds, 3), "error": result.error or None} for result in results
     ]
@@ -232,7 +232,7 @@ def _as_json(run: Run, results: Sequence[ModelResult]) -> dict[str, Any]:
 
 
 def _table(results: Sequence[ModelResult]) -> Table:
-    # Only generated data has a best possible loss, from which ε is computed.
+    # Only generated data has a known best possible loss, from which ε is computed.
     generated = any("epsilon" in result.metrics for result in results)
     unlearned = ("unlearned (ε)",) if generated else ()
     columns = ("model", "data", "epochs", "best", "loss", "baseline", *unlearned, "seconds")
@@ -245,7 +245,7 @@ def _table(results: Sequence[ModelResult]) -> Table:
 
 
 def _number_cells(result: ModelResult) -> list[str]:
-    """Return the cells for epochs, best epoch, its loss, the baseline's loss, and ε on synthetic data."""
+    """Return the cells for epochs, best epoch, best loss, baseline loss, and ε on synthetic data."""
     if not result.metrics:
         return [MISSING] * 5
     metrics = result.metrics

@@ -1,6 +1,6 @@
-"""``kelly-core validate``: check exports against what the plugin needs, and show their quality.
+"""``kelly-core validate``: check exports against the requirements of the plugin, and show their quality.
 
-``report`` and ``deploy`` run and show the same checks through functions of this module.
+``report`` and ``deploy`` use functions of this module to run and show the same checks.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def validate(
 
 
 def _with_trained_check(report: FileReport) -> FileReport:
-    """Return the report with the verdict as a further check."""
+    """Return the report with the verdict as an additional check."""
     from kelly_core.validation.report import Check
 
     quality = report.quality
@@ -125,19 +125,19 @@ def check_files(
     datasets_dir: Path | None,
     config: Path | None,
 ) -> list[FileReport]:
-    """Run every check on the files, including parity with the checkpoint next to each and with the plugin's engine.
+    """Run every check on the files, including parity with their checkpoints and with the plugin's engine.
 
     Args:
-        files: exports; the checkpoint of each is in checkpoints/ next to it.
-        check_specs: also compare them with the models' specifications.
+        files: exports; their checkpoints are in checkpoints/ next to them.
+        check_specs: also compare the exports with the specifications of their models.
         engine: command of the plugin's own engine.
-        split: part of the corpora on which quality is measured again.
+        split: split of the corpora on which quality is measured again; None keeps the recorded quality.
         chain: folder of recordings with MIDI files of the same stems, on which the chain is measured.
-        datasets_dir: folder of the corpora, if it was typed.
-        config: the settings file, if it was typed.
+        datasets_dir: folder of the corpora; None uses the setting.
+        config: the settings file, or None.
 
     Raises:
-        KellyError: there is no such engine, or the chain or a recording cannot be read.
+        KellyError: the engine does not exist, or the chain or a recording cannot be read.
     """
     from kelly_core.engines.external import ExternalEngine
     from kelly_core.validation.checks import validate_file
@@ -160,7 +160,7 @@ def _folder_of(files: Sequence[Path]) -> Path:
     """Return the folder that contains all exports.
 
     Raises:
-        ConfigError: they are in several folders.
+        ConfigError: the exports are in several folders.
     """
     folders = {file.parent for file in files}
     if len(folders) != 1:
@@ -170,9 +170,9 @@ def _folder_of(files: Sequence[Path]) -> Path:
 
 
 def _with_measured_quality(report: FileReport, split: Split, settings: Settings) -> FileReport:
-    """Return the report with the quality measured now; a corpus or a file that cannot be used is a failed check.
+    """Return the report with newly measured quality; an unusable corpus or file is a failed check.
 
-    If the corpus has no such split, the check does not apply and the recorded quality stays.
+    If the corpus does not have the split, the check does not apply and the recorded quality is kept.
     """
     from kelly_core.validation.report import Check
 
@@ -201,16 +201,14 @@ def _measure(path: Path, split: Split, settings: Settings) -> QualityRecord:
 
 
 def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngine]:
-    """Return the engines that must compute the same as the file: its checkpoint, if there is one, and the plugin's
-    engine.
-    """
+    """Return the engines whose outputs must equal those of the file: its checkpoint and the plugin's engine, if any."""
     from kelly_core.export.provenance import read_provenance
     from kelly_core.validation.behavior import ReferenceEngine
 
     references = []
     checkpoint = path.parent / "checkpoints" / f"{path.stem}_best.pt"
     recorded = read_provenance(path)
-    # Without a recorded hash, the checkpoint there may be that of another training.
+    # Without a recorded hash, the checkpoint may belong to another training.
     if recorded is not None and recorded.checkpoint and checkpoint.is_file():
         from kelly_core.training.exporting import run_checkpoint
 
@@ -222,12 +220,12 @@ def _references(path: Path, engine: ExternalEngine | None) -> list[ReferenceEngi
 
 
 def render_reports(reports: Sequence[FileReport], *, verbose: bool = False, metrics: bool = False) -> Group:
-    """Return a table with a row per file and the verdicts on their quality, then the failed checks with their reasons.
+    """Return a table with a row per file, the verdicts on quality, and the failed checks with their reasons.
 
     Args:
-        reports: one per file.
-        verbose: show the checks that passed, too.
-        metrics: show every metric of their quality, too.
+        reports: reports, one per file.
+        verbose: also show passed checks.
+        metrics: also show all quality metrics.
     """
     from kelly_core.report.quality import build_quality_section
     from kelly_core.report.terminal import render_blocks

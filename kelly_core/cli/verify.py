@@ -1,4 +1,4 @@
-"""``kelly-core verify``: the networks as built, compared with their specifications."""
+"""``kelly-core verify``: build the networks and compare them with their specifications."""
 
 from __future__ import annotations
 
