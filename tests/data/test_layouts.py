@@ -144,7 +144,7 @@ class TestMaestro:
         write_rows(maestro / "own" / "table.csv", [row | {"midi_filename": "x" + row["midi_filename"]} for row in rows])
         with pytest.raises(DataError, match="not in the official table"):
             load("maestro", maestro, annotations_file="own/table.csv")
-        with pytest.raises(DataError, match="not there"):
+        with pytest.raises(DataError, match="does not exist"):
             load("maestro", maestro, annotations_file="elsewhere.csv")
 
     def test_without_a_table_it_warns(self, load, maestro) -> None:

@@ -172,7 +172,7 @@ class TestMixing:
 
     def test_an_additional_corpus_alone_is_opened_without_a_main_one(self, settings, tmp_path: Path) -> None:
         options = settings(datasets__use_synthetic=True)
-        with pytest.raises(DataError, match=r"is not here.* into .*/data/emotion_midi"):
+        with pytest.raises(DataError, match=r"is missing.* into .*/data/emotion_midi"):
             open_dataset("emotion_midi", options)
         tiny.emotion_midi(tmp_path / "data" / "emotion_midi")
         assert not open_dataset("emotion_midi", options).synthetic
