@@ -101,7 +101,7 @@ def with_options(settings: Settings, options: Mapping[str, tuple[str, object]]) 
 
 
 def for_every_model(options: Mapping[str, tuple[str, object]]) -> dict[str, tuple[str, object]]:
-    """Return the options, repeated for each model where its own section could override them; typed options prevail."""
+    """Return the options, copied to each model whose section could override them; typed options take precedence."""
     added = {
         f"models.{spec.name}.{name}": options[key]
         for key, name in MODEL_OVERRIDES.items()
@@ -193,7 +193,7 @@ def _reject_unknown(layer: Mapping[str, tuple[str, Any]], known: Mapping[str, An
 
 
 def unknown_setting(key: str, known: Iterable[str], origin: str) -> ConfigError:
-    """Return the error for a setting that does not exist, with the closest of the known ones."""
+    """Return the error for a setting that does not exist, with the closest known setting as a hint."""
     return ConfigError(f"unknown setting {key!r}", where=origin, hint=did_you_mean(key, known) or _ALL_SETTINGS)
 
 

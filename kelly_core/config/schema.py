@@ -278,7 +278,7 @@ def _corpus_settings(corpus: Corpus) -> DatasetSettings | AdditionalDatasetSetti
 if TYPE_CHECKING:
     DataSettings = CommonDataSettings
 else:
-    # The sections of the corpora are those of the catalog, which installed packages extend.
+    # One section per corpus in the catalog, which installed packages extend.
     _defaults = {name: _corpus_settings(corpus) for name, corpus in CORPORA.items()}
     _fields = {name: (type(default), default) for name, default in _defaults.items()}
     _about = {"__base__": CommonDataSettings, "__doc__": CommonDataSettings.__doc__}

@@ -54,7 +54,7 @@ class ExternalEngine:
     p50_us, p99_us, max_us and n. An engine that cannot load a model exits with a message and a status other than 0.
 
     Args:
-        command: the command with its own arguments, quoted as in a shell.
+        command: the command with its arguments, quoted as in a shell.
         time_limit: maximum seconds per call.
 
     Raises:
@@ -72,8 +72,8 @@ class ExternalEngine:
         """Return outputs [T, out] for the frames [T, in], in sequence from zero state.
 
         Raises:
-            KellyError: the engine refuses the model, crashes, hangs, or prints anything but a line of numbers per
-                frame.
+            KellyError: the engine rejects the model, crashes, hangs, or prints anything other than a line of numbers
+                per frame.
         """
         # Nine digits identify a float32.
         lines = (" ".join(f"{value:.9g}" for value in frame) for frame in frames.tolist())
@@ -90,7 +90,7 @@ class ExternalEngine:
         """Return the engine's own measurement over ``calls`` calls.
 
         Raises:
-            KellyError: the engine refuses the model, crashes, hangs, or prints anything but that line of JSON.
+            KellyError: the engine rejects the model, crashes, hangs, or prints anything other than that line of JSON.
         """
         output = self._run_command(["--bench", str(model.resolve()), str(calls)])
         try:
@@ -175,7 +175,7 @@ def _read_beginning(pipe: IO[bytes], kept: bytearray) -> None:
 
 
 def _read_end(pipe: IO[bytes], kept: bytearray) -> None:
-    """Keep the end of the output, but read all of it, so that the engine never waits for a reader."""
+    """Keep the end of the output, but read all of it, so that the engine is never blocked."""
     with pipe:
         while chunk := os.read(pipe.fileno(), 2**16):
             kept += chunk

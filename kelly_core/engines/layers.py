@@ -50,7 +50,7 @@ class _Weighted:
 class DenseWeights(_Weighted):
     """A dense layer: ``weight`` [out, in], ``bias`` [out], and its activation.
 
-    ``use_bias`` is False if the layer has no bias; ``bias`` is then zero. The same holds for the other layers.
+    ``use_bias`` is False if the layer has no bias; ``bias`` is then zero. The same applies to the other layers.
     """
 
     kind: ClassVar[str] = Dense.kind

@@ -18,8 +18,8 @@ class GroupSums:
     """Sums by cell; a cell contains the examples of one group with one label source of one corpus.
 
     Attributes:
-        corpora, sources, groups: of each cell, [C].
-        examples: in each cell, [C].
+        corpora, sources, groups: corpus, label source and group of each cell, [C].
+        examples: number of examples in each cell, [C].
         truth: sums that depend on no prediction, [C, ...].
         errors: sums [C, ...] of each predictor.
     """

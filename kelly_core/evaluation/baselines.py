@@ -88,7 +88,7 @@ def fit_bin_means(
     prior: Doubles | float = 0.0,
     strength: float = 0.0,
 ) -> dict[str, Predictor]:
-    """Return predictors of the mean target of the input's bin, one per partition, in one pass over the examples.
+    """Fit a predictor per partition, the mean target of the input's bin, in one pass over the examples.
 
     Args:
         training: examples to fit to.
@@ -185,7 +185,7 @@ def affect_points(
 ) -> Points:
     """Return one point per training example of a model downstream of the recognizer, means over its frames.
 
-    The inputs are valence and arousal that the plugin reads from the code, [n, 2]; each target has its own weight in
+    The inputs are valence and arousal that the plugin decodes, [n, 2]; each target has its own weight in
     the measure, [n, out].
 
     Args:
@@ -366,4 +366,4 @@ EVERYTHING = Bins(1, lambda batch: np.zeros(len(batch), np.intp))
 QUADRANTS = Bins(4, _quadrant)
 VALENCE_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[0], VALENCE_SPREAD))
 AROUSAL_QUARTILES = Bins(4, lambda batch: _quartile(_affect(batch)[1], AROUSAL_SPREAD))
-"""Quartiles of DEAM's songs, to whose distribution estimated labels are mapped by rank."""
+"""Quartiles of DEAM's songs; estimated labels are mapped to DEAM's distribution by rank."""

@@ -1,4 +1,4 @@
-"""Evaluation of a model: its metrics, those of its baselines, and the verdict."""
+"""Evaluation of a model: metrics of the model and its baselines, and the verdict."""
 
 from __future__ import annotations
 
@@ -266,5 +266,5 @@ def _notes(found: GroupSums, dataset: Dataset, leaks: Sequence[str]) -> Iterator
     if not dataset.synthetic and groups < FEW_GROUPS:
         yield f"{groups} group{'s' if groups != 1 else ''} of examples: the intervals mean little"
     if dataset.made_by_rules:
-        yield "the examples are made by rules: the metrics say nothing about real music"
+        yield "the examples are made by rules: the metrics do not apply to real music"
     yield from (f"the metrics may be too good, {leak}" for leak in leaks)

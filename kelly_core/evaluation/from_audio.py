@@ -99,7 +99,7 @@ def find_pairs(folder: Path) -> list[Pair]:
 
 
 def evaluate_chain(chain: ModelChain, pairs: Sequence[Pair]) -> dict[str, ChainQuality]:
-    """Measure the four models downstream of the recognizer on recordings, by name; a model without targets is left out.
+    """Evaluate the four models downstream of the recognizer on recordings, by name; models without targets are omitted.
 
     Args:
         chain: the five exports.

@@ -49,9 +49,9 @@ _ROUNDING = 1e-6
 
 @dataclass
 class ParsedNetwork:
-    """Layers parsed from a document, and every format error; layers with an error are left out of ``layers``.
+    """Layers parsed from a document, and every format error; ``layers`` excludes layers with an error.
 
-    ``checked_only`` names the types of layers whose structure is checked but that no engine here can compute.
+    ``checked_only`` lists the layer types whose structure is checked, but which no engine here can compute.
     ``foreign`` is True for a file of another program: none of Kelly's own keys in its layers or its metadata.
     """
 
@@ -160,7 +160,7 @@ def _legacy_dense(layer: dict[str, Any], in_size: int, out_size: int) -> DenseWe
 
 
 def _lstm(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
-    """Return the per-gate arrays if present, since they keep the two biases separate; else the engine's arrays."""
+    """Return the per-gate arrays if present, since they keep the two biases separate, otherwise the engine's."""
     _require_tanh(layer)
     parts = read_parts(layer, 3)
     weight_ih = read_matrix(parts[0], in_size, 4 * hidden, "weights[0]").T
@@ -176,7 +176,7 @@ def _lstm(layer: dict[str, Any], in_size: int, hidden: int) -> LstmWeights:
     if not any(name in layer for name in _GATE_ARRAYS):
         return joined
     split = _gates(layer, in_size, hidden)
-    # A sum that overflows differs from the recorded one, which the comparison below reports.
+    # A sum that overflows differs from the recorded sum; the comparison below reports this.
     with np.errstate(over="ignore"):
         bias = split.bias_ih + split.bias_hh
     for name, ours, theirs in (
@@ -271,7 +271,7 @@ def _conv1d(layer: dict[str, Any], in_size: int, out_size: int) -> Conv1dWeights
 
 
 def _single(layer: dict[str, Any], key: str) -> int:
-    """Return the whole number of a one-entry list."""
+    """Return the integer in a one-entry list."""
     value = layer.get(key)
     if not isinstance(value, list) or len(value) != 1:
         found = "is missing" if key not in layer else f"is {brief(value)}"

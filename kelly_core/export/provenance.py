@@ -127,7 +127,7 @@ def keep_if_different(path: Path, previous: Provenance | None, weights_hash: str
     """Keep an export that is about to be replaced, unless it has the same weights. Return True if it was kept.
 
     Args:
-        path: the export, if there is one.
+        path: path of the export, which may be missing.
         previous: provenance of the existing export; None if it cannot be read.
         weights_hash: hash of the weights that replace it.
 

@@ -88,7 +88,7 @@ class MetricDifference:
 
     @property
     def interval(self) -> str:
-        """The interval as text: of the share if that is defined, else of the difference."""
+        """The interval as text, of the share if defined, otherwise of the difference."""
         share = self.share
         return format_interval(share.low, share.high) if share else f"{self.low:+.3g} to {self.high:+.3g}"
 
@@ -129,7 +129,7 @@ class SourceQuality:
         corpus, label_source: as in ``data.dataset.ExampleMetadata``.
         examples, groups: number of examples, and of their songs, pieces or sessions.
         weight: sum of the loss weights, used to combine metrics that are means into the overall metrics.
-        metrics: of the model.
+        metrics: metrics of the model.
         baselines: metrics of each baseline.
     """
 
@@ -171,7 +171,7 @@ class QualityRecord:
         version: version of the record, at most ``VERSION``.
         chose_epoch: True if the best epoch was selected by the same examples; None if that is not known.
         constant: True if the outputs for all examples are the same.
-        calibration: of valence and arousal, by name; empty for other models and in older records.
+        calibration: calibration of valence and arousal, by name; empty for other models and in older records.
     """
 
     split: Split

@@ -1,4 +1,4 @@
-"""Read the layers of a sequential PyTorch module, and refuse what RTNeural cannot compute."""
+"""Read the layers of a sequential PyTorch module, and reject modules that RTNeural cannot compute."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[s
     the order of their registration, and a trial run must show that its ``forward`` computes exactly that.
 
     Raises:
-        ExportError: a submodule cannot be expressed; the error names it and gives the reason.
+        ExportError: a submodule cannot be expressed; the error states its name and the reason.
     """
     reader = _Reader(input_size)
     reader.read(module, "")
@@ -62,7 +62,7 @@ def read_module(module: nn.Module, input_size: int) -> tuple[list[Layer], list[s
 
 
 def input_size_of(module: nn.Module) -> int | None:
-    """Return the input size of the first submodule that has one; None if none has."""
+    """Return the input size of the first submodule that defines one; None if no submodule does."""
     for child in module.modules():
         for name in ("in_features", "input_size", "in_channels", "num_features"):
             if isinstance(size := getattr(child, name, None), int):
@@ -97,7 +97,7 @@ class _Reader:
             _refuse(module, name, "RTNeural has no such layer", f"Known modules are {_KNOWN}")
 
     def finish(self, name: str) -> None:
-        """Refuse padding that no convolution follows."""
+        """Raise an error if no convolution follows the padding."""
         if self.padding:
             raise ExportError("padding must be followed by a Conv1d", where=name or "module")
 
@@ -134,7 +134,7 @@ class _Reader:
         self.padding += left
 
     def _read_custom(self, module: nn.Module, name: str) -> None:
-        """Read a module with its own forward or with hooks, and check by a trial run that it computes a chain."""
+        """Read a module with its own forward or with hooks, and check with a trial run that it computes a chain."""
         inner = _Reader(self.size, padding=self.padding)
         if isinstance(module, _LAYERS):
             inner._append(module, name)
@@ -222,7 +222,7 @@ def _softmax_or_elu(module: nn.Softmax | nn.ELU, name: str, size: int) -> Layer:
 
 
 def read_layer(module: nn.Module, name: str, size: int) -> Layer:
-    """Return the layer of a module of one of the types ``_LAYERS`` that gets ``size`` values per frame.
+    """Return the layer for a module of a type in ``_LAYERS`` with ``size`` input values per frame.
 
     Raises:
         ExportError: RTNeural has no such layer, or a value is not finite; the error names the submodule ``name``.
@@ -261,7 +261,7 @@ def _array(module: nn.Module, name: str, key: str) -> Floats:
 
 
 def _check_by_trial(module: nn.Module, name: str, in_size: int, layers: list[Layer]) -> None:
-    """Refuse a module whose forward does not compute its layers in order."""
+    """Raise an error unless a module's forward computes its layers in order."""
     # Convolutions without padding return fewer frames; enough must be left to compare.
     history = sum(layer.history for layer in layers if isinstance(layer, Conv1dWeights))
     frames = np.random.default_rng(0).standard_normal((_PROBE_FRAMES + history, in_size)).astype(np.float32)

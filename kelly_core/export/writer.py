@@ -213,7 +213,7 @@ def _decimals(array: Floats) -> list[Any]:
     ``json`` prints the float64 number nearest to such a decimal as that same decimal, so the text stays short.
     """
     if not np.isfinite(array).all():
-        # The parser refuses these values and names their position; orjson would write null.
+        # The parser rejects these values and names their position; orjson would write null.
         return list(array.tolist())
     # orjson formats float32 directly, ten times as fast as formatting each number in Python.
     nested: list[Any] = orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))

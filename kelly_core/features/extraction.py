@@ -147,7 +147,7 @@ class ExtractionOptions:
 def load_features(
     root: Path, files: Sequence[str], extraction: FeatureExtractor, options: ExtractionOptions
 ) -> FeatureTable:
-    """Return the features of ``files``, from the cache if content and settings are the same, else computed.
+    """Return the features of ``files``, from the cache if content and settings match, otherwise computed.
 
     A file whose size and modification time have not changed is not opened, unless it was skipped for lack of
     permission, memory or a working disk. Features are written to disk as they are computed: memory does not grow with
@@ -186,7 +186,7 @@ def load_features(
 def _is_current(store: ArrayStore, index: FileIndex, root: Path) -> bool:
     """Return True if a store begins with exactly these files, and none of them must be read again.
 
-    Further files of the store may follow: those of a test split that was read before.
+    More files may follow in the store, from a test split that was read before.
     """
     known, count = store.manifest, len(index.paths)
     return (
@@ -239,7 +239,7 @@ def _compute_missing(
         files,
         jobs=options.jobs or (1 if len(files) < extraction.few_files else 0),
         scheduler=options.scheduler,
-        # Each worker checks these three: another version of the corpus most likely differs in one of them.
+        # Each worker checks these three files: another version of the corpus most likely differs in one of them.
         required_paths=[root / name for name in (*files[:1], *files[len(files) // 2 :][:1], *files[-1:])],
         waiting=waiting,
     )

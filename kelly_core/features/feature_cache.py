@@ -73,7 +73,7 @@ class CacheKey:
 
     @classmethod
     def read(cls, folder: Path) -> CacheKey | None:
-        """Return the key in a cache folder; None if it has no readable one."""
+        """Return the key in a cache folder; None if there is no readable key."""
         try:
             with open_regular(folder / KEY_FILE) as file:
                 key = cls(**json.loads(file.read(_MAX_BYTES)))
@@ -151,7 +151,7 @@ class FeatureCache:
             return None
 
     def add_segment(self, content: StoreContent) -> ArrayStore:
-        """Add a segment of the next store; errors are those of ``replace``."""
+        """Add a segment of the next store; raise the same errors as ``replace``."""
         return self._write(_SEGMENT, content)
 
     def replace(self, content: StoreContent) -> ArrayStore:
@@ -217,9 +217,9 @@ class CachedFeatures:
 
     Attributes:
         path: their folder, or their file if they have the first format.
-        corpus: its name.
+        corpus: name of the corpus.
         source: the folder they were computed from, "" if it is not known.
-        bytes: on disk.
+        bytes: size on disk.
         last_used: when they were last read or written, in seconds since 1970.
         stale: why they are stale, "" if they are not.
     """

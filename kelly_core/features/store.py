@@ -243,8 +243,8 @@ class StoreContent(NamedTuple):
     """Content of a store that is to be written.
 
     Attributes:
-        manifest: of the files whose rows follow.
-        layouts: of each array.
+        manifest: manifest of the files.
+        layouts: layout of each array, by name.
         rows: the bytes of each array's rows, in the order of the files; consumed one array after another.
     """
 

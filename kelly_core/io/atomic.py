@@ -283,7 +283,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 @contextmanager
 def open_for_reading(path: Path, error_type: type[KellyError], otherwise: str = "") -> Iterator[BufferedReader]:
-    """Context manager for a file opened as by ``open_regular``; errors while it is read are those of ``read_error``.
+    """Context manager for a file opened as by ``open_regular``; errors while reading become those of ``read_error``.
 
     Raises:
         KellyError: (``error_type``) the file cannot be opened or read.

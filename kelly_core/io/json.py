@@ -36,7 +36,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
 
 
 CHUNK = 2**20
-"""Bytes of one read, and the maximum length of a line; longer ones are damaged."""
+"""Bytes of one read, and the maximum length of a line; longer lines count as damaged."""
 
 
 class LineTail:

@@ -106,7 +106,7 @@ class FileLock:
             raise write_error(self.path, error, RunError) from error
 
     def release(self) -> None:
-        """Close this process's handle; the lock is free once no process has one."""
+        """Close this process's handle; the lock is free once no process has a handle."""
         os.close(self.handle)
 
 
@@ -141,7 +141,7 @@ class LockOwner:
 
     @classmethod
     def read(cls, path: Path) -> LockOwner:
-        """Return the owner recorded in a locked file; an empty one if it is missing or damaged."""
+        """Return the owner recorded in a locked file; an empty owner if the file is missing or damaged."""
         try:
             with open_regular(path) as file:
                 content = json.loads(file.read(_MAX_SIGNATURE))

@@ -27,7 +27,7 @@ _PACKAGES = ("numpy", "av", "soundfile", "torch", "dask")
 
 @dataclass(frozen=True)
 class Requirements:
-    """Properties of a worker that must equal those of the process that submits work to it.
+    """Properties that a worker must share with the process that submits work to it.
 
     Attributes:
         versions: (name, version) of each package that may change results.

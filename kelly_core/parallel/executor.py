@@ -94,7 +94,7 @@ def map_unordered(
 ) -> Iterator[Result]:
     """Yield the function's results as they complete, for a function that only waits for other processes.
 
-    Locally it runs in threads. Arguments and errors are those of ``map_ordered``.
+    Locally it runs in threads. Arguments and errors are the same as for ``map_ordered``.
     """
     with _open_pool(jobs, scheduler, required_paths, waiting, threads=True) as pool:
         pending = {pool.executor.submit(function, item) for item in items}
@@ -104,7 +104,7 @@ def map_unordered(
                 pending -= completed
                 yield from (future.result() for future in completed)
         finally:
-            # Calls that have not started must not start after an error; running ones are left to finish.
+            # Calls that have not started must not start after an error; running calls can finish.
             _cancel(pending)
 
 

@@ -403,7 +403,7 @@ def _check_resumed_state(checkpoint: Checkpoint) -> None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise _CorruptedError(f"`{'.'.join(map(str, first['loc']))}`: {first['msg']}") from error
-    # PyTorch refuses a state of another length, but only when the training sets it.
+    # PyTorch rejects a state of another length, but only when the training sets it.
     if state.random.torch.dtype != torch.uint8 or state.random.torch.shape != torch.get_rng_state().shape:
         raise _CorruptedError("`random.torch` is not a state of PyTorch's generator")
     if not {"best_epoch", "val_loss"} <= checkpoint.metrics.keys():

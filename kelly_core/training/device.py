@@ -60,6 +60,6 @@ def cpu_workers(threads: int) -> Iterator[Executor]:
 
 
 def _compute_alone() -> None:
-    """Use one thread and flush denormals; both settings hold for the calling thread only."""
+    """Use one thread and flush denormals; both settings apply to the calling thread only."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -32,7 +32,7 @@ class Estimate:
         seconds_per_epoch: seconds of training and validation per epoch.
         seconds: seconds of all epochs.
         memory_bytes: peak memory of the process in the trial, including its data.
-        device_memory_bytes: peak memory on the GPU; 0 without one.
+        device_memory_bytes: peak memory on the GPU; 0 without a GPU.
     """
 
     model: str

@@ -79,7 +79,7 @@ class Replacement:
 
     Attributes:
         written: True if the new export was written.
-        text: one sentence on what was replaced or kept, "" if nothing was there or it had the same weights.
+        text: one sentence on what was replaced or kept, "" if there was no export or it had the same weights.
     """
 
     written: bool
@@ -235,7 +235,7 @@ def run_checkpoint(path: Path, weights_hash: str, inputs: Floats) -> Floats:
 
     Args:
         path: the checkpoint.
-        weights_hash: hash that the export names.
+        weights_hash: hash of the weights in the export.
         inputs: the plugin's raw inputs [T, in], in sequence from zero state; if stateless, each from zero state.
 
     Raises:

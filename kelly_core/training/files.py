@@ -108,7 +108,7 @@ class TrainingFiles:
             write_history(self.history, state.model, state.history, state.metrics, quality)
 
     def load_latest(self, model: str, dataset: Dataset) -> Checkpoint | None:
-        """Load the checkpoint with which a model's training on a dataset continues; None if there is none.
+        """Load the checkpoint from which a model's training on a dataset resumes; None if there is none.
 
         Raises:
             CheckpointError: it is corrupted, or belongs to another training.

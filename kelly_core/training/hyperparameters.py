@@ -18,7 +18,7 @@ class Hyperparameters:
         batch_size: examples per optimizer step.
         learning_rate: learning rate of Adam.
         loss: loss function.
-        state: "stateful" trains LSTMs on whole sequences, "stateless" on single frames.
+        state: "stateful" trains LSTMs on complete sequences, "stateless" on single frames.
         gradient_clip: maximum L2 norm of a step's gradient; 0 does not clip.
         patience: epochs without progress before training stops; 0 never stops early.
         min_delta: decrease relative to the best loss that counts as progress.

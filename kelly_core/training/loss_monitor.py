@@ -58,7 +58,7 @@ class EarlyStopping:
         return False
 
     def renew_patience(self) -> None:
-        """Reset the count of epochs without progress if it has ended the training, so that it can continue."""
+        """Reset the count of epochs without progress if it has ended the training, so that training can continue."""
         if self.exhausted:
             self.num_bad_epochs = 0
 
@@ -78,7 +78,7 @@ SEVERAL = 5
 LONG_WITHOUT_PATIENCE = 10
 """Epochs without progress that count as a plateau if early stopping allows any number."""
 CLEAR_RISE = 0.02
-"""Minimum relative rise of the loss that is reported, however small the noise."""
+"""Minimum relative rise of the loss that is reported, even with little noise."""
 DIVERGENCE_FACTOR = 10.0
 """Multiple of the first and of the best validation loss above which a loss counts as divergence."""
 _RECENT = 40

@@ -60,7 +60,7 @@ def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch
             outputs = pool(outputs, weights, batch.pooled)
         off = outputs - batch.targets
         each = off.abs() if loss == "masked_l1" else off.square()
-    # Weights may have one column for all outputs; each then counts once per output.
+    # Weights may have one column for all outputs; each weight then counts once per output.
     repeats = each.shape[-1] // weights.shape[-1]
     return (each * weights).sum(), weights.sum() * repeats
 

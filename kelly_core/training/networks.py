@@ -123,7 +123,7 @@ def update_average(average: KellyNetwork, network: KellyNetwork, epochs: int) ->
     """
     if average is network:
         return
-    # n / (n + 1) gives the plain mean of the first epochs, before the share becomes constant.
+    # n / (n + 1) results in the plain mean of the first epochs, before the share becomes constant.
     kept = min(_KEPT_SHARE, epochs / (epochs + 1))
     current = network.state_dict()
     for name, mean in average.state_dict().items():

@@ -115,7 +115,7 @@ def _data_warnings(spec: ModelSpec, dataset: Dataset, settings: Settings) -> Ite
         yield TrainingWarning(spec.name, "split", warning)
     if dataset.made_by_rules:
         yield TrainingWarning(
-            spec.name, "made_by_rules", f"{dataset.name} is made by rules: the metrics say nothing about real music"
+            spec.name, "made_by_rules", f"{dataset.name} is made by rules: the metrics do not apply to real music"
         )
     if leaks := find_leakage(dataset):
         yield TrainingWarning(spec.name, "leak", f"LEAK in {dataset.name}: {'; '.join(leaks)}")

@@ -382,7 +382,7 @@ class Trainer:
         return self._save_now()
 
     def _save_now(self) -> Checkpoint:
-        """Save the state at once, so that a stop during the next epoch does not lose it."""
+        """Save the state immediately, so that a stop during the next epoch does not lose it."""
         state = self.state()
         if self.epoch and self.settings.save_latest:
             self.files.save("latest", state)

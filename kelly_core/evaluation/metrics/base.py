@@ -169,7 +169,7 @@ def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping
 
 
 def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
-    """Return the weighted loss of each example and its weight, both [N]; the losses are those of training.
+    """Return the weighted loss of each example and its weight, both [N]; the losses are the same as in training.
 
     Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
     frame. If a label applies to an entire sequence, squared and absolute error compare it with the mean output.
@@ -209,7 +209,7 @@ def pool(values: Floats, labels: Labels) -> Floats:
 
 
 def log_likelihood(probabilities: Reals) -> Reals:
-    """Return the natural logarithm, at least that of ``LIKELIHOOD_FLOOR``."""
+    """Return the natural logarithm of probabilities, clipped at ``LIKELIHOOD_FLOOR``."""
     logarithms: Reals = np.log(np.maximum(probabilities, np.float32(LIKELIHOOD_FLOOR)))
     return logarithms
 

@@ -215,7 +215,7 @@ def _points(training: TrainingExamples, features: _Features) -> Points:
         example = np.concatenate([np.nonzero(frames)[0], np.flatnonzero(pooled)])
         weight = np.concatenate([weights[frames], weights[pooled].sum(axis=1)])
         points = (_frames_and_means(features(batch.inputs), batch), _frames_and_means(affect, batch))
-        # Recordings without labels, from which only the context is learned, are left out.
+        # Recordings without labels, used only to learn the context, are skipped.
         labeled = weight > 0
         parts.append(tuple(column[labeled] for column in (*points, weight, groups[example])))
     return Points(*(np.concatenate(part) for part in zip(*parts, strict=True)))
