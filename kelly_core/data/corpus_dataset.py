@@ -69,7 +69,7 @@ class AudioContext:
     """Mel frames of a training split, with the valence and arousal of each frame.
 
     Attributes:
-        frames: [all, 128] in dB, of the whole corpus.
+        frames: [all, 128] in dB, of the entire corpus.
         rows: [F] indices of the frames of the training split.
         valence, arousal: [F].
         normalizer: normalization of the 128 bands in that corpus.

@@ -120,7 +120,7 @@ def _walk(
     visited: set[tuple[int, int]] = set()
     # An explicit stack: folders may be nested deeper than Python's recursion limit.
     stack: list[tuple[str, os.DirEntry[str]]] = []
-    # Linked folders are read after all others, so that a link does not take the place of the real folder.
+    # Linked folders are read after all others, so that the real folder is found before a link to it.
     links = deque([(str(root), "")])
     while stack or links:
         if stack:
@@ -239,7 +239,7 @@ def select_files(
 
     Args:
         root: the corpus folder.
-        known_tables: file names of the corpus's own tables, as patterns.
+        known_tables: file names of the corpus's official tables, as patterns.
         table: the only table to use, relative to ``root``; "" searches for tables at any depth.
         advice: what to do if there is no table, for a corpus whose table lists all files; "" if a table is optional and
             lists only the files of its own folder.
@@ -350,8 +350,8 @@ def _read_official_tables(
     Args:
         root: the corpus folder.
         tables: files below it that may be tables, by path in the corpus.
-        files: the corpus's own files, by path in the corpus.
-        known: file names of the corpus's own table, as patterns, in addition to those for all corpora.
+        files: MIDI files of the corpus, by path in the corpus.
+        known: file names of the corpus's official tables, as patterns, in addition to those for all corpora.
         only: the only table to read, relative to ``root``; "" searches for tables.
 
     Returns:

@@ -155,7 +155,7 @@ def read_sidecar(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
     An entry without numbers in -1..1 is damaged; a logged warning names it.
 
     Raises:
-        DataError: the sidecar is missing, or damaged as a whole.
+        DataError: the sidecar is missing, unreadable, or not an object.
     """
     document = read_json(path)
     if not isinstance(document, dict):
@@ -213,7 +213,7 @@ def read_quadrants(path: Path) -> tuple[dict[str, ValenceArousal], list[str]]:
 def is_affect_table(path: Path) -> bool:
     """Return True if the columns are those of one averaged label per song; only the file's beginning is read.
 
-    Tables of features and metadata may contain such columns among many others, and tables of predictions have the same
+    Tables of features and metadata may contain such columns with many others, and tables of predictions have the same
     columns as labels; the number of columns and ``is_other_table`` exclude them.
 
     Raises:
@@ -280,7 +280,7 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
         scale: scale of the values if no published corpus has these columns, or its scale does not fit.
 
     Raises:
-        DataError: the table cannot be read, or its scale is neither known nor given.
+        DataError: the table cannot be read, or its scale is unknown and not given.
     """
     rows = list(labeled_rows(path))
     header = rows[0][1].keys() if rows else ()
@@ -338,7 +338,7 @@ def _choose_scale(values: Sequence[float], known: LabelScale, given: LabelScale,
     The range of the values alone does not determine the scale: 0..1 is within -1..1, and 1..5 within 1..9.
 
     Raises:
-        DataError: the values fit neither scale.
+        DataError: no known or given scale fits the values.
     """
     for scale in (known, given):
         if scale and _fits(values, scale):

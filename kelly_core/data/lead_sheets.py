@@ -162,7 +162,7 @@ def _unscrambled(music: str) -> str:
     text = music.removeprefix(_IREAL_PREFIX)
     blocks = [text[start : start + _IREAL_BLOCK] for start in range(0, len(text), _IREAL_BLOCK)]
     for number, block in enumerate(blocks):
-        # The last whole block is not scrambled if at most one character follows it.
+        # The last full block is not scrambled if at most one character follows it.
         if len(text) - number * _IREAL_BLOCK > _IREAL_BLOCK + 1:
             swapped = list(block)
             for place in _IREAL_SWAPPED:

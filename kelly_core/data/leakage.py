@@ -128,7 +128,7 @@ def implausible_gain(spec: ModelSpec, loss: float, baseline: float) -> str:
     """Return a warning about an implausible gain over the constant baseline; "" if the gain is plausible.
 
     Args:
-        spec: the model, trained with its own loss on real music.
+        spec: the model, trained with the loss of its spec on real music.
         loss: the model's validation loss.
         baseline: validation loss of the best constant output.
     """

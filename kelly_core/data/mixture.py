@@ -109,7 +109,7 @@ class MixedDataset(Dataset):
         )
 
     def _metadata_of_parts(self) -> dict[str, Any]:
-        """Return size and weight of each corpus, and its metadata that differ from those of the first."""
+        """Return size and weight of each corpus, and the metadata that differ from the first corpus."""
         common = self.parts[0].metadata
         return {
             part.name: {

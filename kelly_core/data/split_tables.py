@@ -161,7 +161,7 @@ class OfficialTable:
     def row(self, file: str) -> TableRow | None:
         """Return the row of a file, given by its path in the corpus, or None if no row names it.
 
-        A row that gives the path below the table's folder has priority over a row that gives only the end of the path.
+        A row with the path below the table's folder has priority over a row with only the end of the path.
         """
         key = path_key(file)
         if self.by_clip:

@@ -39,7 +39,7 @@ def group_by_artist(songs: Sequence[str], artists: Sequence[str | None]) -> list
 
 
 def has_both_sides(official: Sequence[str | None]) -> bool:
-    """Return True if the official split covers every file, and neither training nor validation is empty."""
+    """Return True if the official split covers every file and has both training and validation files."""
     return set(official) - {TEST} == {TRAIN, VALIDATION}
 
 

@@ -190,7 +190,7 @@ def read_regular(path: Path, most: int, count: int = -1) -> bytes:
     """Return the first ``count`` bytes of a regular file of any size, or, if -1, a file of at most ``most`` bytes.
 
     Raises:
-        DataError: it cannot be read, is not a regular file, or is too large.
+        DataError: the file cannot be read, is not a regular file, or is too large.
     """
     with open_for_reading(path, DataError) as file:
         if count < 0 and os.fstat(file.fileno()).st_size > most:

@@ -246,9 +246,9 @@ def load(root: Path, options: LoadOptions, name: str = "deam") -> EmotionDataset
     Layouts: ``audio/`` with ``annotations/annotations.csv``; the published ``MEMD_audio/`` with ``annotations/
     annotations averaged per song/`` (static and dynamic tables); emoMusic, PMEmo and Soundtracks, recognized by their
     columns; any CSV with the columns ``filename, valence, arousal`` on the scale ``options.label_scale``, or ``ID, 4Q``
-    with quadrants. A recording with a MIDI file of the same name next to it needs no label: its musical context comes
-    from the notes. A damaged row is skipped. Answers of individual raters, features, metadata and predictions are not
-    read.
+    with quadrants. A recording with a MIDI file of the same name next to it needs no label: its musical context
+    is computed from the notes. Damaged rows are skipped. Answers of individual raters, features, metadata and
+    predictions are not read.
 
     Raises:
         DataError: no labels, an invalid table, or no usable file.

@@ -84,7 +84,7 @@ def load(root: Path, options: LoadOptions, name: str = "groove_midi") -> GrooveD
     """Read Groove MIDI, or any folder of drum recordings as MIDI files, flat or nested.
 
     Only beats in 4/4 are used; without ``info.csv``, the meter is read from the file's name (``…_120_beat_4-4.mid``),
-    else from the file's own time signature.
+    else from the time signature in the file.
 
     Raises:
         DataError: no usable file, or a damaged table or sidecar.
@@ -173,7 +173,7 @@ def _content(played: Floats) -> Keys:
 
 
 def _reason_to_skip(name: str, row: TableRow | None) -> str:
-    """Return why a recording cannot be used, according to the official table or its own name; "" if it can."""
+    """Return why a recording cannot be used, according to the official table or its name; "" if it can."""
     named = _NAME.search(Path(name).stem)
     columns: Mapping[str, str] = row or (named.groupdict() if named else {})
     if columns.get("beat_type", "beat") != "beat":

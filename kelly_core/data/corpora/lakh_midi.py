@@ -98,7 +98,7 @@ def artist_of(file: str) -> str | None:
     """Return the artist of a file of the clean subset, ``clean_midi/<artist>/<title>.mid``; None for other files.
 
     Args:
-        file: its path, from the corpus's own folder on.
+        file: its path, starting with the name of the corpus folder.
     """
     found = _CLEAN.search(file)
     return found["artist"].casefold() if found else None

@@ -165,7 +165,7 @@ def _tar_members(path: Path) -> Iterator[_Member]:
             if info.isdir():
                 _safe_parts(info.name, path)
             elif info.issym() or info.islnk():
-                # The target of a hard link is relative to the root, that of a symbolic link to its own folder.
+                # The target of a hard link is relative to the root, the target of a symbolic link to the link's folder.
                 target = info.linkname if info.issym() else _from_folder(info)
                 yield _Member(info.name, 0, None, target, file.tell())
             elif not info.isfile():

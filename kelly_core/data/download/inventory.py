@@ -149,7 +149,7 @@ def _by_members(source: Source, corpus_folder: Path, receipts: Sequence[Receipt]
 
 
 def _by_tables(source: Source, corpus_folder: Path, files: list[str], tables: list[str]) -> Inventory:
-    """Compare files with the IDs in the tables; paths in a table are relative to its own folder."""
+    """Compare files with the IDs in the tables; paths in a table are relative to the table's folder."""
     stems = {song_key(name.rpartition("/")[2].rpartition(".")[0]) for name in files}
     paths = set(files)
     expected: dict[str, bool] = {}
@@ -284,7 +284,7 @@ def _names(path: Path) -> Iterator[str]:
 
 
 def _guess_corpus(name: str, marks: Counter[str], ending: str) -> str:
-    """Guess the corpus of a folder by the names in it, else by similarity of its own name, else by the file type."""
+    """Guess the corpus of a folder by the names in it, else by its name, else by the file type."""
     if marks:
         return marks.most_common(1)[0][0]
     spelled = name.lower().replace("-", "_").replace(" ", "_")

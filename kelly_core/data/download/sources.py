@@ -54,7 +54,7 @@ class Source:
         kinds: endings, with the dot, of the files that are counted to check completeness.
         count: number of these files in the complete source, 0 if not known.
         within: name of the folder that contains them, "" for the whole corpus folder.
-        tables: names of the source's own tables of files, as patterns; the first column with an ID names the files.
+        tables: names of the source's tables of files, as patterns; the first column with an ID names the files.
         by_default: True if ``--all`` includes it.
     """
 

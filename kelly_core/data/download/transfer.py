@@ -47,7 +47,7 @@ class _RetryError(Exception):
 
 
 class UnavailableError(DataError):
-    """A URL from which the file cannot be downloaded."""
+    """The file cannot be downloaded from a URL."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Transfer:
         self._target, self._limit, self._trust_any, self._progress = target, limit, trust_any, progress
         self._part = part_of(target)
         self._session = requests.Session()
-        # With transparent compression, ranges and sizes would be those of the compressed bytes.
+        # With transparent compression, ranges and sizes would refer to the compressed bytes.
         self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": f"kelly-core/{__version__}"})
         self.received = 0
         self.restarted = False

@@ -384,7 +384,7 @@ def _decode_ffmpeg(file: BinaryIO, path: Path, seconds: float, container_format:
 def _mono(container: av.container.InputContainer, stream: av.AudioStream, sample_rate: int) -> Iterator[Floats | None]:
     """Yield mono blocks as float in -1..1; None for a packet that cannot be decoded (all MP3 decoders skip these).
 
-    The resampler converts the type of the samples and keeps the channels: FFmpeg's own downmix to mono is not the mean
+    The resampler converts the type of the samples and keeps the channels: FFmpeg's downmix to mono is not the mean
     of the channels.
     """
     from av import AudioResampler, FFmpegError

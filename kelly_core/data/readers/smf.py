@@ -94,7 +94,7 @@ def parse_smf(content: bytes) -> SmfEvents:
     """Parse a Standard MIDI File, bare or inside a RIFF container (RMID).
 
     Running status continues across meta and System Exclusive events, because some sequencers write such files. The
-    payload of F0 and F7 packets takes no time. Unknown chunks, and data after the end of a track, are ignored.
+    payload of F0 and F7 packets has no duration. Unknown chunks, and data after the end of a track, are ignored.
 
     Raises:
         DataError: the content is damaged, its time base is not ticks per quarter note, its tracks are independent
