@@ -313,8 +313,8 @@ def read_affect_table(path: Path, scale: LabelScale = "") -> AffectTable:
             repeated += 1
             damaged.append(name)
     if repeated > _MAX_REPEATED_SHARE * len(numbers):
-        hint = "Average them to one row a song"
-        raise DataError("contains several rows a song, such as those of single raters", where=path, hint=hint)
+        hint = "Average them to one row per song"
+        raise DataError("contains several rows per song, such as the rows of single raters", where=path, hint=hint)
     warning = ""
     if scale and scale != chosen:
         warning = f"{path.name}: read as {chosen} by its columns, not as scale = {scale}"

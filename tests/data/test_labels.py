@@ -71,7 +71,7 @@ class TestRows:
 
     def test_several_rows_per_song_are_not_averages(self, tmp_path: Path) -> None:
         ratings = "".join(f"{song},{value},5\n" for song in range(9) for value in range(1, 6))
-        with pytest.raises(DataError, match="several rows a song"):
+        with pytest.raises(DataError, match="several rows per song"):
             read_affect_table(write(tmp_path / "a.csv", HEADER + ratings))
 
 

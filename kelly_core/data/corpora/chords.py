@@ -399,7 +399,7 @@ def _durations(durations: object, count: int, name: str) -> list[float]:
     if durations is None:
         return [1.0] * count
     if not isinstance(durations, list) or len(durations) != count:
-        raise DataError("as many durations as chords are needed", where=name)
+        raise DataError("durations must be a list with one number per chord", where=name)
     numbers = [number for number in map(finite_number, durations) if number is not None]
     if len(numbers) != count or not all(_MIN_DURATION <= number <= _MAX_DURATION for number in numbers):
         raise DataError(f"durations must be numbers from {_MIN_DURATION:g} to {_MAX_DURATION:g}", where=name)

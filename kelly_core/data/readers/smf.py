@@ -142,7 +142,7 @@ def _read_header(content: bytes, start: int) -> tuple[int, int]:
     if division == 0:
         raise DataError("header division 0 (expected ticks per quarter note)")
     if division >= 0x8000:
-        raise DataError(f"SMPTE time base ({256 - (division >> 8)} frames a second), which has no beats")
+        raise DataError(f"SMPTE time base ({256 - (division >> 8)} frames per second), which has no beats")
     return midi_format, division
 
 
