@@ -15,7 +15,7 @@ from kelly_core.music.groove import POSITIONS, apply_groove
 from kelly_core.music.notes import PPQ
 
 _CHORD_SHARE = 0.5
-"""Share of all notes that the chords play."""
+"""Share of all notes that belong to the chords."""
 _STRUCK = ((0,), (0, 4), (0, 3, 6), (0, 2, 4, 6), (0, 2, 3, 4, 6), (0, 2, 3, 4, 6, 7))
 """Eighths of a bar at which a chord is struck, for one to six times per bar."""
 _BROKEN = (2, 8)
@@ -32,14 +32,14 @@ _MIN_PEDAL_SHARE = 0.05
 
 
 def write_chords(plan: Plan, rng: np.random.Generator) -> list[Note]:
-    """Write chords in close position with minimal movement between them; silence for no chord."""
+    """Write chords in close position with minimal movement between them; bars without a chord are silent."""
     noise = rng.standard_normal((len(plan.bars), EIGHTHS))
     notes: list[Note] = []
     center = _MIDDLE
     for bar in plan.bars:
         if bar.chord == NO_CHORD:
             continue
-        # Halfway back to the middle; otherwise the nearest inversions would drift away from it in a long piece.
+        # Move halfway back to the middle; otherwise the nearest inversions would drift away in a long piece.
         pitches = voicing(bar.chord, (center + _MIDDLE) / 2)
         center = float(np.mean(pitches))
         wanted = bar.expression.notes_per_second * bar.seconds * _CHORD_SHARE
@@ -83,7 +83,7 @@ def write_bass(plan: Plan, rng: np.random.Generator) -> list[Note]:
 
 
 def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
-    """Return presses of the sustain pedal; rate and share of time follow the dynamics."""
+    """Yield start and end tick of each press of the sustain pedal; the dynamics set rate and share of time."""
     for bar in plan.bars:
         expression = bar.expression
         if expression.pedal_share < _MIN_PEDAL_SHARE or bar.chord == NO_CHORD:
@@ -91,15 +91,15 @@ def pedaling(plan: Plan) -> Iterator[tuple[int, int]]:
         presses = int(np.clip(round(expression.presses_per_second * bar.seconds), 1, _PEDAL_PRESSES))
         span = BAR // presses
         for number in range(presses):
-            # Pressed after the chord begins and released before the next one, so that chords do not blur.
+            # The pedal is pressed after the chord begins and released before the next one, so chords do not blur.
             start = bar.tick + number * span + _PEDAL_DELAY
             yield start, start + min(round(expression.pedal_share * span), span - _PEDAL_GAP)
 
 
 def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Note]:
-    """Return the notes in sequence, up and down."""
+    """Yield the notes of a chord in sequence, up and down."""
     count = int(np.clip(round(wanted), *_BROKEN))
-    # Up and down, without striking the outer notes twice in a row.
+    # The sequence does not repeat the outer notes.
     wave = [*pitches, *pitches[-2:0:-1]]
     for number in range(count):
         slot = number * EIGHTHS // count
@@ -108,10 +108,10 @@ def _broken_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray
 
 
 def _block_chord(bar: Bar, pitches: list[int], wanted: float, noise: np.ndarray) -> Iterator[Note]:
-    """Return all notes together, spread upwards by the dynamics' chord spread."""
+    """Yield all notes of a chord together, from low to high within the chord spread of the dynamics."""
     hits = 1 if bar.last else int(np.clip(round(wanted / len(pitches)), 1, len(_STRUCK)))
     slots = _STRUCK[hits - 1]
-    # The spread is a standard deviation; that of n onsets at a distance d is d √((n² - 1) / 12).
+    # The spread is a standard deviation; n onsets at intervals of d have the standard deviation d √((n² - 1) / 12).
     roll_seconds = bar.expression.spread_seconds * np.sqrt(12 / (len(pitches) ** 2 - 1))
     roll = min(round(roll_seconds / bar.beat_seconds * PPQ), _ROLL_TICKS)
     for slot, end in zip(slots, [*slots[1:], EIGHTHS], strict=True):
@@ -131,7 +131,7 @@ def _ratio(bar: Bar) -> float:
 
 
 def _fifth(chord: int) -> int:
-    """Return the semitones from the root to the fifth; a diminished chord has a lower fifth."""
+    """Return the semitones from the root to the fifth; a diminished chord has a diminished fifth."""
     return 7 if CHORD_TONES[chord, (chord + 7) % 12] else 6
 
 
@@ -201,8 +201,9 @@ def _hits_of_bar(bar: Bar) -> list[Note]:
 def _level(bar: Bar) -> float:
     """Return the factor on the velocities of a bar, before the groove.
 
-    It doubles over two units of arousal. The dynamics model, trained on piano music only, has less influence, and the
-    groove's mean accent is divided out, so that neither makes a bar of high arousal softer than a calm one.
+    The factor doubles over two units of arousal. The dynamics model, which is trained only on piano music, has less
+    influence, and the groove's mean accent is divided out. Therefore neither makes a bar of high arousal softer than a
+    calm one.
     """
     played = max(bar.expression.velocity / _MIDDLE_VELOCITY, _MIN_PIANO_LEVEL) ** _PIANO_EXPONENT
     _, accents = apply_groove(_SIXTEENTH * np.arange(POSITIONS), np.ones(POSITIONS), bar.groove)

@@ -34,15 +34,15 @@ def compose(
 
     Args:
         output: the frames, half a second each.
-        bars: length, over which the frames are spread; None for about the duration of the frames.
+        bars: number of bars over which the frames are spread; None for about the duration of the frames.
         seed: random seed; the same seed gives the same score.
         bpm: constant tempo in beats per minute; None follows arousal from phrase to phrase.
         tonic: pitch class of the tonic, 0 = C.
         mode: major or minor; None chooses it by valence.
-        downbeats: seconds from the first frame at which each bar begins and the last one ends, [bars + 1], in place of
-            ``bars`` and ``bpm``, for a piece on the beats of a recording.
+        downbeats: [bars + 1], times in seconds from the first frame at which each bar begins and the last one ends;
+            replaces ``bars`` and ``bpm`` in a piece that follows the beats of a recording.
     """
-    # A generator for each part, so that a change in one part does not change the draws of the others.
+    # Each part has a separate generator, so a change in one part does not change the draws of the others.
     chords, melody, accompaniment, bass = (
         np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(4)
     )
@@ -73,12 +73,15 @@ def _in_key(plan: Plan, notes: Sequence[Note]) -> tuple[Note, ...]:
 
 
 def _without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
-    """Return the notes in order, each ended where its pitch starts again; of two with the same start one is kept."""
+    """Return the notes in order, each ending no later than the next onset of its pitch.
+
+    If several notes have the same onset and pitch, one is kept.
+    """
     # A dictionary keeps the last of several notes with one key.
     ordered = sorted({(note.tick, note.pitch): note for note in notes}.values())
     following: dict[int, int] = {}
     kept = []
-    # Backwards, so that the next onset of each pitch is known.
+    # In reverse order, the next onset of each pitch is known.
     for note in reversed(ordered):
         room = following.get(note.pitch, note.tick + note.length) - note.tick
         kept.append(note._replace(length=max(1, min(note.length, room))))

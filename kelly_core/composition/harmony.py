@@ -17,7 +17,7 @@ Mode = Literal["major", "minor"]
 _SECTION_BARS = 2 * PHRASE_BARS
 _SHORT_FORMS = {1: "A", 2: "AA", 3: "ABA"}
 _PARALLEL = (1, 3)
-"""Numbers of sections of pieces with little other repetition: in these a new answer repeats its first phrase."""
+"""Numbers of sections with little other repetition: a new answer then repeats the first phrase of its section."""
 _LONG_FORM = "AABACABA"
 
 
@@ -30,7 +30,7 @@ class Phrase(NamedTuple):
         section: letter of its section; sections of the same letter share their material.
         cadence: how it ends: half on the dominant, full on the tonic.
         source: index of the phrase that it repeats with variation, None for new material.
-        ends_piece: whether the piece ends with it.
+        ends_piece: whether it is the last phrase of the piece.
     """
 
     first: int
@@ -86,7 +86,7 @@ TEMPERATURE = 0.7
 """Exponent 1 / .7 on the probabilities, which favors likely chords and damps the tail of the 64 classes."""
 
 HOME: dict[Mode, int] = {"major": 0, "minor": 21}
-"""The tonic triad: C, or Am in the frame where minor keys are A minor."""
+"""The tonic triad in the C major / A minor frame: C or Am."""
 
 _DOMINANTS: dict[Mode, tuple[int, ...]] = {"major": (7, 31), "minor": (4, 28, 16, 7)}
 _REPETITION = 0.4
@@ -98,8 +98,8 @@ _PHRASE_START, _BEFORE_TONIC = 2.0, 6.0
 _CADENCE = {"half": 12.0, "full": 25.0}
 _KEPT = 7 / 8
 _ROUNDS = 20
-"""Iterations of Sinkhorn's scaling; after 20 the shares are right within .001, as the weights are within a factor
-of 4.
+"""Iterations of Sinkhorn's scaling; after 20, the error of the shares is at most .001, as the weights are within a
+factor of 4.
 """
 
 
@@ -123,26 +123,27 @@ def draw_progression(
 ) -> list[int]:
     """Draw the class of each bar's chord.
 
-    Each bar has its target shares: the probabilities to the power of 1 / ``TEMPERATURE``, with factors for its place:
-    on the tonic where a phrase begins (2), on the dominant in the last bar of a half cadence (12) and before the last
-    bar of a full one (6), and on the tonic in the last bar of a full one (25). The last bar of the piece is on the
-    tonic if it has a probability at all. Modes say which tonic and which dominants: C major's or A minor's.
+    The target shares of a bar are its probabilities to the power of 1 / ``TEMPERATURE``, times factors that depend on
+    its position: 2 for the tonic where a phrase begins, 12 for the dominant in the last bar of a half cadence, 6 for
+    the dominant before the last bar of a full cadence, and 25 for the tonic in that last bar. The last bar of the piece
+    is on the tonic if the tonic has a nonzero probability. The mode selects the tonic and the dominants of C major or A
+    minor.
 
-    The previous chord matters, but does not change these shares: of all joint distributions whose marginals are the
-    shares of one bar and of the next, steps are drawn from the one nearest to a table of preferences (falling fifths,
-    few repetitions). It is found by Sinkhorn's scaling of the table to the two shares (Sinkhorn & Knopp, 1967).
+    A chord also depends on the previous one, without a change of these shares. The joint distribution of two chords has
+    the shares of their bars as marginals, and is the nearest such distribution to a table of preferences (falling
+    fifths, few repetitions). Sinkhorn's scaling of the table to the two shares computes it (Sinkhorn & Knopp, 1967).
 
-    A phrase that repeats another keeps seven of eight chords where the shares are the same, fewer where they differ,
-    and draws the rest so that each bar has its shares again (a maximal coupling). A class of probability 0 is never
-    drawn.
+    A phrase that repeats another keeps seven of eight chords if the shares are equal, and fewer if they differ. The
+    other chords are drawn such that each bar has its target shares (a maximal coupling). A class of probability 0 is
+    never drawn.
 
     Args:
         distributions: [bars, 64], not negative, rows that sum to more than 0.
-        phrases: that make up the bars.
-        modes: of each phrase.
-        rng: random generator; two draws per bar are taken from it.
+        phrases: consecutive phrases that cover the bars.
+        modes: mode of each phrase.
+        rng: random generator; two numbers are drawn per bar.
     """
-    # Drawn before any chord, so that a kept chord does not change the draws of later bars.
+    # All numbers are drawn before the first chord, so a kept chord does not change the draws of later bars.
     keeps, draws = rng.random((2, len(distributions))).tolist()
     shares = [
         _shares(distributions[bar], phrase, bar, mode)
@@ -189,8 +190,8 @@ def _shares(distribution: NDArray[np.floating], phrase: Phrase, bar: int, mode: 
 
 
 def _scaling(before: Doubles, after: Doubles) -> Doubles:
-    """Return factors [64] on the columns of the weights that map the shares ``before`` to those ``after``."""
-    # The factors on the rows cancel when a row is drawn from, so only those on the columns are returned.
+    """Return the column factors [64] with which the weights map the shares ``before`` to the shares ``after``."""
+    # The row factors cancel when a chord is drawn from one row, so only the column factors are returned.
     columns = after
     for _ in range(_ROUNDS):
         rows = before / (_PREFERENCES @ columns)

@@ -19,7 +19,7 @@ from kelly_core.music.notes import BEATS_PER_BAR
 from kelly_core.music.piece_statistics import LEAP, STEP
 
 LINE_SPAN = 20
-"""Pitches from the lowest to the highest that a line may have; POP909's songs have a range of 15 to 22 semitones."""
+"""Number of pitches from the lowest to the highest of a line; POP909's songs have a range of 15 to 22 semitones."""
 
 _INTERVALS = np.array([0.7, 1.0, 1.0, 0.45, 0.4, 0.3, 0.05, 0.25, 0.1, 0.06, 0.05, 0.03, 0.08] + 7 * [0.005])
 """Weight by semitones."""
@@ -50,11 +50,11 @@ _BY_STEP = np.abs(np.arange(LINE_SPAN) - np.arange(LINE_SPAN)[:, np.newaxis]) <=
 def draw_line(
     notes: Doubles, foreign: NDArray[np.bool_], draws: Doubles, before: tuple[int, int] | None = None
 ) -> list[tuple[int, int]]:
-    """Draw the pitches of a line with a probability proportional to all weights, those of its later notes included.
+    """Draw the pitches of a line with a probability proportional to all weights, including those of its later notes.
 
     The weight of a line is the product of those of its notes and of its intervals: steps are likely, a leap is likely
-    to be followed by a move in the other direction, and a note outside the chord to be left by step. The line is drawn
-    exactly, by a backward pass over the notes and a draw forward.
+    to be followed by a move in the other direction, and a note outside the chord to be left by step. The line is
+    sampled exactly, by a backward pass over the notes and forward draws.
 
     Args:
         notes: weights [n, LINE_SPAN] of each pitch; every row has one above 0.
@@ -63,14 +63,14 @@ def draw_line(
         before: pitch and state of the note before the line, None at the beginning.
 
     Returns:
-        Pitch of each note, 0 the lowest of the span, and state, as ``before`` takes it.
+        Pitch of each note (0 = lowest of the span) and state, in the format of ``before``.
     """
     moves = [_WEIGHTS * np.where(_BY_STEP | ~row[:, np.newaxis], 1.0, _FOREIGN_BY_LEAP) for row in foreign]
     future = np.ones((len(notes), len(_DIRECTIONS), LINE_SPAN))
     pitch = np.arange(LINE_SPAN)
     for note in range(len(notes) - 2, -1, -1):
         values = (moves[note] * notes[note + 1] * future[note + 1][_STATES, pitch]).sum(axis=-1)
-        # Only ratios count; without the division the products of a long line would underflow.
+        # Only ratios matter; without the division the products of a long line would underflow.
         future[note] = values / values.max()
     line: list[tuple[int, int]] = []
     for note, draw in enumerate(draws.tolist()):
@@ -97,20 +97,20 @@ _ONSETS = (1.03, 0.19, 0.58, 0.26, 0.84, 0.19, 0.58, 0.33)
 _CADENCE_SLOTS = 4
 """Eighths of a phrase's last bar in which notes begin; the last one is long."""
 _MELODY_SHARE = 0.25
-"""Share of all notes that the melody plays."""
+"""Share of all notes that belong to the melody."""
 _MIDDLE_DENSITY, _DENSITY_EXPONENT = 1.55, 0.35
 _NOTES_PER_BEAT = (1.2, 2.4)
-"""Onsets per beat in a full bar: 1.55 if dynamics and arousal request one note, in proportion to their request to the
-power of .35, within limits. Rests and cadences reduce them to the range of POP909, see ``music.piece_statistics``.
+"""Onsets per beat in a full bar: 1.55 r^.35 within limits, where r is the rate that dynamics and arousal request. Rests
+and cadences reduce them to the range of POP909, see ``music.piece_statistics``.
 """
 _FOREIGN_ON_STRESS, _FOREIGN, _FOREIGN_AT_CADENCE = 0.08, 0.4, 0.02
 """Factors on notes outside the chord."""
 _OUTSIDE_SCALE = 0.05
 _TONIC_AT_CADENCE = 20.0
 _REPEATED, _ECHOED = 300.0, 15.0
-"""Factors on the pitch of the phrase that is repeated, and on that of two bars before in new material."""
+"""Factors on the pitch in the phrase that is repeated, and in new material on the pitch two bars earlier."""
 _HIGHER = {"half": 0.13, "full": -0.13, "B": 0.2}
-"""Octaves by which weights rise from a pitch to the next: a question is higher than its answer, a section B than A."""
+"""Log2 of the ratio of weights of adjacent pitches: a question is higher than its answer, a section B than A."""
 _LAST_RATIO, _MIN_RATIO, _STACCATO_RATIO = 0.95, 0.5, 0.4
 
 
@@ -154,7 +154,7 @@ class _Draws(NamedTuple):
 
 
 def choose_instrument(plan: Plan) -> Instrument:
-    """Return the first instrument that can play nearly as much of the pitches that the model proposes as any other."""
+    """Return the first instrument whose range covers nearly as much of the proposed pitches as the best one."""
     # The model's pitches are in the frame of C major; the piece is in its own key.
     mass = np.roll(plan.melody.sum(axis=0, dtype=np.float64), plan.shift)
     parts = [float(mass[instrument.low : instrument.high + 1].sum()) for instrument in INSTRUMENTS]
@@ -164,14 +164,14 @@ def choose_instrument(plan: Plan) -> Instrument:
 def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -> list[Note]:
     """Sample the rhythm, then the pitches, both phrase by phrase.
 
-    A beat sounds with the probability that any of its pitches does. Where it sounds, its eighths are onsets at a rate
-    that grows with the density of the dynamics and with arousal, within the density of POP909. A phrase ends with a
-    long note, and one that repeats another has its rhythm.
+    A beat sounds with the probability that any of its pitches sounds. The eighths of a sounding beat are onsets at a
+    rate that increases with the density of the dynamics and with arousal, within the range of POP909. A phrase ends
+    with a long note; a phrase that repeats another has the same rhythm.
 
-    The chance of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for belonging to the
-    scale and to the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; intervals
-    have those of ``draw_line``. The last note is the tonic if the model gives it any probability. Pitches are
-    within the instrument's range and within the ``LINE_SPAN`` semitones that contain most of the model's probability.
+    The weight of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for notes of the scale
+    and of the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; ``draw_line``
+    adds the weights of intervals. The last note is the tonic if the model gives it any probability. Pitches are within
+    the instrument's range and within the ``LINE_SPAN`` semitones that contain most of the model's probability.
     """
     draws = _Draws.of(plan, rng)
     chance = 1 - np.prod(1 - plan.melody.astype(np.float64), axis=1)
@@ -199,7 +199,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
 
 
 def _notes(plan: Plan, pitches: Mapping[int, int], sounding: NDArray[np.bool_], draws: _Draws) -> Iterator[Note]:
-    """Return the notes that begin at some eighths, each until the next one or until a silent beat."""
+    """Yield the notes for pitches by eighth, each until the next note or until a silent beat."""
     for slot, end in pairwise([*pitches, len(plan.bars) * EIGHTHS]):
         bar, pitch = plan.bars[slot // EIGHTHS], pitches[slot]
         silent = np.flatnonzero(~sounding[slot // 2 : -(-end // 2)])
@@ -228,7 +228,7 @@ def _sounding_beats(chance: Doubles, draws: _Draws) -> NDArray[np.bool_]:
 def _onsets(
     plan: Plan, phrase: Phrase, number: int, chance: Doubles, sounding: NDArray[np.bool_], draws: _Draws
 ) -> Iterator[int]:
-    """Return the eighths of the piece at which a note starts in a bar."""
+    """Yield the eighths of the piece at which the notes of a bar start."""
     bar, first = plan.bars[number], number * EIGHTHS
     notes_per_second = bar.expression.notes_per_second * _MELODY_SHARE * 2 ** (bar.arousal / 2)
     per_beat = _MIDDLE_DENSITY * (notes_per_second * bar.beat_seconds) ** _DENSITY_EXPONENT
@@ -243,9 +243,9 @@ def _onsets(
 
 
 def _model_pitches(plan: Plan, phrase: Phrase, bars: range, pitches: Mapping[int, int]) -> dict[int, tuple[int, float]]:
-    """Return pitches that some bars are to keep, by eighth, each with its factor.
+    """Return the pitches to favor in some bars, by eighth, each with its factor.
 
-    A repetition keeps those of its source, the second half of a new phrase those of the first.
+    A repetition favors the pitches of its source, the second half of a new phrase those of the first half.
     """
     if phrase.source is not None:
         moved, factor = phrase.first - plan.phrases[phrase.source].first, _REPEATED

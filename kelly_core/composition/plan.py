@@ -35,8 +35,8 @@ _MIDDLE_PITCH, _PITCH_SD = 64.0, 9.0
 class Expression(NamedTuple):
     """How to play, in musical units.
 
-    Two parameters are not used: the velocity range, which the deviation implies, and the rubato, which would move the
-    other parts off the drums' beat.
+    Two parameters are not used: the deviation already implies the velocity range, and rubato would move the other parts
+    away from the beat of the drums.
 
     Attributes:
         velocity, deviation: of all pitched notes.
@@ -98,7 +98,7 @@ class Expression(NamedTuple):
         shape = self.trend * (position - 0.5) / _RAMP_SD
         shape += self.arch * (np.sin(np.pi * position) - _ARCH_MEAN) / _ARCH_SD
         shape += self.with_pitch * (pitch - _MIDDLE_PITCH) / _PITCH_SD
-        # The rest of the variance, unexplained by the three correlations, is noise: the deviation is as predicted.
+        # Noise adds the variance that the three correlations do not explain, so the deviation is as predicted.
         explained = self.trend**2 + self.arch**2 + self.with_pitch**2
         return float(self.velocity + self.deviation * (shape + np.sqrt(max(0.0, 1 - explained)) * noise))
 
@@ -112,14 +112,14 @@ class Bar(NamedTuple):
     """One bar, with everything that the parts need.
 
     Attributes:
-        tick: where it begins.
-        number: of the bar, from 0.
-        seconds: how long it takes.
+        tick: position of its start.
+        number: index of the bar, from 0.
+        seconds: duration of the bar.
         chord: class of its chord, in the C major / A minor frame.
         arousal: -1..1.
         expression: how to play.
         groove: [32], of the drums.
-        last: whether the piece ends with it.
+        last: whether it is the last bar of the piece.
     """
 
     tick: int
@@ -147,11 +147,11 @@ class Plan:
 
     Attributes:
         bars: in order.
-        phrases: that make up the bars.
-        modes: of each phrase; that of the last is the piece's.
+        phrases: consecutive phrases that cover the bars.
+        modes: mode of each phrase; the last phrase has the mode of the piece.
         melody: [beats, 128], probability of each pitch in each beat, in the C major / A minor frame.
         tempos: as in ``Score``.
-        mode: of the piece.
+        mode: mode of the piece.
         shift: semitones from the frame to the key of the piece, -5..+6, the opposite of ``music.key.semitones_to_c``.
     """
 
@@ -194,19 +194,19 @@ def make_plan(
 ) -> Plan:
     """Plan a number of bars from the chain's outputs.
 
-    Each bar gets the mean of its share of the frames, or of the frames at its time. The tempo changes from phrase to
-    phrase. Mean valence decides on major or minor for the whole piece: C major and A minor share their notes, so a
-    change of valence within the piece moves the chords and cadences of the phrases between the two, and the last phrase
-    ends in the key of the piece.
+    Each bar uses the mean of its share of the frames, or with ``downbeats`` of the frames at its time. The tempo
+    changes from phrase to phrase. The mean valence determines major or minor for the entire piece. C major and A minor
+    have the same notes, so if valence changes, the chords and cadences of a phrase can be those of the other key; the
+    last phrase ends in the key of the piece.
 
     Args:
         output: T frames.
         bars: length of the piece.
-        rng: from which the chords are drawn.
+        rng: random generator for the chords.
         bpm: constant tempo in beats per minute; None follows arousal.
         tonic: pitch class of the tonic, 0 = C.
-        mode: of the piece; None chooses it by valence.
-        downbeats: seconds at which each bar begins and the last one ends, [bars + 1], in place of ``bpm``.
+        mode: mode of the piece; None chooses it by valence.
+        downbeats: [bars + 1], seconds at which each bar begins and the last one ends; replaces ``bpm``.
     """
     shares, beat_shares = (_shares(output, _edges(output, bars, parts, downbeats)) for parts in (1, BEATS_PER_BAR))
     mode = mode or mode_of(float(output.affect.valence.mean()))
@@ -258,7 +258,7 @@ def _shares(output: ChainOutput, edges: Doubles) -> list[ChainOutput]:
 
 
 def _modes(phrases: Sequence[Phrase], valence: Sequence[float], mode: Mode) -> tuple[Mode, ...]:
-    """Return the mode of each phrase by its mean valence; the last has that of the piece."""
+    """Return the mode of each phrase by its mean valence; the last phrase has the mode of the piece."""
     means = (float(np.mean(valence[phrase.first : phrase.last + 1])) for phrase in phrases[:-1])
     return (*(mode_of(mean) for mean in means), mode)
 
@@ -269,7 +269,7 @@ def _tempos(arousal: list[float]) -> list[float]:
     for start in range(0, len(arousal), PHRASE_BARS):
         phrase = arousal[start : start + PHRASE_BARS]
         bpm = tempo_of_arousal(float(np.mean(phrase)))
-        # Compared with the tempo in use, not with the previous wanted tempo, so that several small changes add up.
+        # The comparison is with the current tempo, not the previous target tempo, so that several small changes add up.
         if bpms and abs(bpm / bpms[-1] - 1) < _INAUDIBLE_CHANGE:
             bpm = bpms[-1]
         bpms += [bpm] * len(phrase)

@@ -32,14 +32,14 @@ _MAX_BARS_WITH_BEATS = 32
 
 
 def plot_score(path: Path, score: Score, output: ChainOutput, mel: Floats | None, title: str) -> None:
-    """Plot a score above its inputs, with its beats and sections.
+    """Plot a score below its inputs, with its beats and sections.
 
     Args:
         path: the PNG file, replaced atomically.
         score: the piece.
-        output: the frames [T] it was composed from, spread over its bars, or at their time if the score has the beats
-            of a recording.
-        mel: [T, 128] in dB, where there was audio.
+        output: the frames [T] that it was composed from, spread over its bars, or at their time if the score has the
+            beats of a recording.
+        mel: [T, 128] in dB; None without audio.
         title: shown on top, above the piece's key, length and tempo.
 
     Raises:
@@ -68,14 +68,14 @@ def plot_score(path: Path, score: Score, output: ChainOutput, mel: Floats | None
     rows[0].set_title(score.summary(), loc="left", color=_INK, fontsize=10, pad=8)
     figure.align_ylabels(rows)
     rows[-1].set_xlabel("bar", color=_INK)
-    # Drawn in memory, so that an error while drawing leaves the previous file as it is.
+    # The plot is drawn in memory, so an error while drawing does not change the previous file.
     picture = BytesIO()
     figure.savefig(picture, format="png")
     atomic_write(path, picture.getvalue())
 
 
 def _frame_edges(frames: int, score: Score) -> Doubles:
-    """Return where frames begin and the last one ends, in bars from the first one on, [frames + 1]."""
+    """Return the positions in bars, from the first bar on, where frames begin and the last one ends, [frames + 1]."""
     if score.lead_in is None:
         return np.arange(frames + 1) / frames * score.bars
     times = np.array(score.bar_times())
@@ -167,7 +167,7 @@ def _draw_notes(axes: Axes, score: Score) -> None:
         shades = [_shade(color, note.velocity) for note in notes]
         heights = [note.pitch for note in notes]
         axes.barh(heights, spans[:, 1], left=spans[:, 0], height=0.85, color=shades, linewidth=0)
-        # An empty bar gives the legend the color of full velocity.
+        # An empty bar sets the color in the legend to that of full velocity.
         axes.barh([low], [0], color=color, label=name)
     octaves = np.arange(-(-low // 12) * 12, high + 1, 12)
     axes.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves.tolist()])

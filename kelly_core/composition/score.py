@@ -42,11 +42,11 @@ class Part:
     """One instrument.
 
     Attributes:
-        name: of its track.
+        name: name of its track.
         channel: MIDI channel, 0..15.
-        program: General MIDI program, 0..127; the drums have none.
+        program: General MIDI program, 0..127; None for drums.
         notes: in any order.
-        pedal: the sustain pedal's presses, each from tick to tick.
+        pedal: start and end tick of each press of the sustain pedal.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Score:
         chords: class of each bar's chord, in the key of the score.
         sections: number of the first bar and letter of each section, in order.
         lead_in: seconds from the beginning of a recording to the first bar, filled by a silent bar in the MIDI file;
-            None for a piece that belongs to no recording.
+            None for a piece without a recording.
     """
 
     parts: tuple[Part, ...]
@@ -88,9 +88,9 @@ class Score:
         return self.bar_times()[-1]
 
     def bar_times(self) -> list[float]:
-        """Return when each bar begins and the last one ends, in seconds from the beginning of the file, [bars + 1]."""
+        """Return the times [bars + 1] at which bars begin and the last one ends, in seconds from the file's start."""
         ticks, bpms = zip(*self.tempos, strict=True)
-        # The tempo in force is the last one that begins at or before the bar.
+        # The tempo of a bar is the last one that begins at or before it.
         rates = [bpms[bisect_right(ticks, bar * BAR) - 1] for bar in range(self.bars)]
         return list(accumulate((60 * BEATS_PER_BAR / bpm for bpm in rates), initial=self.lead_in or 0.0))
 
@@ -113,7 +113,7 @@ class Score:
 def midi_bytes(score: Score) -> bytes:
     """Return the score as a MIDI file of type 1: a track of tempo, meter, key and chords, then one track per part.
 
-    A marker at each bar names its chord. A lead-in is a silent bar in the tempo that gives it the lead-in's duration.
+    A marker at each bar names its chord. A lead-in is a silent bar whose tempo gives it the required duration.
     """
     start = _start(score)
     chords = [NO_CHORD] * (start // BAR) + list(score.chords)
@@ -141,7 +141,7 @@ def _start(score: Score) -> int:
 
 
 def _tempos(score: Score) -> Iterator[tuple[int, float]]:
-    """Return the tempos in microseconds per beat, each from a tick of the file on."""
+    """Yield the start tick of each tempo and the tempo in microseconds per beat."""
     if score.lead_in:
         yield 0, score.lead_in / BEATS_PER_BAR * _MICROSECONDS
     for tick, bpm in score.tempos:
@@ -164,7 +164,7 @@ def _events(part: Part, first: int) -> Iterator[_Event]:
 
 
 def _in_order(event: _Event) -> tuple[int, int]:
-    """Sort events by tick; at the same tick names and programs come first, and notes end before others start."""
+    """Return a sort key by tick; at the same tick, names and programs come first, and notes end before others start."""
     tick, message = event
     return tick, _ORDER_AT_EQUAL_TICK.get(message.type, -1)
 

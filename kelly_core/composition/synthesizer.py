@@ -1,4 +1,4 @@
-"""Sound of a MIDI file, by a synthesizer program that is installed on the machine."""
+"""Play and render MIDI files with an installed synthesizer program."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def find_synthesizer() -> Synthesizer:
     """
     if program := shutil.which(_FLUIDSYNTH):
         soundfont = find_soundfont()
-        # Without the argument, fluidsynth takes the SoundFont of its settings.
+        # Without the argument, fluidsynth uses the SoundFont of its settings.
         font = [] if soundfont is None else [str(soundfont)]
         return Synthesizer(
             program,
@@ -107,7 +107,7 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
     """Return mono audio [n], -1..1, of the first seconds of a MIDI file by fluidsynth, and its sample rate.
 
     Raises:
-        DataError: fluidsynth cannot be run, or gives no audio.
+        DataError: fluidsynth cannot be run, or produces no audio.
     """
     # No MIDI input, no shell, no reverb, no chorus; samples of 16 bits to the standard output.
     options = f"-n -i -q -r {_FLUIDSYNTH_RATE} -g {_FLUIDSYNTH_GAIN} -R 0 -C 0 -T raw -O s16 -F -"
@@ -116,7 +116,7 @@ def render_samples(midi: Path, seconds: float, soundfont: Path) -> tuple[Floats,
     with DataError.from_os_error(f"{_FLUIDSYNTH} cannot be run", where=midi):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with process:
-        # With a corrupt SoundFont, fluidsynth may never end.
+        # With a corrupt SoundFont, fluidsynth might never exit.
         timer = Timer(_MAX_SECONDS, process.kill)
         timer.start()
         assert process.stdout is not None

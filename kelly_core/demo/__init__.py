@@ -1,4 +1,4 @@
 """Small rule-generated corpora in the layouts of the real ones."""
 
 DEFAULT_SONGS = 240
-"""Enough to judge all five models on about 40 songs that were used neither for training nor to choose the epoch."""
+"""Number of songs; all five models are evaluated on about 40 that were not used to train or to choose the epoch."""

@@ -20,7 +20,7 @@ from kelly_core.io.atomic import atomic_write, atomic_write_all
 from kelly_core.music.emotion import QUADRANT_AFFECT
 
 _TAIL_SECONDS = 1.0
-"""Silence after the last note that is rendered as sines."""
+"""Silence after the last note of a recording that is rendered as sines."""
 
 
 def recording_stems(names: Sequence[str]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def recording_stems(names: Sequence[str]) -> dict[str, str]:
 def write_pairs(
     root: Path, stems: Mapping[str, str], output: Path, seconds: float, instruments: Path | None
 ) -> list[DataError]:
-    """Write a recording and a copy of each MIDI file below ``root``; return why some could not be rendered."""
+    """Write a recording and a copy of each MIDI file below ``root``; return the errors of files that were skipped."""
     import soundfile
 
     skipped: list[DataError] = []
@@ -63,7 +63,7 @@ def write_pairs(
 
 
 def write_quadrants(root: Path, stems: Mapping[str, str], output: Path) -> None:
-    """Write ``label.csv`` with the quadrants that the corpus below ``root`` gives its songs, if it gives any."""
+    """Write ``label.csv`` with the quadrants of the songs in the corpus below ``root``, if it has any."""
     known = read_known_labels(root, find_files(root, {".csv"}))
     quadrants = {affect: quadrant for quadrant, affect in QUADRANT_AFFECT.items()}
     labels = [(stem, label[0]) for name, stem in stems.items() if (label := known.find(name)) is not None]
@@ -80,7 +80,7 @@ def render_recording(path: Path, seconds: float, soundfont: Path | None) -> tupl
     Args:
         path: the MIDI file.
         seconds: maximum length.
-        soundfont: instruments for fluidsynth; None renders the pitched notes as sines of one timbre.
+        soundfont: SoundFont for fluidsynth; None renders the pitched notes as sines of one timbre.
 
     Raises:
         DataError: the file contains no note, or fluidsynth produces no audio.

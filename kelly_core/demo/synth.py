@@ -18,27 +18,27 @@ _ATTACK_SECONDS, _RELEASE_SECONDS = 0.01, 0.05
 _DECAY_SECONDS = 0.8
 _LEVEL = 0.05
 _SLOPE = 1.6
-"""Exponent of the partials' amplitudes if there is no emotion to set it."""
+"""Exponent of the partials' amplitudes for notes without an emotion."""
 _DECIBELS_PER_UNIT = 10.0
 _WAH_DECIBELS = 9.0
 _WAH_HERTZ, _WAH_OCTAVES = 1_000.0, 0.6
 _WAH_SECONDS = (1.0, 3.0)
-"""Range of seconds that the wah stays open, or closed; most of the recognizer's frames contain only one state."""
+"""Range of seconds that the wah stays open or closed; most frames of the recognizer have only one state."""
 _RAMP_SECONDS = 0.016
 
 
 def wav_bytes(score: Score, valence: float, arousal: float, seconds: float, rng: np.random.Generator) -> bytes:
-    """Return an excerpt from a random place of a score as a mono WAV file of 16 bits.
+    """Return an excerpt from a random position of a score as a mono WAV file of 16 bits.
 
-    Sound gets louder by 10 dB per unit of arousal, and partial k has amplitude k^-(2.2 - 1.2 arousal). A wah opens and
+    Loudness rises by 10 dB per unit of arousal, and partial k has amplitude k^-(2.2 - 1.2 arousal). A wah opens and
     closes in turn, each for one to three seconds: a resonance at 1 kHz, a Gaussian of 0.6 octaves, of ±9 (1 + valence)
-    dB. The mean level of a band hardly depends on the wah's depth, so only changes of the spectrum reveal valence.
+    dB. The mean level of a band hardly depends on the wah's depth, so only changes of the spectrum indicate valence.
 
     Args:
-        score: in one tempo, at least as long as the excerpt.
+        score: score with a constant tempo, at least as long as the excerpt.
         valence, arousal: -1..1.
-        seconds: length.
-        rng: source of the place, and of the times at which the wah opens and closes.
+        seconds: length of the excerpt.
+        rng: random generator for its position and for the times at which the wah opens and closes.
     """
     start = rng.uniform(0, score.seconds - seconds)
     samples = np.zeros(round(seconds * SAMPLE_RATE))
@@ -101,7 +101,7 @@ def _openness(count: int, rng: np.random.Generator) -> Doubles:
     """Return 1 while the wah is open and 0 while it is closed, with short ramps so that it does not click."""
     shortest, longest = _WAH_SECONDS
     time = np.arange(count) / SAMPLE_RATE
-    # Enough lengths even if each is the shortest one.
+    # The number of lengths is sufficient even if each is the shortest one.
     lengths = rng.uniform(shortest, longest, 2 + int(time[-1] / shortest))
     switches = np.cumsum(lengths) - rng.uniform(0, longest)
     states = (np.arange(len(switches) + 1) + rng.integers(2)) % 2

@@ -62,11 +62,11 @@ class Pulse(NamedTuple):
         """Return the first beat of each bar and the end of the last, [bars + 1]; bars beyond the beats have the length
         of the last one.
 
-        A first bar that begins within an eighth of a bar after the start of the recording, but not at it, is left out:
-        the silent bar before it in a MIDI file would have a tempo that few programs can play.
+        A first bar that begins less than an eighth of a bar after the start of the recording, but not at the start, is
+        omitted: the silent bar before it in a MIDI file would have a tempo that few programs can play.
 
         Args:
-            bars: how many; None for those that the recording has, at least one.
+            bars: number of bars; None for all bars of the recording, at least one.
         """
         known = self.beats[::BEATS_PER_BAR]
         if len(known) > 2 and known[0] < (known[1] - known[0]) / 8:
@@ -82,7 +82,7 @@ class Recording(NamedTuple):
     """Beats and pitch classes of a recording.
 
     Attributes:
-        pulse: None if it has no clear beats.
+        pulse: beats; None if the recording has no clear beats.
         pitch_classes: [12], mean strength.
     """
 
@@ -97,14 +97,14 @@ class Recording(NamedTuple):
 def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = None) -> Recording:
     """Find beats, bars of four beats and pitch classes of mono audio.
 
-    Beats are those of librosa's beat tracker (Ellis, 2007). Beats around a constant tempo within 35 ms are put on it;
-    others are smoothed over five beats. A bar begins on the beat of the four on which the harmony changes most and
+    Beats are those of librosa's beat tracker (Ellis, 2007). Beats within 35 ms of a constant tempo are aligned to it;
+    others are smoothed over five beats. A bar begins on the beat, of each four, where the harmony changes most and
     onsets are strongest.
 
     Args:
         samples: [n], -1..1.
         sample_rate: Hz.
-        bpm: tempo if it is known, constant throughout; None finds it.
+        bpm: known constant tempo; None estimates the tempo.
     """
     with librosa_cache_lock():
         import librosa.beat
@@ -113,7 +113,7 @@ def analyze_recording(samples: ArrayLike, sample_rate: int, bpm: float | None = 
     if sample_rate != _RATE:
         audio = librosa.resample(audio, orig_sr=sample_rate, target_sr=_RATE)
     with warnings.catch_warnings():
-        # librosa warns of silence, and of clips shorter than its longest window: both have no beats and no key.
+        # librosa warns of silence and of clips shorter than its longest window; these have no beats and no key.
         warnings.simplefilter("ignore", UserWarning)
         chroma = np.nan_to_num(librosa.feature.chroma_cqt(y=audio, sr=_RATE, hop_length=2 * _HOP)).astype(np.float64)
         frames = partial(librosa.onset.onset_strength, y=audio, sr=_RATE, hop_length=_HOP, aggregate=np.median)
@@ -160,11 +160,11 @@ def audio_measures(samples: Floats, sample_rate: int) -> Doubles:
 
 
 def _regular(times: Doubles, bpm: float | None, seconds: float) -> tuple[Doubles, bool]:
-    """Return the beats of the whole recording on a constant tempo, or smoothed, and whether the tempo is constant."""
+    """Return the beats of the entire recording, in a constant tempo or smoothed, and whether the tempo is constant."""
     # A beat that the tracker missed leaves a gap of two periods, so beats are numbered by their distance.
     number = np.concatenate([[0], np.cumsum(np.maximum(1, np.round(np.diff(times) / np.median(np.diff(times)))))])
     period, start = _line(number, times, bpm)
-    # Fitted again without the beats that are far from the line, which would tilt it.
+    # Refit without the beats that are far from the line, which would change its slope.
     for _ in range(_ROUNDS):
         near = np.abs(start + period * number - times) < _OUTLIER_SECONDS
         if near.sum() < MIN_BEATS:
@@ -177,7 +177,7 @@ def _regular(times: Doubles, bpm: float | None, seconds: float) -> tuple[Doubles
         first = np.ceil((-_EARLY_SECONDS - start) / period)
         return start + period * np.arange(first, (seconds - start) / period), True
     every = np.interp(np.arange(number[-1] + 1), number, times)
-    # Odd reflection continues the tempo beyond both ends; repeated times would bend it.
+    # Odd reflection continues the tempo beyond both ends; repeated times would distort it.
     padded = np.pad(every, _SMOOTHED_BEATS // 2, mode="reflect", reflect_type="odd")
     return sliding_window_view(padded, _SMOOTHED_BEATS).mean(axis=1), False
 
@@ -198,7 +198,7 @@ def _attack(audio: Floats, beats: Doubles) -> float:
     power = (
         np.square(audio.astype(np.float64))[: len(audio) // _FINE_HOP * _FINE_HOP].reshape(-1, _FINE_HOP).sum(axis=1)
     )
-    # The floor keeps the logarithm finite, and rounding noise in silence from being the steepest rise.
+    # The floor keeps the logarithm finite, and prevents a steepest rise in the rounding noise of silence.
     level = np.log(np.convolve(power, np.ones(4), "full")[: len(power)] + 1e-6 * power.mean() + 1e-12)
     rise = np.diff(level, prepend=level[:1])
     reach = round(_REACH_SECONDS * _RATE / _FINE_HOP)
@@ -211,7 +211,7 @@ def _attack(audio: Floats, beats: Doubles) -> float:
 
 
 def _first_of_bar(beats: Doubles, chroma: Doubles, low: Doubles, onsets: Doubles) -> int:
-    """Return which of the first four beats begins a bar."""
+    """Return the index of the first beat, 0..3, that begins a bar."""
     edges = np.clip(np.round(beats * _RATE / (2 * _HOP)).astype(np.intp), 0, chroma.shape[1] - 1)
     parts = [chroma[:, begin : max(end, begin + 1)].mean(axis=1) for begin, end in pairwise([*edges, chroma.shape[1]])]
     harmony = np.array([part / max(float(np.linalg.norm(part)), 1e-9) for part in parts])
@@ -220,7 +220,7 @@ def _first_of_bar(beats: Doubles, chroma: Doubles, low: Doubles, onsets: Doubles
     change[0] = 0.0
     signs = np.zeros(BEATS_PER_BAR)
     for weight, values in zip(_WEIGHTS, (change, _near(low, beats), _near(onsets, beats)), strict=True):
-        # Divided by its own spread below, so that the three are comparable.
+        # Each is divided by its standard deviation below, so that the three are comparable.
         means = np.array([values[first::BEATS_PER_BAR].mean() for first in range(BEATS_PER_BAR)])
         signs += weight * (means - means.mean()) / max(float(values.std()), 1e-9)
     return int(signs.argmax())
@@ -251,12 +251,12 @@ def librosa_cache_lock() -> Iterator[None]:
     access = os.O_RDWR if os.access(spec.origin, os.W_OK) else os.O_RDONLY
     handle = os.open(spec.origin, access | os.O_CLOEXEC)
     try:
-        # If the file system has no locks, it is imported nevertheless: two first imports at once are rare.
+        # If the file system has no locks, librosa is imported anyway: simultaneous first imports are rare.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        # Closing would leave the lock with a child that was forked meanwhile.
+        # If the file were only closed, a child process forked in the meantime would keep the lock.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)

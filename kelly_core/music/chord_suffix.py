@@ -9,7 +9,7 @@ The grammar, with spaces allowed between items:
     degrees   = degree {degree}
     degree    = [accidental] number | number accidental
 
-A later *major* makes the seventh a major one (``mMaj7``, ``7M``). All signs except Δ, ø and ° are ASCII.
+A later *major* makes the seventh major (``mMaj7``, ``7M``). All signs except Δ, ø and ° are ASCII.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ _QUALITIES: dict[str, tuple[tuple[int, ...], int | None]] = {
     "dom": ((0, 4, 7), 10),
     "power": ((0, 7), None),
 }
-"""Tones and seventh of the qualities that only come first; major and augmented may follow other items."""
+"""Tones and seventh of the qualities that are valid only at the start; major and augmented can follow other items."""
 _FOLLOWERS = {"add": ("run", "open"), "slash": ("run", "major", "add", "sus", "omit"), "noun": ()}
-"""Kinds of token that may follow these kinds; after all other kinds any token may follow."""
+"""Kinds of token that can follow these kinds; any token can follow all other kinds."""
 
 
 class Degree(NamedTuple):
@@ -94,7 +94,7 @@ def suffix_tones(suffix: str) -> frozenset[int]:
     The ninth and eleventh that a 13 implies, and the ninth that an 11 implies, are left out: no class depends on them.
 
     Raises:
-        NotAChordError: the whole suffix does not match the grammar.
+        NotAChordError: the suffix does not match the grammar.
     """
     chord = _Chord()
     for token in _tokens(suffix):
@@ -108,7 +108,7 @@ def _tokens(suffix: str) -> Iterator[_Token]:
     if hyphen:
         position = hyphen.end()
     elif suffix.startswith("-") and not suffix.startswith("-5"):
-        # Only right after the root does a hyphen mean minor; after a number, and in -5, it is a flat.
+        # A hyphen means minor only directly after the root; after a number, and in -5, it is a flat.
         yield _Token("minor", "-", "")
         position = 1
     elif _ZERO.match(suffix):
@@ -118,7 +118,7 @@ def _tokens(suffix: str) -> Iterator[_Token]:
         space = _SPACE.match(suffix, position)
         if space:
             if position == 0 and suffix[space.end() :].startswith(("#", "b", "+", "-")):
-                # "A b5" may be Ab5 or A(b5), and "C - G" is not a minor chord.
+                # "A b5" can be Ab5 or A(b5), and "C - G" is not a minor chord.
                 raise NotAChordError(f"cannot read {suffix[space.end() :]!r} after a space")
             position = space.end()
             continue
@@ -168,7 +168,7 @@ def _postfixed(number: int, sign: str) -> tuple[Degree, ...]:
 
 
 class _Chord:
-    """The tones of a chord while its suffix is read, token by token."""
+    """Builder of a chord's tones from the tokens of its suffix."""
 
     def __init__(self) -> None:
         self._tones = {0, 4, 7}
@@ -189,7 +189,7 @@ class _Chord:
         """Add the content of a token.
 
         Raises:
-            NotAChordError: it is not allowed here.
+            NotAChordError: the token is not allowed at this position.
         """
         kind = token.kind
         followers = _FOLLOWERS.get(self._previous)
@@ -207,7 +207,7 @@ class _Chord:
         """Return the tones.
 
         Raises:
-            NotAChordError: something is missing at the end.
+            NotAChordError: the suffix is incomplete.
         """
         if self._in_list or self._wants_number or self._previous in ("add", "slash"):
             raise NotAChordError("it is incomplete")
@@ -238,7 +238,7 @@ class _Chord:
             self._named, self._major_seventh = "major", True
             self._wants_number = token.text == "j"
         elif self._previous == "run" and self._seventh == 10 and self._named in ("", "minor", "aug"):
-            # 7M: the number stands before its sign.
+            # In 7M, the number precedes its sign.
             self._seventh, self._major_seventh = 11, True
         elif self._seventh is None or (self._previous in ("open", "comma", "slash") and self._extended_minor()):
             self._major_seventh = self._wants_number = True

@@ -82,7 +82,7 @@ def _semitones(degree: str) -> int:
 
 
 MAX_SYMBOL_LENGTH = 64
-"""Characters of the longest symbol that is read; the longest in use have about 30."""
+"""Maximum length of a symbol in characters; the longest symbols in use have about 30."""
 
 _SHIFTS = {"#": 1, "s": 1, "x": 2, "b": -1}
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11, "H": 11}
@@ -130,7 +130,7 @@ _CHORDONOMICON = re.compile(r"min|maj|aug|dim|sus|add|no3d|[bs]?\d")
 _BEFORE_ALTERED = r"(?=(?:5|9|11|13)|7[b\d])"
 _ROOT = re.compile(
     rf"(?P<german>{_GERMAN})|(?P<ambiguous>{_GERMAN_AMBIGUOUS})"
-    # Of two accidentals before a number that is often altered, one belongs to the root, one to the number: Dbb9 is
+    # If two accidentals precede a number that is often altered, one belongs to the root, one to the number: Dbb9 is
     # Db(b9).
     rf"|(?P<plain>[CDFG]x"
     rf"|[A-G](?:##(?!{_BEFORE_ALTERED})|bb(?!{_BEFORE_ALTERED})|#|b|s(?!us))?|H(?:#|b)?|[a-g](?:#|b)?)"
@@ -152,7 +152,7 @@ def parse_chord(symbol: str) -> int:
     ignored; ``chords.chord_class`` defines the class of the tones.
 
     Raises:
-        DataError: this is not one chord symbol.
+        DataError: the text is not a single chord symbol.
     """
     if len(symbol) > MAX_SYMBOL_LENGTH:
         raise DataError(f"a chord symbol of {len(symbol)} characters, expected at most {MAX_SYMBOL_LENGTH}", hint=_HINT)
@@ -195,7 +195,7 @@ def _normalize(symbol: str) -> str:
     if not text.isascii():
         text = _NATURAL.sub("", unicodedata.normalize("NFKC", text.translate(_BEFORE_NFKC)).strip())
     text = text.strip()
-    # An accidental or a bracket at the start belongs to no chord symbol, so the first character stays as it is.
+    # No chord symbol begins with an accidental or a bracket, so the first character is not changed.
     return text[:1] + text[1:].translate(_AFTER_NFKC).rstrip()
 
 
@@ -218,7 +218,7 @@ def _read_lead_sheet(text: str) -> int:
 
 
 def _digits_for_words(text: str) -> str:
-    """Write ordinals and accidentals in digits and signs: C sharp minor seventh becomes C# minor 7."""
+    """Replace ordinals and accidentals by digits and signs: C sharp minor seventh becomes C# minor 7."""
     if text.isascii() and len(text) < 4:
         return text
     text = _ORDINAL.sub(lambda word: _ORDINALS.get(word[0].lower(), ""), text)

@@ -27,9 +27,9 @@ CHORD_NAMES: tuple[str, ...] = (
 """A symbol for each class, which ``parse_chord`` reads as that class; a diminished set is named by its lowest root."""
 
 CHORD_BEATS = 2.0
-"""Beats whose notes are read as one chord, half a bar of 4/4."""
+"""Beats whose notes are treated as one chord, half a bar of 4/4."""
 _MAX_BEATS = 64.0
-"""Longest note that counts, in beats; a longer one probably lacks its note-off event."""
+"""Maximum duration of a note in beats; a longer note is cut off, as it probably lacks a note-off event."""
 _MIN_BEATS = 1e-6
 _INTERVALS = ((0, 4, 7), (0, 3, 7), (0, 4, 7, 10), (0, 4, 7, 11), (0, 3, 7, 10))
 
@@ -52,9 +52,9 @@ def chord_class(root: int, tones: Collection[int]) -> int:
     """Return the class of a chord: 12·quality + root, 60 + root mod 3 for diminished chords.
 
     A chord with a minor third and without a major third is of the minor family: diminished if there is a flat fifth and
-    no perfect one, else minor with a major seventh, min7 with a minor seventh, minor with neither. Every other chord,
-    one without a third included, is of the major family: maj7 with a major seventh, 7 with a minor seventh, major with
-    neither.
+    no perfect one, else minor with a major seventh, min7 with a minor seventh, otherwise minor. All other chords,
+    including those without a third, are of the major family: maj7 with a major seventh, 7 with a minor seventh,
+    otherwise major.
 
     Args:
         root: pitch class of the root, 0 = C.
@@ -91,7 +91,7 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
     """Return the share of time [64] of each class in a progression [n], n ≥ 1; without durations, the share of chords.
 
     Raises:
-        DataError: the progression takes no time, or its durations have no finite sum.
+        DataError: the sum of the durations is 0 or not finite.
     """
     total = _class_durations(indices, durations)
     if not 0 < total.sum() < np.inf:
@@ -103,8 +103,8 @@ def chord_distribution(indices: ArrayLike, durations: ArrayLike | None = None) -
 def estimate_chords(notes: Notes, shift: int = 0) -> Indices:
     """Return the class of the chord in each two beats of some pitched notes [n], n ≥ 1.
 
-    That is the class whose tones have the largest cosine with the beats that each pitch class sounds; where nothing
-    sounds, there is no chord.
+    The tones of this class have the largest cosine similarity with the durations of the pitch classes; silence has no
+    chord.
 
     Args:
         notes: without drums.

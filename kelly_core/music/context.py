@@ -1,8 +1,8 @@
-"""Musical context: properties of music apart from its emotion, the last eight numbers of the emotion code.
+"""Musical context: properties of music other than its emotion, the last eight numbers of the emotion code.
 
 Each descriptor has one scale for all corpora and all models: its quantiles over real music are constants of this
-module. They are not quantiles of each training corpus, because one code drives four networks that are trained on
-different corpora, a host computes the code without any corpus, and it must be the same on all machines.
+module. They are not quantiles of each training corpus, because one code is the input of four networks that are trained
+on different corpora, a host computes the code without any corpus, and the code must be the same on all machines.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Descriptor:
     """One number of the musical context.
 
     Attributes:
-        name: as options and metadata name it.
-        unit: of its measure.
-        meaning: what is measured, in notes.
-        quantiles: its measure at -2, -1, 0, 1 and 2 standard scores, in rising order.
-        audio_quantiles: those of the measure that replaces it in audio; empty if audio does not determine it.
+        name: name in options and metadata.
+        unit: unit of its measure.
+        meaning: definition of the measure of notes.
+        quantiles: measure at -2, -1, 0, 1 and 2 standard scores, in ascending order.
+        audio_quantiles: quantiles of the corresponding measure of audio; empty if audio does not determine it.
         agreement: correlation of the two measures.
     """
 
@@ -59,7 +59,7 @@ class Descriptor:
         return _scaled(measure, self.quantiles)
 
     def decode(self, value: float) -> float:
-        """Return the measure that a descriptor represents; that of an unknown one is the median."""
+        """Return the measure that a descriptor represents; the median for an unknown descriptor."""
         return float(np.interp(value / SPREAD, _SCORES, self.quantiles))
 
 
@@ -93,7 +93,7 @@ DESCRIPTORS: tuple[Descriptor, ...] = (
         (-0.3, -0.17, 0.12, 0.33, 0.4),
     ),
 )
-"""The descriptors in the order of the code: number i is e[56 + i]. The others stay 0."""
+"""The descriptors in the order of the code: number i is e[56 + i]. The remaining entries are 0."""
 
 NAMES = tuple(descriptor.name for descriptor in DESCRIPTORS)
 AUDIO_DESCRIPTORS = tuple(descriptor.name for descriptor in DESCRIPTORS if descriptor.audio_quantiles)
@@ -119,7 +119,7 @@ def encode_context(measures: Mapping[str, ArrayLike]) -> Floats:
     """Return the context [..., 8] for measures by name; a descriptor without a measure, or with NaN, is unknown and 0.
 
     Raises:
-        ConfigError: a name is not that of a descriptor.
+        ConfigError: a key is not the name of a descriptor.
     """
     for name in measures:
         if name not in NAMES:
@@ -139,7 +139,7 @@ def note_measures(notes: Notes, melody: Notes, shift: int) -> dict[str, float]:
 
     Args:
         notes: of the piece, with or without drums.
-        melody: those of the melody among them; empty if there is none.
+        melody: the notes of the melody; empty if there is none.
         shift: semitones from its key to C major or A minor.
     """
     pitched = notes.pitched()
@@ -162,7 +162,7 @@ def mean_pitch(notes: Notes) -> float:
 
 
 def onset_count(onset: Doubles) -> int:
-    """Return the number of onsets [n], in order, that come more than 50 ms after the one before."""
+    """Return the number of ascending onsets [n] that are more than 50 ms after the previous one."""
     return int(np.count_nonzero(np.diff(onset) > _CHORD_SECONDS)) + 1
 
 
@@ -175,7 +175,7 @@ def context_from_audio(measures: ArrayLike) -> Floats:
     """Return the expected context [n, 8] of the notes of recordings, given ``audio_analysis.audio_measures`` [n, 2];
     descriptors that cannot be measured in audio are 0.
 
-    Each other descriptor is that of the audio times the agreement of the two measures, which is its expectation.
+    Each other descriptor is its expectation: the audio descriptor times the agreement of the two measures.
     """
     table = np.asarray(measures, np.float64)
     context = np.zeros((len(table), CONTEXT_SIZE), np.float32)
@@ -187,26 +187,27 @@ def context_from_audio(measures: ArrayLike) -> Floats:
 
 
 class ContextMean:
-    """Running mean of the musical context in the codes of a recognizer; its state lives until ``reset``.
+    """Running mean of the musical context in the codes of a recognizer; its state is kept until ``reset``.
 
-    A context belongs to a piece: the recognizer is trained on the mean of its outputs, and the other models on constant
+    A context describes a piece: the recognizer is trained on the mean of its outputs, and the other models on constant
     contexts. The mean is that of all frames up to 30, and later m += (x - m) / 30, so that it adapts to another piece.
     Only the register reaches the other models: a density estimated from audio makes melodies worse.
 
     Attributes:
-        mean: [8], of all descriptors.
+        mean: [8], mean of each descriptor.
     """
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all frames."""
+        """Discard all frames."""
         self._frames = 0
         self.mean = np.zeros(CONTEXT_SIZE, np.float32)
 
     def process(self, codes: Floats) -> Floats:
-        """Return codes [64], or [T, 64] in sequence, with the mean of the registers so far and nothing else known."""
+        """Return codes [64], or [T, 64] in sequence, with the mean of the registers so far as the only known
+        descriptor."""
         averaged = np.array(codes, np.float32)
         # The rows are views of the copy: writing to a context changes ``averaged``.
         for context in averaged.reshape(-1, CODE_SIZE)[:, CONTEXT]:
@@ -220,8 +221,8 @@ class ContextMean:
 def noisy_context(context: Floats, rng: np.random.Generator) -> Floats:
     """Return contexts [n, 8] as a recognizer estimates them: some unknown, the others noisy and shrunk to the mean.
 
-    A descriptor of reliability q is q · x + N(0, q (1 - q) · .45²), so that it is the expectation of x given itself, as
-    the outputs of a network that was trained on the squared error are. q ~ U(.4, 1).
+    A descriptor of reliability q is q · x + N(0, q (1 - q) · .45²), with q ~ U(.4, 1). It equals the expectation of x
+    given the descriptor, like the outputs of a network that is trained on the squared error.
     """
     shape = context.shape
     known = (rng.random((len(context), 1)) >= UNKNOWN_EXAMPLES) & (rng.random(shape) >= UNKNOWN_DESCRIPTORS)

@@ -39,16 +39,16 @@ _ACCENT_SECONDS = 1.0
 _TEMPO_SPAN = 9
 _PEDAL_DOWN = 64
 _STACCATO_RATIO = 0.5 - 1e-6
-"""Slightly below one half: rounding of seconds must not change the result for the exact halves of notated music."""
+"""Slightly below one half, so rounding of seconds does not change the result for exact halves in notated music."""
 
 
 def expression_windows(notes: Notes) -> tuple[Floats, Doubles]:
     """Return the sixteen parameters of each window with at least 24 notes; drums are ignored.
 
-    Windows begin every 7.5 s from the first onset, and none reaches beyond the last release. Notes whose onsets follow
-    each other within 50 ms are one group, which begins with its first note; a group of several notes is a chord. The
-    IOI of a note is the time from the beginning of its group to that of the next. A constant velocity has correlation 0
-    with everything; a window without chords has voicing and bass .5 and no chord spread.
+    Windows begin every 7.5 s from the first onset, and no window extends beyond the last release. Notes whose onsets
+    follow each other within 50 ms form one group, which begins with its first note; a group of several notes is a
+    chord. The IOI of a note is the time from the beginning of its group to that of the next. A constant velocity has
+    correlation 0 with any series; a window without chords has voicing and bass .5 and no chord spread.
 
     Returns:
         values: [windows, 16], 0..1, named by ``PARAMETER_NAMES``.
@@ -69,7 +69,7 @@ class _Members:
 
     Attributes:
         event, window: [members] indices, by window, then in the order of the events.
-        count: [windows] members.
+        count: [windows], number of members.
     """
 
     event: Indices
@@ -82,12 +82,12 @@ class _Members:
         first, end = np.searchsorted(times, starts), np.searchsorted(times, starts + WINDOW_SECONDS)
         count = end - first
         window = np.repeat(np.arange(len(starts)), count)
-        # Numbers the members of one window after the other without a loop over windows.
+        # Indices of the members of all windows, computed without a loop over windows.
         event = np.arange(len(window)) - np.repeat(np.cumsum(count) - count - first, count)
         return cls(event, window, count)
 
     def only(self, wanted: NDArray[np.bool_]) -> Self:
-        """Return the members that are among the ``wanted`` events."""
+        """Return only the members that are ``wanted`` events."""
         keep = wanted[self.event]
         window = self.window[keep]
         return type(self)(self.event[keep], window, np.bincount(window, minlength=len(self.count)))
@@ -108,7 +108,7 @@ class _Members:
         """Return quantiles [shares, windows] of values [members], linearly interpolated; 0 for empty windows."""
         if len(values) == 0:
             return np.zeros((len(shares), len(self.count)))
-        # An offset per window lets one sort order all windows, at a third of the cost of sorting by two keys.
+        # With an offset per window, a single sort orders all windows, in a third of the time of sorting by two keys.
         apart = self.window * float(np.ptp(values) + 1)
         ordered = np.append(np.sort(values + apart) - apart, 0.0)
         first, last = np.cumsum(self.count) - self.count, np.maximum(self.count - 1, 0)
@@ -150,7 +150,7 @@ class _Groups:
         first, of_note = np.flatnonzero(begins), np.cumsum(begins) - 1
         size = np.diff(first, append=len(notes))
         onset = notes.onset[first]
-        # By pitch inside each group: its first and last entries are its lowest and highest notes.
+        # Sorted by pitch within each group: the first and last entries are the lowest and highest notes.
         by_pitch = notes.velocity[np.lexsort((notes.pitch, of_note))].astype(np.float64)
         total = np.add.reduceat(by_pitch, first)
         lowest, highest = by_pitch[first], by_pitch[first + size - 1]
@@ -190,7 +190,7 @@ def _parameters(notes: Notes, groups: _Groups, starts: Doubles) -> list[Doubles]
     def with_velocity(series: Doubles) -> Doubles:
         """Return the Pearson correlation of a series [notes in windows] with velocity; 0 if either is constant."""
         other = in_window.centered(series)
-        # A constant series differs from its mean by rounding only, which must not be divided by.
+        # A constant series differs from its mean only by rounding errors, which must not be used as a divisor.
         size = np.sqrt(variance * in_window.variance(other))
         return np.divide(in_window.mean(centered * other), size, out=np.zeros_like(size), where=size > 1e-9)
 
@@ -239,8 +239,9 @@ def _running_median(values: Doubles) -> Doubles:
     if len(values) == 0:
         return values
     padded = np.pad(values, _TEMPO_SPAN // 2, mode="edge")
-    # The median of nine is that of the largest minimum, the median of the medians and the least maximum of three
-    # triples (J. L. Smith, "Implementing median filters in XC4000E FPGAs", 1996); np.median partitions every window.
+    # The median of nine values is the median of the largest minimum, the median of the medians and the smallest maximum
+    # of three triples (J. L. Smith, "Implementing median filters in XC4000E FPGAs", 1996); np.median would partition
+    # every window.
     triples = sliding_window_view(padded, len(values)).reshape(3, 3, len(values))
     medians = _median_of_three(*triples.swapaxes(0, 1))
     return _median_of_three(
@@ -262,7 +263,7 @@ def _pedal_use(pedal: Doubles, starts: Doubles) -> tuple[Doubles, Doubles]:
     # The pedal keeps its last state until the end of the last window.
     edges = np.append(times, max(times[-1], ends[-1]))
     held = np.append(0.0, np.cumsum(np.diff(edges) * down))
-    # Held time is linear between two changes, so interpolation gives it at any time.
+    # The time that the pedal is down is linear between two changes, so it can be interpolated.
     share: Doubles = (np.interp(ends, edges, held) - np.interp(starts, edges, held)) / WINDOW_SECONDS
     presses = times[down & ~np.append(False, down[:-1])]
     count = np.searchsorted(presses, ends) - np.searchsorted(presses, starts)

@@ -18,7 +18,7 @@ CODE_VERSION = 2
 CODE_VERSIONS = (1, 2)
 """Versions that can be read."""
 CONTEXT = slice(56, 64)
-"""Where the musical context is in the code; see ``music.context``."""
+"""Position of the musical context in the code; see ``music.context``."""
 CONTEXT_SIZE = 8
 QUADRANT_AFFECT: dict[int, tuple[float, float]] = {
     1: (0.23, 0.26),
@@ -42,7 +42,7 @@ _CIRCLE_START = 48
 _BLOCK = 2048
 _MAX_KNOTS = 256
 LABEL_VERSION = 1
-"""Version of the computation of labels; a new one changes the fingerprint of examples that have such labels."""
+"""Version of the computation of labels; a new version changes the fingerprint of examples with computed labels."""
 _VALENCE_WEIGHTS = (1.0, 0.4)
 
 
@@ -101,10 +101,10 @@ def encode_affect(
 
 
 def convert_code(code: ArrayLike, version: int, wanted: int) -> Floats:
-    """Return codes [..., 64] of one version in another.
+    """Convert codes [..., 64] from ``version`` to version ``wanted``.
 
     A mean of codes is converted exactly, because the circle is linear in the affect that it encodes. Version 1 has no
-    context: it is lost in a conversion to version 1, and unknown after a conversion from it.
+    context: a conversion to version 1 discards it, and it is unknown after a conversion from version 1.
     """
     old = np.asarray(code, np.float32)
     if version == wanted:
@@ -130,13 +130,13 @@ def decode_affect(code: ArrayLike) -> Affect:
 
 
 def with_affect(code: ArrayLike, valence: ArrayLike, arousal: ArrayLike, *, version: int = CODE_VERSION) -> Floats:
-    """Return codes [..., 64] of a version with another valence and arousal [...], -1..1; the rest is kept."""
+    """Return codes [..., 64] with valence and arousal [...], -1..1, replaced; dominance and context are kept."""
     before = decode_affect(code)
     old = encode_affect(before.valence, before.arousal, version=version)
     new = encode_affect(valence, arousal, version=version)
     moved = np.array(code, np.float32)
     moved[..., :32] = new[..., :32]
-    # Shifted, not replaced: the circle of a mean of codes is smaller than that of its affect, and the context is kept.
+    # The circle is shifted, not replaced: that of a mean of codes is smaller than that of its affect.
     moved[..., 48:] += new[..., 48:] - old[..., 48:]
     return moved
 
@@ -156,7 +156,7 @@ def noisy_codes(
     affect = np.stack(np.broadcast_arrays(*(np.asarray(s, np.float32) for s in (valence, arousal))))
     flat = affect.reshape(2, -1)
     codes = np.empty((flat.shape[1], CODE_SIZE), np.float32)
-    # In blocks, so that the temporary arrays stay small enough for the processor's cache.
+    # Blocks keep the temporary arrays small enough for the processor's cache.
     for start in range(0, len(codes), _BLOCK):
         rows = slice(start, start + _BLOCK)
         _write_mean_codes(flat[:, rows], codes[rows], rng, draws, max_sigma)
@@ -176,7 +176,7 @@ def jittered(valence: ArrayLike, arousal: ArrayLike, steps: int, rng: np.random.
     path = rng.standard_normal((steps, *center.shape), dtype=np.float32)
     path *= np.float32(0.05)
     coefficient = np.float32(0.9)
-    # Innovations of this size keep the standard deviation of every step the same.
+    # With innovations of this size, all steps have the same standard deviation.
     innovation = np.sqrt(1 - coefficient**2)
     for before, now in pairwise(path):
         now *= innovation
@@ -220,7 +220,7 @@ class RankGaussian:
     """Rank-based standard normal scores: the normal quantile of a value's mid-rank among the fitted values.
 
     Attributes:
-        knots: the fitted values in order, or 256 quantiles of more than that.
+        knots: the fitted values in order, or 256 quantiles of them if there are more.
     """
 
     knots: tuple[float, ...]
@@ -230,7 +230,7 @@ class RankGaussian:
         """Fit the distribution of ``values`` [n], n ≥ 1."""
         ordered = np.sort(np.asarray(values, np.float64))
         if len(ordered) > _MAX_KNOTS:
-            # An export records every knot, so those of a large corpus are reduced to quantiles.
+            # An export contains every knot, so those of a large corpus are reduced to quantiles.
             ordered = np.quantile(ordered, (np.arange(_MAX_KNOTS) + 0.5) / _MAX_KNOTS)
         return cls(tuple(ordered.tolist()))
 
@@ -250,7 +250,7 @@ class AffectScale:
 
     Attributes:
         scales: one per feature.
-        ranks: of the weighted sums over the fitted files.
+        ranks: ranks of the weighted sums over the fitted files.
         spread: mean and standard deviation of the result.
     """
 
@@ -275,10 +275,11 @@ class AffectScale:
 class AffectEstimator:
     """Estimate valence and arousal of files from their notes, relative to the corpus.
 
-    Arousal ranks z(d) + .5 g z(w), valence ranks z(m) + .4 z(κ), with the features of ``key.AffectFeatures``.
+    Arousal is the rank of z(d) + .5 g z(w), valence that of z(m) + .4 z(κ), with the features of
+    ``key.AffectFeatures``.
 
     Attributes:
-        use_velocity: whether loudness counts for arousal; it must not if a model is to predict loudness.
+        use_velocity: whether loudness affects arousal; must be False if a model predicts loudness.
     """
 
     valence: AffectScale
@@ -289,7 +290,7 @@ class AffectEstimator:
     def fit(cls, features: ArrayLike, *, use_velocity: bool = True) -> Self:
         """Fit to the features [n, 5] of the training files, columns as in ``key.AffectFeatures``."""
         table = np.asarray(features, np.float64)
-        # Columns d, w, g, m, kappa: mode and clarity make valence, density and loudness arousal; g weights loudness.
+        # Columns d, w, g, m, kappa: valence uses mode and clarity, arousal density and loudness; g weights loudness.
         valence = AffectScale.fit(table[:, [3, 4]], VALENCE_SPREAD, _VALENCE_WEIGHTS)
         arousal = AffectScale.fit(table[:, [0, 1]], AROUSAL_SPREAD, _arousal_weights(table, use_velocity))
         return cls(valence, arousal, use_velocity)
@@ -306,12 +307,12 @@ class AffectEstimator:
 
 
 def groove_features(bpm: ArrayLike, hits_per_second: ArrayLike) -> Doubles:
-    """Return features [n, 2] whose ``AffectScale`` is the arousal of drum grooves: log2 of tempo and of density."""
+    """Return features [n, 2] from which ``AffectScale`` computes the arousal of grooves: log2 of tempo and density."""
     return np.log2(np.column_stack([bpm, hits_per_second]).astype(np.float64))
 
 
 def chord_features(mode: ArrayLike, minor_share: ArrayLike) -> Doubles:
-    """Return features [n, 2] whose ``AffectScale`` is the valence of chords: the key's m, and fewer minor chords."""
+    """Return features [n, 2] from which ``AffectScale`` computes the valence of chords: the key's m, -minor share."""
     return np.column_stack([mode, -np.asarray(minor_share, np.float64)]).astype(np.float64)
 
 
@@ -329,10 +330,10 @@ def _weighted_sum(scales: tuple[Scale, ...], features: ArrayLike, weights: Array
 def _imputed(
     known: ArrayLike, known_spread: tuple[float, float], spread: tuple[float, float], rng: np.random.Generator
 ) -> Floats:
-    """Draw from the conditional normal, kept within -1..1."""
+    """Draw from the conditional normal distribution, clipped to -1..1."""
     (known_mean, known_sd), (mean, sd) = known_spread, spread
     expected = mean + AFFECT_CORRELATION * sd / known_sd * (np.asarray(known, np.float64) - known_mean)
-    # The variance that the known value leaves unexplained.
+    # The variance that the known value does not explain.
     noise = sd * np.sqrt(1 - AFFECT_CORRELATION**2) * rng.standard_normal(np.shape(known))
     drawn: Floats = np.clip(expected + noise, -1, 1).astype(np.float32)
     return drawn
@@ -361,7 +362,7 @@ def _inside_circle(affect: Floats) -> Floats:
 
 
 def _write_mean_codes(affect: Floats, codes: Floats, rng: np.random.Generator, draws: int, max_sigma: float) -> None:
-    """Fill ``codes`` [n, 64] for ``affect`` [2, n]; inside, n is the last axis, the order in which NumPy is fastest."""
+    """Fill ``codes`` [n, 64] for ``affect`` [2, n]; internally, n is the last axis, which is fastest in NumPy."""
     n = affect.shape[1]
     sigma = np.float32(max_sigma) * rng.random(n, dtype=np.float32)
     centers = _CENTER_ODDS[:, np.newaxis]

@@ -41,13 +41,13 @@ def groove_windows(tick: ArrayLike, velocity: ArrayLike) -> GrooveWindows:
     """Return timing and accent of each sixteenth in windows of eight 4/4 bars, every four bars.
 
     A hit belongs to the nearest sixteenth p, at position p mod 16 of its bar, and is (tick - 120 p) / 60 late. The
-    timing of a position is the velocity-weighted mean lateness of its hits less the mean lateness of all hits in the
-    window. Its accent is (V_i / V - .8) / .4, where V_i is the mean, over the bars with a hit there, of the loudest
-    hit, and V the mean of V_i over the positions, weighted by their hits. Both are kept within ±1. A position with
-    fewer than two hits in the window is unknown.
+    timing of a position is the velocity-weighted mean lateness of its hits minus the mean lateness of all hits in the
+    window. Its accent is (V_i / V - .8) / .4, where V_i is the mean velocity of the loudest hit over the bars with a
+    hit at the position, and V the mean of V_i over the positions, weighted by their hits. Both are clipped to ±1. A
+    position with fewer than two hits in the window is unknown.
 
     Bars are counted from the first with a hit. A recording of two to seven bars is one window; bars at the end that do
-    not fill a window are left out, and so are windows in which nothing is known.
+    not fill a window and windows without a known value are omitted.
 
     Args:
         tick: [hits], onsets, ``PPQ`` per quarter note.
@@ -77,7 +77,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
         groove: [32], -1..1: timing, then accent, of the sixteen positions.
 
     Returns:
-        Ticks [notes] and velocities [notes], neither rounded nor limited.
+        Ticks [notes] and velocities [notes], not rounded or limited.
     """
     position = _nearest_sixteenth(np.asarray(tick, np.float64)) % POSITIONS
     timing, accent = np.split(np.asarray(groove, np.float64), 2)
@@ -86,7 +86,7 @@ def apply_groove(tick: ArrayLike, velocity: ArrayLike, groove: ArrayLike) -> tup
 
 
 def _nearest_sixteenth(tick: Doubles) -> Indices:
-    # Not np.rint, which rounds a tick halfway between two positions to the even one.
+    # np.rint would round a tick halfway between two positions to the even one.
     return np.floor(tick / _POSITION_TICKS + 0.5).astype(np.intp)
 
 
@@ -101,9 +101,9 @@ def _timings(sixteenth: Indices, late: Doubles, loudness: Doubles, hits: Doubles
 def _accents(sixteenth: Indices, loudness: Doubles, hits: Doubles) -> Doubles:
     """Return accents [windows, 16] before clipping to ±1."""
     loudest = np.zeros(sixteenth.max() + 1)
-    # Several hits may belong to one sixteenth; assignment by index would keep the last one.
+    # Several hits can belong to one sixteenth; assignment by index would keep only the last one.
     np.maximum.at(loudest, sixteenth, loudness)
-    # The mean over bars with a hit there: silent bars have no loudness.
+    # The mean covers only bars with a hit at the position, because other bars have no loudness.
     level = _ratio(_window_sums(loudest), _window_sums(loudest > 0))
     reference = _ratio((level * hits).sum(axis=1, keepdims=True), hits.sum(axis=1, keepdims=True))
     return (_ratio(level, reference) - _MIN_SCALE) / _SCALE_SPAN

@@ -16,7 +16,7 @@ NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 """Semitones above the tonic; as pitch classes those of C major and A minor."""
 MAX_SECONDS = 2.0
-"""Longest duration that counts; longer notes are sustained, or lack their note-off event."""
+"""Maximum duration of a note in seconds; longer notes are sustained, or lack a note-off event."""
 
 _MAJOR = (0.748, 0.060, 0.488, 0.082, 0.670, 0.460, 0.096, 0.715, 0.104, 0.366, 0.057, 0.400)
 _MINOR = (0.712, 0.084, 0.474, 0.618, 0.049, 0.460, 0.105, 0.747, 0.404, 0.067, 0.133, 0.330)
@@ -37,10 +37,10 @@ class Tonality(NamedTuple):
     """Correlation of a pitch-class histogram with the keys.
 
     Attributes:
-        m: best correlation with a major key less the best with a minor key; above 0 sounds major.
-        kappa: the better of the two correlations, key clarity.
+        m: best correlation with a major key minus the best with a minor key; above 0 for major.
+        kappa: the better of the two correlations, a measure of key clarity.
         tonic: pitch class of the best key's tonic, 0 = C.
-        mode: of the best key.
+        mode: mode of the best key.
     """
 
     m: float
@@ -75,13 +75,13 @@ def pitch_class_histogram(pitch: ArrayLike, duration: ArrayLike) -> Doubles:
 def tonality(histogram: ArrayLike, tonic: int | None = None) -> Tonality:
     """Find the key whose Temperley-Kostka-Payne profile correlates best with a pitch-class histogram [12].
 
-    A histogram that favors no pitch class correlates 0 with every key and is called C major. With a given tonic only
-    its major and its minor key are compared.
+    A flat histogram has correlation 0 with every key, and the result is C major. With a given tonic, only its major and
+    its minor key are compared.
     """
     weights = np.asarray(histogram, np.float64)
     centered = weights - weights.mean()
     length = np.linalg.norm(centered)
-    # A flat histogram differs from its mean by rounding only; dividing by that would choose a random key.
+    # A flat histogram differs from its mean only by rounding errors; dividing by them would choose a random key.
     fit = _PROFILES @ (centered / length) if length > 1e-9 * weights.sum() else np.zeros(len(_PROFILES))
     if tonic is not None:
         fit[np.arange(len(fit)) % 12 != tonic] = -np.inf
@@ -102,15 +102,15 @@ def semitones_to_c(key: Tonality) -> int:
 
 def nearest_transposition(semitones: ArrayLike) -> Doubles:
     """Return the transpositions, -6..+5 semitones, that lead to the same keys as ``semitones`` [...]."""
-    # A tritone up and a tritone down lead to the same keys; down is taken.
+    # A tritone up and a tritone down lead to the same keys; the downward one is used.
     return (np.asarray(semitones, np.float64) + 6) % 12 - 6
 
 
 def affect_features(notes: Notes) -> AffectFeatures:
     """Compute the features of one file; drums are ignored.
 
-    Notes per second are those of an average track, because more tracks do not mean higher arousal: all notes
-    over the time from the first onset to the last release (at least 1 s) and over the tracks that have notes.
+    Notes per second are averaged over tracks, because more tracks do not mean higher arousal: the number of notes is
+    divided by the time from the first onset to the last release (at least 1 s) and by the number of tracks with notes.
 
     Raises:
         DataError: there is no pitched note.

@@ -1,4 +1,4 @@
-"""Audio front end: half-second mel frames in dB, computed causally so that a plugin can compute the same."""
+"""Audio front end: half-second mel frames in dB, computed causally so that a plugin can compute the same frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def window_length(sample_rate: int) -> int:
 
 
 def fft_size(sample_rate: int) -> int:
-    """Return the FFT size: the next power of two from the window's length, to which it is zero-padded."""
+    """Return the FFT size: the smallest power of two that is at least the window's length."""
     return 1 << (window_length(sample_rate) - 1).bit_length()
 
 
@@ -62,11 +62,11 @@ def mel_filterbank(sample_rate: int, nfft: int) -> Doubles:
 def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
     """Compute mel frames of mono audio: the mean power of 25 windows in 128 bands, in dB relative to full scale.
 
-    Window j begins at sample j·hop, without centering, and is ``window_length`` long. Frame k is made of windows 25k to
-    25k + 24, so it belongs to the half second from k/2 s to (k+1)/2 s and is complete 73 ms after its end, when its
-    last window ends; a plugin without look-ahead emits it then. Frames that the audio's end cuts off are
-    left out: 45 s give 89 frames. If 20 ms are not a whole number of samples, the hop is rounded and frames drift
-    (at 11,025 Hz by 0.2 %); at 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz they do not.
+    Window j begins at sample j·hop, without centering, and is ``window_length`` long. Frame k is the mean of windows
+    25k to 25k + 24, so it covers the half second from k/2 s to (k+1)/2 s. It is complete when its last window ends, 73
+    ms after this half second; a plugin without look-ahead then emits it. Incomplete frames at the end of the audio are
+    omitted: 45 s have 89 frames. If 20 ms are not a whole number of samples, the hop is rounded and frames drift (at
+    11,025 Hz by 0.2 %); at 16, 22.05, 24, 32, 44.1, 48, 88.2 and 96 kHz they do not.
 
     Args:
         samples: [n], -1..1.
@@ -76,21 +76,21 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
         [frames, 128] 10·log10(max(power, 1e-10)); no rows if the audio is too short for one frame.
 
     Raises:
-        DataError: a frame is not finite, because a sample is not or its power exceeds single precision.
+        DataError: a frame is not finite, because a sample is not finite or the power exceeds single precision.
     """
     length, nfft, hop = window_length(sample_rate), fft_size(sample_rate), hop_length(sample_rate)
     window, bands = _analysis(sample_rate)
     samples = np.asarray(samples, np.float32)
     if len(samples) < length:
         return np.empty((0, BANDS), np.float32)
-    # A view: windows overlap, and copying them would multiply the memory of the audio.
+    # The windows are a view: they overlap, and copies would multiply the memory of the audio.
     windows = sliding_window_view(samples, length)[::hop]
     frames = np.empty((len(windows) // HOPS_PER_FRAME, nfft // 2 + 1), np.float32)
     # Samples beyond 1e19 overflow when squared; that raises an error below.
     with np.errstate(over="ignore", invalid="ignore"):
         for k, frame in enumerate(frames):
             spectra = np.fft.rfft(windows[k * HOPS_PER_FRAME : (k + 1) * HOPS_PER_FRAME] * window, nfft)
-            # np.abs would take a square root that the square undoes.
+            # np.abs would compute a square root that squaring cancels.
             frame[:] = (np.square(spectra.real) + np.square(spectra.imag)).mean(axis=0)
         decibels: Floats = 10 * np.log10(np.maximum(frames @ bands, np.float32(POWER_FLOOR)))
     if not np.isfinite(decibels).all():
@@ -101,8 +101,8 @@ def mel_frames(samples: ArrayLike, sample_rate: int) -> Floats:
 def transpose_frames(frames: Floats, semitones: int) -> Floats:
     """Return mel frames [..., 128] in dB as if the music sounded some semitones higher, or lower if negative.
 
-    The spectrum moves along the frequency axis, with decibels interpolated between band centers. Beyond the
-    lowest and the highest band the level is that of the band.
+    The spectrum moves along the frequency axis, with decibels interpolated between band centers. Beyond the lowest and
+    the highest band, the level of that band is used.
     """
     lower, share = _transposition(semitones)
     moved: Floats = frames[..., lower] * (1 - share) + frames[..., lower + 1] * share

@@ -49,13 +49,13 @@ class Melody(NamedTuple):
 
 
 def find_melody(notes: Notes) -> Melody:
-    """Find the melody: the track with such a name, else the best monophonic track, else the skyline of all tracks.
+    """Find the melody: the track with a melody name, else the best monophonic track, else the skyline of all tracks.
 
-    The longest of the tracks with melody, vocal, voice or lead in their names, by number of notes, is the melody;
-    parts that accompany, such as backing vocals, and names of General MIDI programs do not count. A track is
-    monophonic if at most a tenth of its notes begin more than a tenth of a beat before an earlier one ends; it is a
-    candidate with at least 32 notes of at least 5 pitches, on average between 55 and 84. The best candidate overlaps
-    least, and of those the one with the most notes. The drums are left out.
+    The first choice is the track with the most notes whose name has melody, vocal, voice or lead; accompanying parts,
+    such as backing vocals, and names of General MIDI programs are ignored. A track is monophonic if at most a tenth of
+    its notes begin more than a tenth of a beat before an earlier one ends; it is a candidate with at least 32 notes of
+    at least 5 pitches, on average between 55 and 84. The best candidate has the least overlap and, if several have the
+    same overlap, the most notes. Drums are ignored.
 
     Raises:
         DataError: there is no pitched note.
@@ -67,7 +67,7 @@ def find_melody(notes: Notes) -> Melody:
     named = [track for track in tracks if _names_melody(notes.track_names[track.track[0]])]
     if named:
         return Melody(max(named, key=len), "named")
-    # -i prefers the first of tracks that are equal otherwise.
+    # With -i, the first of otherwise equal tracks is preferred.
     candidates = [(_monophony(track), len(track), -i) for i, track in enumerate(tracks) if _may_be_melody(track)]
     best = max(candidates, default=(0.0, 0, 0))
     if best[0] >= _MIN_MONOPHONY:
@@ -98,8 +98,8 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
     first = np.floor(start).astype(np.intp)
     last = np.maximum(np.ceil(end).astype(np.intp) - 1, first)
     beats = int(last.max()) + 1
-    # A note sounds in part of its first and last beat, and in all of each beat between. These are counted from their
-    # first and last one, so that memory does not grow with the length of notes.
+    # A note sounds in part of its first and last beat, and in every complete beat between them. Only the first and the
+    # last complete beat are marked and then summed up, so memory does not grow with the length of notes.
     cells = np.concatenate([first, last]) * PITCHES + np.tile(pitch, 2)
     at_start = np.minimum(end, first + 1) - start
     at_end = np.where(last > first, end - last, 0)
@@ -112,7 +112,7 @@ def melody_piano_roll(melody: Melody, shift: int = 0) -> NDArray[np.bool_]:
 
 
 def _names_melody(name: str) -> bool:
-    """Return True if the name is that of a melody track."""
+    """Return True if this is the name of a melody track."""
     words = " ".join(_WORD.findall(_CAMEL_CASE.sub(" ", name).casefold()))
     is_other = _OTHER_PART.search(words) or _GENERAL_MIDI.fullmatch(words)
     return not is_other and _MELODY.search(words) is not None
@@ -134,7 +134,7 @@ def _monophony(track: Notes) -> float:
 
 
 def _skyline(notes: Notes) -> Notes:
-    """Return the notes above which nothing sounds at their onset."""
+    """Return the notes at whose onset no higher note sounds."""
     end = notes.onset_beats + notes.duration_beats
     begins = np.diff(notes.onset_beats, prepend=-np.inf) > 0
     onset, bounds = np.cumsum(begins) - 1, np.append(np.flatnonzero(begins), len(notes))
@@ -146,11 +146,11 @@ def _skyline(notes: Notes) -> Notes:
         row, pitch = onset[here] - first, notes.pitch[here]
         latest_end = np.full((last - first, PITCHES + 1), -np.inf)
         np.maximum.at(latest_end, (row, pitch), end[here])
-        # Notes of earlier batches may sound on into this one.
+        # Notes of earlier batches can extend into this one.
         latest_end[0] = np.maximum(latest_end[0], carried)
         latest_end = np.maximum.accumulate(latest_end, axis=0)
         carried = latest_end[-1].copy()
-        # By onset and pitch, the latest end of all notes at this pitch or above it that have begun by then.
+        # For each onset and pitch: the latest end of the notes at or above this pitch that have begun by then.
         above = np.maximum.accumulate(latest_end[:, ::-1], axis=1)[:, ::-1]
         top[here] = above[row, pitch + 1] <= notes.onset_beats[here] + _ROUNDING
     return notes.select(top)

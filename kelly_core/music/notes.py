@@ -14,7 +14,7 @@ BEATS_PER_BAR = 4
 PPQ = 480
 """Ticks per quarter note (pulses per quarter) of grooves and of MIDI files that are written."""
 DEFAULT_BPM = 120.0
-"""MIDI's tempo for a file without one."""
+"""MIDI's default tempo, for a file that sets none."""
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,8 @@ on the tonic.
 def measure_piece(notes: Notes) -> PieceStatistics:
     """Measure a piece in 4/4 whose bars begin at beat 0.
 
-    The melody is that of ``find_melody``, reduced to the highest of simultaneous notes; the other notes give the
-    chords.
+    The melody is that of ``find_melody``, reduced to the highest of simultaneous notes; chords are estimated from the
+    other notes.
 
     Raises:
         DataError: there are fewer than eight notes of melody.
@@ -132,19 +132,19 @@ def measure_piece(notes: Notes) -> PieceStatistics:
 def estimate_triads(notes: Notes) -> Chords:
     """Estimate the triad, or no chord, of each two beats from the first beat of the file: [ceil(beats / 2)].
 
-    A triad scores the share of the sounding time that its tones take, each pitch class weighted by the square root of
-    its time, plus an eighth if its root is the lowest note. Notes are cut off after sixteen beats.
+    The score of a triad is the share of its tones in the sounding time, with the square root of the time of each pitch
+    class, plus an eighth if its root is the lowest note. Notes are cut off after sixteen beats.
     """
     start = notes.onset_beats
     end = start + np.minimum(notes.duration_beats, _MAX_BEATS)
     first = np.floor(start / CHORD_BEATS).astype(np.intp)
     blocks = int(np.ceil(end.max(initial=0.0) / CHORD_BEATS))
     histogram, lowest = np.zeros((blocks, 12)), np.full(blocks, 128)
-    # A note reaches into nine blocks at most, so this loop is short however many notes there are.
+    # A note spans at most nine blocks, so the number of iterations does not depend on the number of notes.
     for block in first + np.arange(int(_MAX_BEATS / CHORD_BEATS) + 1)[:, np.newaxis]:
         beats = np.minimum(end, (block + 1) * CHORD_BEATS) - np.maximum(start, block * CHORD_BEATS)
         sounding = beats > _MIN_BEATS
-        # Unbuffered, because several notes of a pitch class may sound in one block.
+        # np.add.at is unbuffered: several notes of a pitch class can sound in one block.
         np.add.at(histogram, (block[sounding], notes.pitch[sounding] % 12), beats[sounding])
         np.minimum.at(lowest, block[sounding], notes.pitch[sounding])
     weight = np.sqrt(histogram)
@@ -156,7 +156,7 @@ def estimate_triads(notes: Notes) -> Chords:
 
 def _top_voice(melody: Notes) -> Notes:
     """Return the highest of the notes that begin within a thirty-second of a beat of each other."""
-    # Rounded, because the notes of a played chord begin at slightly different times.
+    # Onsets are rounded, because the notes of a played chord begin at slightly different times.
     _, onset = np.unique(np.round(melody.onset_beats * 32), return_inverse=True)
     highest = np.zeros(len(melody), np.int16)
     np.maximum.at(highest, onset, melody.pitch)
@@ -164,7 +164,7 @@ def _top_voice(melody: Notes) -> Notes:
 
 
 def _chord_at(beats: Doubles, chords: Chords) -> Chords:
-    """Return the chord at each time; no chord beyond the last."""
+    """Return the chord at each time; times after the last chord have none."""
     # A note slightly before a change belongs to the chord that follows.
     block = np.floor((beats + _ON_BEAT) / CHORD_BEATS).astype(np.intp)
     return np.append(chords, NO_CHORD)[np.minimum(block, len(chords))]
