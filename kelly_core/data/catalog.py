@@ -71,7 +71,7 @@ def active_corpora(name: str, settings: Settings) -> list[str]:
 def describe_substitute(name: str, here: Collection[str]) -> str:
     """Describe what training uses in place of the missing corpus ``name``; ``here`` lists the available corpora."""
     if CORPORA[name].joins:
-        return f"optional: {' and '.join(CORPORA[name].joins)} can do without it"
+        return f"optional: not required by {' and '.join(CORPORA[name].joins)}"
     others = [each for each in _joining(name) if each in here]
     if others:
         return f"training uses {' and '.join(others)} instead"

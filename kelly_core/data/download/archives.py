@@ -220,7 +220,7 @@ def _not_a_file(name: str, path: Path) -> DataError:
 
 
 def _too_large(path: Path, limit: int) -> DataError:
-    problem = f"unpacks to more than the {format_bytes(limit)} that it can have"
+    problem = f"unpacks to more than the maximum of {format_bytes(limit)}"
     return DataError(problem, where=path, hint="Do not use this archive")
 
 

@@ -191,8 +191,8 @@ class Unclaimed:
 
 
 def find_unclaimed(datasets: DataSettings) -> list[Unclaimed]:
-    """Return packed archives in the datasets folder and its corpora, folders of files that do not have the name of a
-    corpus, and files next to the folders of the corpora.
+    """Return packed archives in the datasets folder and its corpora, folders without the name of a corpus, and files
+    next to the corpus folders.
     """
     folders = {name: datasets.folder(name) for name in CORPORA}
     claimed = {folder.absolute() for folder in folders.values()}

@@ -183,9 +183,7 @@ class _Transfer:
             start, total = 0, _content_length(response)
         self.is_sized = total > 0
         if self._limit and total > self._limit:
-            raise UnavailableError(
-                f"has {total:,} bytes, more than the {self._limit:,} that the file can have", where=response.url
-            )
+            raise UnavailableError(f"has {total:,} bytes, more than the maximum of {self._limit:,}", where=response.url)
         _write_state(self._target, {"url": url, "validator": _validator(response)})
         done = self._write(response, start, total)
         if total and done < total:
@@ -219,7 +217,7 @@ class _Transfer:
                     if self._limit and done > self._limit:
                         discard_part(self._target)
                         raise UnavailableError(
-                            f"sends more than the {self._limit:,} bytes that the file can have", where=response.url
+                            f"sends more than the maximum of {self._limit:,} bytes", where=response.url
                         )
                     self._progress(done, total)
                 file.flush()
