@@ -111,7 +111,7 @@ class ExternalEngine:
             stdin.write(input_text.encode())
             stdin.seek(0)
             process = self._start(arguments, stdin)
-        # Daemon threads: a stray grandchild that keeps a pipe open must not keep this program from exiting.
+        # Daemon threads: a stray grandchild that keeps a pipe open must not prevent this program from exiting.
         readers = [
             Thread(target=_read_beginning, args=(process.stdout, output), daemon=True),
             Thread(target=_read_end, args=(process.stderr, words), daemon=True),

@@ -179,7 +179,7 @@ def compare_baselines(
 
 
 def _difference(criterion: Criterion, model: tuple[Sums, Sums], baseline: tuple[Sums, Sums]) -> MetricDifference:
-    """Return the difference model minus baseline; each is given by its sums and its resampled sums."""
+    """Return the difference model - baseline; each argument is a pair of sums and resampled sums."""
     ours, theirs = (float(criterion.value(point)) for point, _ in (model, baseline))
     our_draws, their_draws = (criterion.value(drawn) for _, drawn in (model, baseline))
     low, high = interval(our_draws - their_draws)

@@ -124,7 +124,7 @@ def _score_piece(chain: ModelChain, pair: Pair) -> dict[str, _Scored]:
     played = notes.select(notes.onset < len(mel) * FRAME_SECONDS)
     pitched = played.pitched()
     if not len(mel) or not len(played):
-        raise DataError("recording and MIDI file share no time in which something sounds", where=pair.audio)
+        raise DataError("the MIDI file has no note that begins within the recording", where=pair.audio)
     chain.reset()
     unaware = chain.run(mel)
     found: dict[str, _Scored] = {}

@@ -113,7 +113,7 @@ class _Reader:
             self.padding = 0
         self.finish(name)
         if layer.in_size != self.size:
-            _refuse(module, name, f"it takes {layer.in_size} values a frame, but gets {self.size}")
+            _refuse(module, name, f"it takes {layer.in_size} values per frame, but gets {self.size}")
         previous = self.layers[-1] if self.layers else None
         # In RTNeural's format the activation belongs to the dense or convolutional layer before it.
         if (
@@ -206,7 +206,7 @@ def _prelu(module: nn.PReLU, name: str, size: int) -> Layer:
     slope = _array(module, name, "weight")
     if slope.size not in (1, size):
         _refuse(
-            module, name, f"it has {slope.size} slopes, but gets {size} values a frame; 1 or {size} can be expressed"
+            module, name, f"it has {slope.size} slopes, but gets {size} values per frame; 1 or {size} can be expressed"
         )
     return PreluWeights(slope, size)
 

@@ -19,8 +19,8 @@ from kelly_core.training.hyperparameters import Hyperparameters
 _BATCHES_PER_READ = 16
 """Batches read from the dataset at a time: enough to spread the cost of a read, few enough to bound memory."""
 _MAX_MICRO_BATCHES, _MIN_MICRO_BATCH_SIZE = 16, 16
-"""Limits for the micro-batches of a batch of sequences on the CPU. Summing the gradients of more micro-batches costs
-more than it gains; smaller ones are slow, and larger ones exceed the cache of a core.
+"""Limits for the micro-batches of a batch of sequences on the CPU. With more micro-batches, summing their gradients
+costs more than parallelism saves. Smaller micro-batches are slow, and larger ones exceed the cache of a core.
 """
 
 

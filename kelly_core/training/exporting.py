@@ -243,7 +243,7 @@ def run_checkpoint(path: Path, weights_hash: str, inputs: Floats) -> Floats:
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.weights_hash() != weights_hash:
-        raise CheckpointError("contains other weights than the export was made from", where=path)
+        raise CheckpointError("contains other weights than the export", where=path)
     # In double precision, so that any difference comes from the rounding of the export's engine.
     network = checkpoint.best().double()
     standardized = (torch.from_numpy(inputs.astype(np.float64)) - checkpoint.mean) * checkpoint.scale

@@ -97,7 +97,7 @@ class LossMonitor:
     distinguishes overfitting from divergence. None of 200 curves of 100 epochs of noise around a constant was
     reported; a rise of 5 % per epoch is reported 9 to 14 epochs after the best, with noise of 5 %.
 
-    A concern ends with progress, overfitting also with a new best epoch; afterwards it can be reported again.
+    Progress ends a concern, and a new best epoch also ends overfitting; afterwards it can be reported again.
 
     Attributes:
         concern: current concern, "" if there is none.

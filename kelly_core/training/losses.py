@@ -37,8 +37,7 @@ def check_loss(loss: str, spec: ModelSpec) -> None:
 def weighted_loss(loss: str, activation: str, logits: Tensor, batch: TensorBatch) -> LossSums:
     """Return the sum of the weighted loss over a batch and the sum of the weights.
 
-    Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
-    frame.
+    Squared and absolute error and binary cross-entropy (nats) are per output, soft cross-entropy (nats) is per frame.
 
     Args:
         loss: name of the loss.

@@ -151,7 +151,7 @@ _channel: _Channel | None = None
 
 @contextmanager
 def _pool(jobs: int, context: SpawnContext, channel: _Channel) -> Iterator[ProcessPoolExecutor]:
-    # A queue, because the pool does not number its processes: each takes one GPU when it starts.
+    # A queue, because the pool does not number its processes: each process takes one GPU from it at its start.
     gpus: Queue[int | None] = context.Queue()
     for worker in range(jobs):
         gpus.put(_gpu_of(worker))

@@ -87,7 +87,7 @@ class Requests:
 
 
 class Trainer:
-    """Training of one model: writes its checkpoints, history and plot.
+    """Training of one model, with its checkpoints, history and plot.
 
     A stop takes effect after the current step. The interrupted epoch is not counted, so that a resumed training
     repeats it and ends with exactly the weights of an uninterrupted one.

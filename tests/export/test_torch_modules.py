@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     "sizes that do not meet": (
         lambda: nn.Sequential(nn.Linear(4, 5), nn.Sequential(nn.Tanh(), nn.Linear(6, 1))), 4, "1.1 (Linear)", "takes 6",
     ),
-    "another input size": (lambda: nn.Sequential(nn.Linear(4, 5)), 3, "0 (Linear)", "takes 4 values a frame, but"),
+    "another input size": (lambda: nn.Sequential(nn.Linear(4, 5)), 3, "0 (Linear)", "takes 4 values per frame, but"),
     "a skip connection": (lambda: nn.Sequential(nn.Linear(4, 4), Skip()), 4, "1 (Skip)", "skip connections"),
     "a parameter of its own": (OwnParameter, 4, "module (OwnParameter)", "its own parameters (gain)"),
     "only the last frame": (LastFrame, 1, "module (LastFrame)", "one frame for each input frame"),

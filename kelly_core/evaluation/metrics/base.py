@@ -171,8 +171,8 @@ def mean_of(total: str, weight: str) -> tuple[tuple[str, str], Callable[[Mapping
 def loss_sums(loss: str, outputs: Floats, labels: Labels) -> tuple[Doubles, Doubles]:
     """Return the weighted loss of each example and its weight, both [N]; the losses are the same as in training.
 
-    Squared and absolute error and binary cross-entropy (nats) count every output, soft cross-entropy (nats) every
-    frame. If a label applies to an entire sequence, squared and absolute error compare it with the mean output.
+    Squared and absolute error and binary cross-entropy (nats) are per output, soft cross-entropy (nats) is per frame.
+    If a label applies to an entire sequence, squared and absolute error compare it with the mean output.
     """
     weights = labels.weights
     if is_custom_loss(loss):

@@ -32,7 +32,7 @@ from kelly_core.music.notes import PPQ
 
 _MS_PER_MINUTE = 60_000.0
 _TIMING_MARGIN = 0.01
-"""Allowed loss against a constant, 1 %: timing hardly depends on emotion, so no gain is expected."""
+"""Allowed loss relative to a constant, 1 %: timing hardly depends on emotion, so no gain is expected."""
 _GROOVE_MIDI = "Groove MIDI"
 _TIMING, _ACCENT = "timing_mae_ms", "accent_mae"
 
