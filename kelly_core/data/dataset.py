@@ -84,7 +84,7 @@ class Normalizer:
 
     @classmethod
     def of_moments(cls, mean: Doubles, deviation: Doubles) -> Normalizer:
-        """Return the normalizer to zero mean and unit deviation for moments [in]; constant inputs are disabled."""
+        """Return the normalizer to mean 0 and deviation 1 from these moments [in]; constant inputs get scale 0."""
         # Division by a deviation near 0 would amplify the rounding errors of an input.
         scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > _CONSTANT)
         return cls(mean, scale)

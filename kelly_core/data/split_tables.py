@@ -58,7 +58,7 @@ _MAX_COLUMNS = 256
 _LISTED = 5
 _CLIP_FOLDER = "split"
 _MAX_COMPARED = 1000
-"""Number of first rows whose values are used to recognize the columns of a table."""
+"""Number of rows at the beginning of a table whose values are used to recognize its columns."""
 _MIN_NAMED_SHARE = 0.5
 """Minimum share of names without ending in a column that match files; a table may also list missing files."""
 

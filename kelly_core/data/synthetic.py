@@ -67,7 +67,7 @@ class Generator(ABC):
     def best(self, inputs: Floats) -> Floats:
         """Return the expected target [n, T, out] of each frame, given ``inputs`` [n, T, in] up to that frame.
 
-        This output minimizes the expected squared error, cross-entropy and binary cross-entropy, so its loss is the
+        This target minimizes the expected squared error, cross-entropy and binary cross-entropy, so its loss is the
         Bayes loss.
         """
 
@@ -108,7 +108,7 @@ class EmotionGenerator(Generator):
         return expected
 
     def posterior(self, inputs: Floats) -> tuple[Doubles, Doubles]:
-        """Return mean [n, T, 2] and covariance [T, 2, 2] of the walk per frame, from ``inputs`` [n, T, 128] so far.
+        """Return mean [n, T, 2] and covariance [T, 2, 2] of the walk, given ``inputs`` [n, T, 128] up to each frame.
 
         The projection U'x / gain equals the walk plus N(0, 1 / gain²) and is a sufficient statistic for the walk.
         """

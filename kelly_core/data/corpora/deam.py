@@ -60,7 +60,7 @@ class _Notes:
     """Features of the MIDI files next to recordings, one row per recording; NaN for those without one.
 
     Attributes:
-        measures: values of the descriptors that audio also provides, [n, 2] in the order of ``AUDIO_DESCRIPTORS``.
+        measures: values of the descriptors also measured from audio, [n, 2] in the order of ``AUDIO_DESCRIPTORS``.
         shift: semitones from the key to C major or A minor, [n].
         features: rows of ``music.key.AffectFeatures``, [n, 5].
         hashes: content hashes of the files.

@@ -21,7 +21,7 @@ from kelly_core.formatting import format_bytes, printable
 from kelly_core.io.atomic import write_error
 
 OWN_PREFIX = ".kelly-"
-"""Beginning of the names of files that this program adds to an unpacked folder; such members are left out."""
+"""Prefix of files that this program adds to an unpacked folder; members with this prefix are left out."""
 MEMBER_LIST = f"{OWN_PREFIX}members"
 """File in an unpacked folder: one line ``size<TAB>path`` per member, with backslash escapes."""
 

@@ -231,7 +231,7 @@ def _sustaining(sources: Ints, parts: Ints) -> Ints:
 
 
 def _merged(seconds: Doubles, source: Ints, down: NDArray[np.bool_]) -> Doubles:
-    """Return one pedal [changes, 2] with values 0 and 127, that is down while any source's pedal is down."""
+    """Return one pedal [changes, 2] with values 0 and 127; it is down while any source's pedal is down."""
     order = np.argsort(source, kind="stable")
     previous = np.zeros(len(down), bool)
     same = np.diff(source[order]) == 0
