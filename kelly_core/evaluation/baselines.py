@@ -67,7 +67,7 @@ class _BinMeans:
         np.add.at(self._weights, number, weights.sum(axis=1, dtype=np.float64))
 
     def means(self, prior: Doubles | float, strength: float) -> Doubles:
-        """Return means [bins, out], smoothed towards the overall mean as if ``strength`` more examples had it.
+        """Return means [bins, out], smoothed towards the overall mean with ``strength`` pseudo-observations of it.
 
         The overall mean is smoothed towards ``prior`` in the same way.
         """

@@ -157,7 +157,7 @@ class QualityRecord:
     """Quality of a network.
 
     Attributes:
-        split: split of the evaluated examples, which were not trained on.
+        split: split of the evaluated examples, which are not used for training.
         verdict: "trained", or the reason why not.
         primary: the deciding measures; smaller is better.
         examples, groups: number of examples, and of their songs, pieces or sessions.

@@ -186,7 +186,7 @@ class _CorruptedError(Exception):
 def _parse(content: dict[str, Any], path: Path) -> Checkpoint:
     """Return the checkpoint with the content of a file, after checking every value."""
     version = content.get("format")
-    # Check the type first: the value may be a tensor, and comparing a tensor has no single truth value.
+    # Check the type first: the value may be a tensor, and comparing a tensor yields no single truth value.
     if type(version) is not int or version != FORMAT:
         shown = repr(version) if version is None or isinstance(version, int) else type(version).__name__
         hint = "Use the version of kelly-core that wrote it"

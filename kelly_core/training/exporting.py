@@ -186,8 +186,8 @@ def fold_normalization(layers: Sequence[Layer], normalizer: Normalizer) -> list[
     """Fold the normalization into the first layer, dense or recurrent: W' = W · scale, b' = b - W' · mean.
 
     Args:
-        layers: weights trained on normalized inputs ``(x - mean) * scale``; a first layer of another type takes raw
-            inputs.
+        layers: weights trained on normalized inputs ``(x - mean) * scale``; a first layer of another type must
+            take raw inputs.
         normalizer: normalization of each input, [in].
 
     Raises:
