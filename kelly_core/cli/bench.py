@@ -155,10 +155,10 @@ def _notes(report: BenchmarkReport) -> list[RenderableType]:
     if "external" in result.engines and result.engines["external"].chain is not None:
         notes.append(Text("external times itself, model by model; its chain is the sum", style="dim"))
     notes.append(
-        Text(f"{result.calls:,} calls each on one thread; spread: how many took how long, log-log", style="dim")
+        Text(f"{result.calls:,} calls each on one thread; spread: histogram of the times, log-log", style="dim")
     )
     if result.load.busy:
-        note = f"{result.load.description} meanwhile: these times are not compared, and trends leave them out"
+        note = f"{result.load.description} during the benchmark: these times are not compared, and trends exclude them"
         notes.append(Text(f"{note}. Run it again when nothing else runs.", style="bold yellow"))
     notes += [
         Text(f"slower: {each.engine} {each.part}, {each.before_us:,.1f} → {each.now_us:,.1f} µs", style="bold red")
@@ -175,7 +175,7 @@ def _verdict(result: BenchmarkResult) -> Text:
         case True:
             return Text(f"passed: every chain's p99 is within {budget}", style="green")
         case None:
-            return Text(f"not judged: {budget} is the chain's", style="yellow")
+            return Text(f"not judged: {budget} applies only to the chain", style="yellow")
         case False:
             over = [f"p99 of {part} {p99_ms:,.2f} ms exceeds {budget}" for part, p99_ms in result.over_budget.items()]
             return Text(f"FAILED: {', '.join(over) or 'an engine failed'}", style="bold red")

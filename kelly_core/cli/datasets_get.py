@@ -41,18 +41,18 @@ NamesArgument = Annotated[
 
 
 EverythingOption = Annotated[
-    bool, option(MODELS_PANEL, "Download every source that can be downloaded; of Lakh MIDI, the matched part.", "--all")
+    bool, option(MODELS_PANEL, "Download every downloadable source (of Lakh MIDI, only the matched part).", "--all")
 ]
 MirrorOption = Annotated[
     list[str] | None,
     option(
         MODELS_PANEL,
-        "Address of a folder with the archives, used in place of the publishers' (may be repeated; default none).",
+        "URL of a folder with the archives, used instead of the publishers' (may be repeated; default none).",
         metavar="URL",
     ),
 ]
 KeepArchiveOption = Annotated[bool, option(MODELS_PANEL, "Keep archives after unpacking.", "--keep-archive")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without a question.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Agree to the licences without confirmation.")]
 
 
 def get(

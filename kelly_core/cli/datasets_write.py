@@ -57,9 +57,9 @@ def render(
 ) -> None:
     """Render songs of a MIDI corpus, each next to its MIDI file, for training and for validate --chain.
 
-    fluidsynth plays them if it and a SoundFont are installed, else the program's own sines. In a folder below
-    datasets/deam or datasets/emotion_audio, the emotion network learns the musical context of the songs from their
-    notes, and the quadrants of songs that have one.
+    The songs are rendered with fluidsynth if it and a SoundFont are installed, otherwise with sine waves. From a folder
+    below datasets/deam or datasets/emotion_audio, the emotion network learns the musical context of the songs from
+    their notes, and the quadrants of songs that have one.
 
     Examples:
       kelly-core datasets render datasets/emotion_audio/rendered
@@ -136,7 +136,7 @@ def import_chords(
 ) -> None:
     """Convert chord annotations to chord_progressions.json: chords, durations, and one name per song.
 
-    Where there are none, the chords of MIDI files are estimated from their notes, one for each two beats.
+    Without annotations, the chords of MIDI files are estimated from their notes, one per two beats.
 
     Examples:
       kelly-core datasets import-chords POP909 -o datasets/chords

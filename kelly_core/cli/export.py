@@ -150,7 +150,9 @@ def _export_module(
         load_weights(network, weights)
     size = input_size if input_size is not None else input_size_of(network)
     if size is None:
-        raise ConfigError("cannot be seen from the module's layers", where="--input-size", hint="Add --input-size N")
+        raise ConfigError(
+            "cannot be inferred from the module's layers", where="--input-size", hint="Add --input-size N"
+        )
     kept = to_rtneural(network, size, output, keep_previous=True)
     print_result(f"{source}: wrote {output}")
     if kept:
@@ -165,7 +167,7 @@ def _export_weights(source: Path, output: Path | None, *, onnx: bool, mkdir: boo
     """Write the weights of an export as a state dict, and the network as ONNX if requested."""
     target = output or source.with_suffix(".pt")
     if target.suffix not in (".pt", ".pth", ".safetensors"):
-        raise ConfigError(f"{target} ends in none of .pt, .pth, .safetensors", where="--output")
+        raise ConfigError(f"{target} does not end in .pt, .pth or .safetensors", where="--output")
     outputs = [target, *([target.with_suffix(".onnx")] if onnx else [])]
     check_outputs([Output(path, "--output") for path in outputs], [source], create_folders=mkdir)
 

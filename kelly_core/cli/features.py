@@ -55,7 +55,7 @@ def features(
     --models also all outputs of the chain, frame by frame from zero state, which the plugin must reproduce, and the
     mean musical context that the emotion model estimates.
 
-    A MIDI file is measured as music and compared with POP909: chord tones, steps, leaps, repetition, range and ending.
+    A MIDI file is compared with POP909 by statistics: chord tones, steps, leaps, repetition, range and ending.
     """
     from kelly_core.chain import ModelChain
     from kelly_core.data.readers.midi import SUFFIXES

@@ -121,7 +121,7 @@ KeyOption = Annotated[
     str | None,
     option(
         MUSIC_PANEL,
-        "Tonic, such as F# or Bb (default that of the audio, otherwise C). The audio decides on major or minor; "
+        "Tonic, such as F# or Bb (default that of the audio, otherwise C). The audio determines major or minor; "
         "without it positive valence gives major, negative minor.",
         metavar="TONIC",
     ),
@@ -142,7 +142,7 @@ WavOption = Annotated[
     Path | None,
     option(
         OUTPUT_PANEL,
-        "Sound of the piece to write, with fluidsynth or timidity if one is installed (default none).",
+        "Audio file of the piece to write, with fluidsynth or timidity if one is installed (default none).",
         metavar="WAV",
     ),
 ]
@@ -341,5 +341,5 @@ def _tonic(key: str) -> int:
     try:
         return parse_note(key)
     except DataError as error:
-        hint = "Examples: C, F#, Bb; the audio or valence decides on major or minor"
+        hint = "Examples: C, F#, Bb; the audio or valence determines major or minor"
         raise ConfigError(f"{key!r} is not a tonic", where="--key", hint=hint) from error

@@ -61,7 +61,7 @@ def report(
       kelly-core report models --text
     """
     if sum([output is not None, text, as_json]) > 1:
-        raise ConfigError("--output, --text and --json exclude each other")
+        raise ConfigError("--output, --text and --json cannot be combined")
 
     from kelly_core.benchmark.suite import export_files
     from kelly_core.report import terminal
@@ -69,7 +69,7 @@ def report(
     from kelly_core.report.collect import collect
 
     if not source.exists():
-        raise KellyError("is not a folder, nor an export", where=source)
+        raise KellyError("is not a folder or an export", where=source)
     folder = source if source.is_dir() else source.parent
     target = folder if output is None else output
     if not (text or as_json):

@@ -77,7 +77,7 @@ def rollback(
 ) -> None:
     """Roll a model in training back to its best weights, and halve its learning rate.
 
-    A learning rate that was raised since, with `runs set`, is undone: the new one is at most that of the best epoch.
+    The new rate is at most the rate of the best epoch, which undoes a later increase with `runs set`.
     """
     run = open_run(context, run_id)
     # A run that is still reading its corpora has no best weights and no model in training yet.
@@ -91,12 +91,12 @@ def rollback(
 
 def edit_queue(
     context: typer.Context,
-    action: Annotated[str, typer.Argument(metavar="[list|move|drop]", help="What to do.")] = "list",
+    action: Annotated[str, typer.Argument(metavar="[list|move|drop]", help="Action.")] = "list",
     run_id: Annotated[str, typer.Argument(metavar="[ID]", help="Waiting run to move or to drop.")] = "",
-    place: Annotated[int, typer.Argument(metavar="[PLACE]", min=1, help="Place to move to; 1 is the next.")] = 1,
+    place: Annotated[int, typer.Argument(metavar="[PLACE]", min=1, help="New position; 1 is the next.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """List, move and drop runs that `kelly-core train --queue` lets wait.
+    """List, move and drop runs that wait in the queue of `kelly-core train --queue`.
 
     Examples:
       kelly-core runs queue
@@ -119,7 +119,7 @@ def edit_queue(
             f"{number}  {each.id}  {', '.join(each.manifest.models)}  {each.manifest.settings['training']['device']}"
         )
     if not waiting:
-        print_result("no run waits")
+        print_result("no runs are waiting")
 
 
 def complete_changes(incomplete: str) -> list[str]:
@@ -158,7 +158,7 @@ def resume_run(
         str | None,
         option(
             TRAINING_PANEL,
-            "Train N epochs more than are done (epochs; default the rest of those requested).",
+            "Additional epochs to train (default the remaining requested epochs).",
             metavar="+N",
         ),
     ] = None,

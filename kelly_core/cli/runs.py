@@ -116,7 +116,7 @@ def _show_runs(folder: Path, conditions: str, as_json: bool) -> None:
 def show_run(
     context: typer.Context,
     run_id: RunIdArgument,
-    plot: Annotated[bool, option(OUTPUT_PANEL, "Draw the losses of each model, too.", "--plot")] = False,
+    plot: Annotated[bool, option(OUTPUT_PANEL, "Also draw the losses of each model.", "--plot")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show one run: progress of its models, process, output folder and command.
@@ -197,9 +197,9 @@ def logs(
 def remove(
     context: typer.Context,
     run_id: RunIdArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without a question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False,
 ) -> None:
-    """Delete the log and the settings of an ended or stopping run; its output folder stays."""
+    """Delete the log and the settings of an ended or stopping run; keep its output folder."""
     run = open_run(context, run_id)
     wait_until_stopped(run)
     # Acquiring the lock proves that no process works on the run; it must not be held during the question.
@@ -404,11 +404,11 @@ def _as_json(run: RunSnapshot) -> dict[str, Any]:
 
 def _warn_about_damage(run: RunSnapshot) -> None:
     if run.damaged_lines:
-        _warn(f"{run.id}: {run.damaged_lines} damaged lines of its log were left out")
+        _warn(f"{run.id}: {run.damaged_lines} damaged lines of its log were skipped")
     if run.unknown_records:
         _warn(f"{run.id}: {run.unknown_records} records of its log are of a newer version of kelly-core")
     if run.silent_seconds:
-        _warn(f"{run.id}: its process {run.pid} has given no sign of life for {run.silent_seconds:.0f} s")
+        _warn(f"{run.id}: its process {run.pid} has sent no heartbeat for {run.silent_seconds:.0f} s")
 
 
 def _warn(text: str) -> None:

@@ -39,7 +39,7 @@ def sweep(
 ) -> None:
     """Train each model with each combination of settings and each seed, and export the best.
 
-    Each trial is a run. Ctrl-C stops all trials; the same command continues them and repeats none that is finished.
+    Each trial is a run. Ctrl-C stops all trials; the same command continues them and skips finished trials.
 
     Examples:
       kelly-core sweep -m groove --set training.epochs=10,30 --seeds 3 -o sweep
@@ -48,7 +48,7 @@ def sweep(
     specs = options.selected_models(model)
     settings = options.settings_from(config, locals(), read_corpora=True).settings
     if not settings.sweep.set and settings.sweep.seeds == 1:
-        hint = "Name what to try, as in --set training.learning_rate=0.001,0.003, or several --seeds"
+        hint = "Name the values, as in --set training.learning_rate=0.001,0.003, or several --seeds"
         raise ConfigError("sweep: nothing to vary", hint=hint)
     options.check_training_outputs(config, settings)
     command = ["kelly-core", *sys.argv[1:]]

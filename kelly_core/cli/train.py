@@ -103,7 +103,7 @@ def train(
         _show_estimates(settings, specs, as_json)
     elif queue:
         waiting = enqueue(settings, names, resume=resume, command=command)
-        then = "it starts when its device is free; `kelly-core runs queue` lists what waits"
+        then = "it starts when its device is free; `kelly-core runs queue` lists the waiting runs"
         _print_started(waiting.id, str(waiting.manifest.output), then, as_json)
     else:
         _start(partial(start, settings, names, resume=resume, command=command), config, detach, as_json)

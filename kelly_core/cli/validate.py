@@ -72,8 +72,8 @@ def validate(
     """Check exports: structure, sizes, activations, gates, state, and parity with their checkpoints.
 
     Checkpoints are read from checkpoints/ next to each export. --engine adds parity with the plugin's own engine. The
-    quality shown is the one recorded by the training; --split measures it again, and --chain measures what the whole
-    chain makes of audio next to it. The exit status is 0 if every check of every file passes; poor quality fails a file
+    quality shown is the one recorded by the training; --split measures it again, and --chain also measures the quality
+    of the complete chain on audio. The exit status is 0 if every check of every file passes; poor quality fails a file
     only with --require-trained.
 
     Examples:

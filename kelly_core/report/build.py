@@ -34,8 +34,8 @@ _SUMMARY = ("model", "trained on", "verdict", "checks")
 _DECISIVE = ("measure", "model's", "strongest baseline", "difference, 95 %")
 _FITNESS = ("parity", "p99, NumPy", "file", "state")
 _STATES = {
-    "stateful": "stateful: it remembers, so reset it once and then call it for every frame",
-    "stateless": "stateless: every call stands alone, bit for bit",
+    "stateful": "stateful: it keeps a state, so reset it once and then call it for every frame",
+    "stateless": "stateless: calls are independent, bit for bit",
     None: "not declared",
 }
 
@@ -96,7 +96,7 @@ def _summary(content: ReportData) -> Table:
 
 def _synthetic(content: ReportData) -> Iterator[TextCell]:
     if names := content.synthetic:
-        text = "trained on SYNTHETIC data, generated in place of a corpus: the figures do not hold for real music."
+        text = "trained on SYNTHETIC data, generated in place of a corpus: the figures are not valid for real music."
         yield TextCell(f"{', '.join(names)}: {text}", "bad")
 
 
@@ -251,14 +251,14 @@ def _failures(model: ModelData) -> Iterator[Component]:
     if model.checked.failed:
         rows = tuple((TextCell(check.name, "bad"), TextCell(check.detail)) for check in model.checked.failed)
         yield Heading("Failed checks")
-        yield Table(("check", "what was seen"), rows)
+        yield Table(("check", "observation"), rows)
 
 
 def _training(model: ModelData) -> Iterator[Component]:
     yield Heading("Data and training")
     trained_on, quality = model.trained_on, model.checked.quality
     if trained_on is None:
-        yield TextCell("The file does not tell what it was trained on.", "warn")
+        yield TextCell("The file does not record what it was trained on.", "warn")
     else:
         sources = sorted({source.label_source for source in quality.sources}) if quality else []
         counts = [("training", trained_on.train_examples), ("validation", trained_on.validation_examples)]
@@ -293,9 +293,9 @@ def _parity_components(model: ModelData) -> Iterator[Component]:
         for check in model.parity
     )
     if rows:
-        yield Table(("the file in NumPy, against", "", "what was seen"), rows)
+        yield Table(("the file in NumPy, against", "", "observation"), rows)
     else:
-        yield TextCell("Its outputs were not compared with those of any other engine.", "warn")
+        yield TextCell("Its outputs were not compared with another engine.", "warn")
 
 
 def _latency(model: ModelData, benchmarks: Benchmarks) -> Iterator[Component]:

@@ -232,7 +232,7 @@ def _benchmarks(folder: Path, files: Sequence[Path]) -> Benchmarks:
         return Benchmarks(None, BUDGET_MS, f"Not measured, {there}: {measure}")
     latest_change = max(path.stat().st_mtime for path in files if path.is_file())
     if _time(run) < latest_change:
-        return Benchmarks(run, BUDGET_MS, f"Measured before the files became what they are: {measure}")
+        return Benchmarks(run, BUDGET_MS, f"Measured before the files were last changed: {measure}")
     if run.load is not None and run.load.busy:
         return Benchmarks(run, BUDGET_MS, f"{run.load.description.capitalize()} while this was measured: {measure}")
     return Benchmarks(run, BUDGET_MS, "")

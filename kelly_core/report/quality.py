@@ -60,7 +60,7 @@ def build_chain_section(chain: ChainQuality | None) -> Iterator[Component]:
         )
         for difference in chain.marginal.differences
     )
-    columns = ("measure", "the chain", chain.marginal.name, "model less this, 95 %", "context given (control)")
+    columns = ("measure", "the chain", chain.marginal.name, "model minus this, 95 %", "context given (control)")
     yield Table(columns, rows)
     if chain.control is not None:
         yield TextCell("The control is given the musical context of the scored notes: it does not count as quality.")
@@ -95,8 +95,8 @@ def _baseline_table(quality: QualityRecord) -> Table:
             for difference in baseline.differences
             if difference.measure == measure
         ]
-    columns = ("", "metric", "value", "model less this, 95 %", "as a share of it", "")
-    return Table(columns, rows, title="What it must beat (smaller is better)")
+    columns = ("", "metric", "value", "model minus this, 95 %", "as a share of it", "")
+    return Table(columns, rows, title="Baselines to beat (smaller is better)")
 
 
 def _beaten(difference: MetricDifference) -> TextCell:
@@ -117,7 +117,9 @@ def _references(quality: QualityRecord) -> Table:
         )
         for reference in quality.references
     )
-    return Table(("reference", "metric", "value", "model's", "from"), rows, title="To judge by, deciding nothing")
+    return Table(
+        ("reference", "metric", "value", "model's", "from"), rows, title="For comparison, not part of the verdict"
+    )
 
 
 def _by_source(quality: QualityRecord) -> Table:

@@ -81,7 +81,7 @@ def send_request(path: Path, request: Request) -> None:
     Raises:
         RunError: the file cannot be written.
     """
-    hint = "A SIGTERM to the training's process stops it, too"
+    hint = "SIGTERM to the training's process also stops it"
     with RunError.from_os_error("cannot be written", where=path, hint=hint):
         handle = open_for_writing(path, os.O_WRONLY | os.O_APPEND)
         try:

@@ -206,8 +206,8 @@ def _adapter(kind: str) -> TypeAdapter[Any]:
 _ENDINGS = {
     "epochs_done": "all epochs done",
     "early_stopping": "stopped early, no more progress",
-    "stopped": "stopped as asked",
-    "diverged": "stopped, because the loss diverged again and again",
+    "stopped": "stopped as requested",
+    "diverged": "stopped, because the loss diverged repeatedly",
 }
 
 
@@ -249,7 +249,7 @@ def _describe_record(event: RunEvent) -> str | None:
             later = f" after {left} more epoch{'s' if left > 1 else ''}" if left else ""
             return f"{event.state}{later}"
         case Revived():
-            return f"back after {event.silent_seconds:.0f} s without a sign of life"
+            return f"running again after {event.silent_seconds:.0f} s without a heartbeat"
         case RunEnded():
             return f"{event.state}: {event.error}" if event.error else event.state
     return None

@@ -195,7 +195,7 @@ def _working_folder() -> str:
     try:
         return str(Path.cwd())
     except FileNotFoundError as error:
-        raise RunError("the working folder is gone") from error
+        raise RunError("the working folder no longer exists") from error
 
 
 def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
@@ -219,7 +219,7 @@ def _named_folder(path: Path) -> RunDirectory:
     with suppress(FileExistsError):
         _make(path)
     if folder.manifest.exists():
-        raise RunError("there is a run of this name", where=folder.id)
+        raise RunError("a run of this name exists", where=folder.id)
     return folder
 
 
@@ -229,8 +229,8 @@ def _make(path: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        hint = "Set KELLY_RUNS_DIR or [runs] dir to a folder that you may write to"
-        raise RunError(f"cannot be made ({error.strerror})", where=path, hint=hint) from error
+        hint = "Set KELLY_RUNS_DIR or [runs] dir to a writable folder"
+        raise RunError(f"cannot be created ({error.strerror})", where=path, hint=hint) from error
 
 
 def _launch(folder: RunDirectory, manifest: RunManifest, run_lock: FileLock, output_lock: FileLock) -> Run:
@@ -270,7 +270,7 @@ def acquire_output_lock(output: Path) -> FileLock:
         RunError: another run, which the message names, trains into the folder, or the folder cannot be created.
     """
     path = output_lock_path(output)
-    with RunError.from_os_error("cannot be made a folder", where=output):
+    with RunError.from_os_error("cannot be created as a folder", where=output):
         make_folder(output)
     lock = FileLock.acquire(path, error_type=RunError)
     if lock is None:

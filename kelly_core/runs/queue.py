@@ -162,7 +162,7 @@ def _find(waiting: Sequence[WaitingRun], text: str) -> WaitingRun:
         return found[0]
     names = [each.id for each in waiting]
     hint = did_you_mean(text, names, "`kelly-core runs queue` lists them")
-    raise RunError(f"{len(found) or 'no'} waiting trainings have names that begin so", where=text, hint=hint)
+    raise RunError(f"{len(found) or 'no'} waiting trainings have names that begin with this", where=text, hint=hint)
 
 
 def _queue_file(runs: Path) -> Path:
@@ -176,7 +176,7 @@ def _dispatcher_lock(runs: Path) -> Path:
 @contextmanager
 def _editing(runs: Path) -> Iterator[list[WaitingRun]]:
     """Yield the waiting trainings for changes, which are written if no error occurs."""
-    with RunError.from_os_error("cannot be made", where=runs / _FOLDER):
+    with RunError.from_os_error("cannot be created", where=runs / _FOLDER):
         make_folder(runs / _FOLDER)
     lock = FileLock.acquire(runs / _FOLDER / "edit.lock", _EDIT_TIMEOUT_SECONDS, error_type=RunError)
     if lock is None:

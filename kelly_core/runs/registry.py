@@ -82,9 +82,9 @@ def find_run(runs: Path, text: str) -> RunDirectory:
     matches = _matches(list(folders), text)
     if not matches:
         hint = did_you_mean(text, [*folders, LAST], "`kelly-core runs` lists them")
-        raise RunError(f"no run in {runs} has a name that begins so", where=text, hint=hint)
+        raise RunError(f"no run in {runs} has a name that begins with this", where=text, hint=hint)
     if len(matches) > 1:
-        raise RunError(f"{len(matches)} runs have names that begin so: {', '.join(matches)}", where=text)
+        raise RunError(f"{len(matches)} runs have names that begin with this: {', '.join(matches)}", where=text)
     return folders[matches[0]]
 
 

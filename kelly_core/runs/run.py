@@ -56,12 +56,12 @@ _CAUSES = {
         "`kelly-core cache --verify` checks the cached features",
     ),
     signal.SIGSEGV: ("a fault in native code", "The stack is at the end of console.log; update the package it names"),
-    signal.SIGABRT: ("native code gave up, often because memory ran out", "The reason is at the end of console.log"),
+    signal.SIGABRT: ("native code aborted, often because memory ran out", "The reason is at the end of console.log"),
     signal.SIGILL: (
         "an instruction that this processor lacks",
         "Install packages that are built for this processor",
     ),
-    signal.SIGXCPU: ("its limit of CPU time is used up", "Raise the limit: ulimit -t"),
+    signal.SIGXCPU: ("its limit of CPU time was reached", "Raise the limit: ulimit -t"),
 }
 
 

@@ -210,7 +210,7 @@ def unused_run_id(runs: Path, waiting: Iterable[str] = ()) -> str:
         # Screens and commands identify a run by its two words. A folder of thousands of runs may use every pair.
         if name not in taken and (short_id(name) not in words or attempt >= _TRIES // 2):
             return name
-    raise RunError("no name is free for another run", where=runs)
+    raise RunError("found no unused name for another run", where=runs)
 
 
 @dataclass(frozen=True)

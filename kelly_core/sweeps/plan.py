@@ -117,7 +117,7 @@ def _range(key: str, text: str) -> _SweepAxis:
     low, _, high = text.partition("..")
     numbers = [parse_value(end.strip(), None) for end in (low, high)]
     if not all(isinstance(number, int | float) for number in numbers) or not numbers[0] < numbers[1]:  # type: ignore[operator]
-        raise ConfigError(f"{key}={text}: a range goes from a number to a larger one", where=ORIGIN)
+        raise ConfigError(f"{key}={text}: a range must be from a number to a larger one", where=ORIGIN)
     whole = all(isinstance(number, int) for number in numbers)
     return _SweepAxis(key, (), float(numbers[0]), float(numbers[1]), whole)  # type: ignore[arg-type]
 

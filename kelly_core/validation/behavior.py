@@ -97,7 +97,7 @@ def _compare_outputs(name: str, ours: Floats, theirs: NDArray[np.floating], succ
 
 def _check_outputs(layers: Sequence[Layer], probe: Floats) -> Check:
     finite = bool(np.isfinite(NumpyEngine(layers).process(probe)).all())
-    detail = "all finite" if finite else "some infinite or not a number, so further trials are left out"
+    detail = "all finite" if finite else "some infinite or not a number, so further checks are skipped"
     return Check("outputs", finite, f"{len(probe)} frames, {detail}")
 
 

@@ -118,4 +118,4 @@ def test_a_removed_working_folder_is_a_clear_error(tmp_path: Path) -> None:
     arguments = ["train", "-m", "GroovePredictor", "--use-synthetic", "-o", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: the working folder is gone\n"
+    assert done.stderr == "error: the working folder no longer exists\n"

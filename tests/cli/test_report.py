@@ -272,7 +272,7 @@ def test_what_is_missing_is_reported_in_its_place(run: CommandRunner, tmp_path: 
     page = page_of(run, code=1)
     assert page.row("metadata")[1] == '"trained_on" is not an object'
     assert page.text.count("The file has no quality record") == 2
-    assert page.text.count("The file does not tell what it was trained on") == 2
+    assert page.text.count("The file does not record what it was trained on") == 2
     assert "there is no history/dynamicsengine_history.json" in page.text
     assert page.row("GroovePredictor")[1:3] == ["not recorded", "not measured"]
     assert page.row("GroovePredictor")[8] == "1 of 1"
@@ -310,13 +310,13 @@ def test_the_legacy_layout_is_reported_too(run: CommandRunner, tmp_path: Path) -
     write_bare(tmp_path / "out", GROOVE, "legacy")
     page = page_of(run)
     assert "layout legacy" in page.text
-    assert "not compared with those of any other engine" in page.text
+    assert "not compared with another engine" in page.text
 
 
 @pytest.mark.parametrize(
     ("when", "problem"),
     [
-        ({"after": -3600}, "Measured before the files became what they are"),
+        ({"after": -3600}, "Measured before the files were last changed"),
         ({"load": MachineLoad(0.37, 0.0)}, "Other programs used 37 % of the processor while this was measured"),
     ],
 )
@@ -338,7 +338,7 @@ def test_the_report_is_printed_and_no_file_is_written(
     assert max(map(len, shown.out.splitlines())) <= 80
     assert "GroovePredictor" in shown.out
     assert "SYNTHETIC" in shown.out
-    assert "What it must beat" in shown.out
+    assert "Baselines to beat" in shown.out
     report = run.json("report", "out", "--allow-synthetic")
     recorded = read_export(trained / "groovepredictor.json").metadata["quality"]
     assert report["passed"]
@@ -366,7 +366,7 @@ def test_engine_and_split_are_evaluated_again(run: CommandRunner, trained: Path,
     [
         (["nowhere"], 1, "is not a folder"),
         (["data"], 1, "contains no export of a network"),
-        (["out", "--text", "--json"], 2, "exclude each other"),
+        (["out", "--text", "--json"], 2, "cannot be combined"),
         (["out", "--split", "train"], 2, "is not one of"),
     ],
 )

@@ -118,7 +118,7 @@ def test_many_at_once_and_only_one_gets_it(tmp_path: Path) -> None:
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
-    with pytest.raises(RunError, match="cannot be made a folder"):
+    with pytest.raises(RunError, match="cannot be created as a folder"):
         acquire_output_lock(tmp_path / "out")
 
 

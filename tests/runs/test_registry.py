@@ -42,7 +42,7 @@ def test_a_run_is_found_by_the_words_that_screens_show(tmp_path: Path) -> None:
     assert find_run(tmp_path, "brave-cadence").id == "2026-11-22-1431-brave-cadence"
     assert find_run(tmp_path, "brave-m").id == "2026-11-22-1432-brave-melody"
     assert find_run(tmp_path, "2026-cadence").id == "2026-cadence"
-    with pytest.raises(RunError, match="2 runs have names that begin so"):
+    with pytest.raises(RunError, match="2 runs have names that begin with this"):
         find_run(tmp_path, "brave")
 
 
@@ -74,7 +74,7 @@ def test_a_prefix_or_last_names_a_run(tmp_path: Path) -> None:
     assert [find_run(tmp_path, f"last~{before}").id for before in (1, 3)] == ["2026-b", "2026-b-more"]
     with pytest.raises(RunError, match="expected more than 4 runs, got 4"):
         find_run(tmp_path, "last~4")
-    with pytest.raises(RunError, match="2 runs have names that begin so: 2026-a-brave, 2026-a-calm"):
+    with pytest.raises(RunError, match="2 runs have names that begin with this: 2026-a-brave, 2026-a-calm"):
         find_run(tmp_path, "2026-a")
     for name in ("2027", "../2026-b", "", "last~", "last~-1", "last~x"):
         with pytest.raises(RunError):
