@@ -23,11 +23,11 @@ from kelly_core.benchmark.suite import measure_load
 TOPICS = ("training", "features", "startup", "screens", "parallel")
 
 SECONDS_BEFORE = 1.0
-"""How long the load of other programs is measured before each topic."""
+"""Duration in seconds of the measurement of other programs' load before each topic."""
 
 
 def main() -> int:
-    """Run the topics one after the other; return 0 if each of them ran to its end."""
+    """Run the topics in sequence; return 0 if all of them succeeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; all if none is named")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there as well")
@@ -59,7 +59,7 @@ def main() -> int:
 
 
 def document(measurements: list[Measurement]) -> str:
-    """Return the measurements and the machine that they hold for as JSON."""
+    """Return the measurements and a description of the machine as JSON."""
     return (
         json.dumps({"machine": machine(), "figures": [vars(measurement) for measurement in measurements]}, indent=2)
         + "\n"
@@ -67,7 +67,7 @@ def document(measurements: list[Measurement]) -> str:
 
 
 def machine() -> str:
-    """Return the machine in one line."""
+    """Return a description of the machine in one line."""
     return f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, PyTorch {version('torch')}"
 
 

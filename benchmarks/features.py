@@ -1,9 +1,9 @@
-"""Features: how fast they are computed and read back, and what memory that takes as a corpus grows.
+"""Features: speed of computing and reading them, and memory use as a corpus grows.
 
-The corpora are those of the settings' datasets folder (KELLY_DATASETS_DIR=… names another); the demo corpus stands in
-for what is not there. Large corpora are made of its melodies: transposed files, distinguished by a marker. A
-measurement "per core" counts processor time, so that a busy machine does not change it; each other time is the best of
-several. Each measurement runs in a fresh process.
+The corpora are read from the datasets folder of the settings (KELLY_DATASETS_DIR=… selects another); the demo corpus
+replaces missing ones. Large corpora consist of transposed copies of Lakh's files, distinguished by a marker. A
+measurement "per core" uses processor time, so it does not depend on other programs; other times are the best of
+several. Each measurement runs in a new process.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def measure() -> list[Measurement]:
 
 
 def corpora(demo: Path) -> dict[str, Path]:
-    """Return the folder of each corpus: the real one, or that of the demo corpus, which is then created."""
+    """Return the folder of each corpus: the real one, or a demo corpus that is created if it is missing."""
     datasets = load_settings(None, {}).settings.datasets
     roots = {name: datasets.folder(name) for name in CORPORA}
     missing = [name for name, root in roots.items() if not is_present(name, root)]
@@ -117,7 +117,7 @@ def cold_start(name: str, root: Path, folder: Path) -> tuple[int, float]:
 
 
 def audio_seconds(root: Path) -> float:
-    """Return the seconds of audio that are read in a folder."""
+    """Return the seconds of audio that are read from a folder."""
     import soundfile
 
     durations = [float(soundfile.info(root / name).duration) for name in find_files(root, SUFFIXES)]
@@ -126,14 +126,14 @@ def audio_seconds(root: Path) -> float:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Cost of preparing a corpus, and of drawing one epoch from it.
+    """Time and memory to prepare a corpus and to draw one epoch from it.
 
     Attributes:
-        files, examples: its size.
-        seconds: of processor time, from cold.
-        memory: the process's peak while preparing, Python and its libraries included, in bytes.
+        files, examples: size of the corpus.
+        seconds: processor time with an empty cache.
+        memory: peak memory of the process during preparation, including Python and its libraries, in bytes.
         cache: bytes on disk.
-        drawing: maximum that drawing added to the process's own memory (without mapped files), in bytes.
+        drawing: maximum increase of the process's memory (without mapped files) during drawing, in bytes.
     """
 
     files: int
@@ -190,7 +190,7 @@ def prepare(root: Path, folder: Path, files: int) -> Preparation:
 
 
 def epoch(dataset: Any) -> Iterator[Any]:
-    """Yield all training examples in a random order, batch after batch."""
+    """Yield batches of all training examples in random order."""
     rng = np.random.default_rng(0)
     order = rng.permutation(dataset.train)
     for start in range(0, len(order), DRAWN):
@@ -223,7 +223,7 @@ def transpose(score: Any, semitones: int) -> None:
 
 
 def cached_start(folder: Path) -> Measurement:
-    """Measure the seconds until a corpus with cached features can be trained on."""
+    """Measure the seconds until a training on a corpus with cached features can start."""
     files = EXAMPLES // EXAMPLES_PER_FILE
     corpus, cache = folder / "many", folder / "cache"
     alone(fill_cache, corpus, cache, files)
@@ -256,7 +256,7 @@ def fill_cache(corpus: Path, cache: Path, files: int) -> None:
 
 
 def warm_start(corpus: Path, cache: Path) -> float:
-    """Return the seconds to a dataset with all features cached."""
+    """Return the seconds to create a dataset whose features are all cached."""
     started = time.perf_counter()
     dataset = create_dataset("lakh_midi", corpus, cache_dir=cache)
     seconds = time.perf_counter() - started
@@ -265,7 +265,7 @@ def warm_start(corpus: Path, cache: Path) -> float:
 
 
 def alone(function: Callable[..., Result], *arguments: Any) -> Result:
-    """Return the function's result, computed in a fresh process."""
+    """Return the function's result, computed in a new process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
 
@@ -280,7 +280,7 @@ def peak_memory() -> float:
 
 
 def own_memory() -> float:
-    """Return the bytes that this process has in memory, without mapped files if the system reports them."""
+    """Return the resident memory of this process in bytes, without mapped files if the system reports them."""
     memory = psutil.Process().memory_info()
     return float(memory.rss - getattr(memory, "shared", 0))
 

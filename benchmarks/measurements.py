@@ -1,4 +1,4 @@
-"""Results of a benchmark: measurements with their targets, as a table for people and as JSON for programs."""
+"""Results of a benchmark: measurements with their targets, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kelly_core.benchmark.suite import LoadMeter
 from kelly_core.cli.console import print_result
 
 MAX_SPREAD = 0.3
-"""Range of the rounds as a share of their median above which a measurement is not judged."""
+"""Range of the rounds, as a share of their median, above which a measurement is not compared with its target."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Measurement:
         name: what was measured.
         value: the number.
         unit: its unit, "×" for a ratio.
-        target: what it should be, in words; "" if it is only reported.
-        met: True if it is reached; None without a target, or if the measurement cannot be trusted.
-        note: further facts for the reader.
+        target: required value as text; "" if there is none.
+        met: True if the target is reached; None without a target, or if the measurement cannot be trusted.
+        note: additional information.
         spread: range of the rounds as a share of their median; None for a measurement of one round.
         doubt: why the measurement cannot be trusted; "" if it can.
     """
@@ -53,12 +53,12 @@ class Measurement:
         return cls(name, value, unit, f"≤ {wanted:g}", value <= wanted, note)
 
     def doubted(self, doubt: str) -> Measurement:
-        """Return the same number, not judged, with the reason."""
+        """Return the same number, not compared with its target, with the reason."""
         return replace(self, met=None, doubt=doubt)
 
 
 def median_at_least(name: str, rounds: Sequence[float], unit: str, wanted: float, note: str = "") -> Measurement:
-    """Return the median of several rounds with their spread; judged only if the spread is narrow enough."""
+    """Return the median and spread of several rounds; compared with the target only if the spread is small enough."""
     middle = median(rounds)
     spread = (max(rounds) - min(rounds)) / middle
     measurement = replace(Measurement.at_least(name, middle, unit, wanted, note), spread=spread)
@@ -66,18 +66,18 @@ def median_at_least(name: str, rounds: Sequence[float], unit: str, wanted: float
 
 
 def marked(measurements: Sequence[Measurement], load: MachineLoad) -> list[Measurement]:
-    """Return measurements measured under a load: not judged, with the reason, if other programs disturbed them."""
+    """Return the measurements; if other programs disturbed them, not compared with their targets, with the reason."""
     return [measurement.doubted(load.description) for measurement in measurements] if load.busy else list(measurements)
 
 
 def measured(measure: Callable[[], Sequence[Measurement]]) -> list[Measurement]:
-    """Measure, and mark the measurements if other programs disturbed them."""
+    """Return measurements, marked if other programs disturbed them."""
     meter = LoadMeter()
     return marked(measure(), meter.read())
 
 
 def print_table(measurements: Sequence[Measurement], title: str = "") -> None:
-    """Print measurements, each with its target and whether it is met; below, why some are not judged."""
+    """Print measurements with their targets and results, and the reasons why some are not compared with a target."""
     table = Table("measurement", title=title or None)
     for column in ("value", "spread", "unit", "target"):
         table.add_column(column, justify="left" if column == "unit" else "right")

@@ -1,9 +1,9 @@
-"""Trainings side by side: what each loses to the others, and what is won over training one after the other.
+"""Parallel trainings: slowdown of each, and speedup over trainings in sequence.
 
-As many processes as there are cores take turns: one of them trains alone with one thread, all of them train at once
-with one thread each, and one trains with all cores. The best round of each counts. Cores share memory, caches and
-clock, so that even plain matrix products of one thread each slow each other down; what trainings lose is compared with
-what these products lose in the same rounds.
+One process per core is started. In each round, one process trains alone with one thread, all processes train at the
+same time with one thread each, and one process trains with all cores. The best round of each case is used. Cores share
+memory, caches and clock, so even plain matrix products on one thread each slow each other down. The slowdown of
+trainings is compared with the slowdown of these products in the same rounds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Way = Literal["alone", "together", "all cores"]
 ROUNDS = 3
 EPOCHS = 3
 BATCHES = {True: 4, False: 300}
-"""Steps of an epoch, of networks with an LSTM and of dense ones; less than a second each."""
+"""Steps of an epoch for networks with an LSTM and for dense networks; an epoch takes less than a second."""
 
 
 class Processes:
@@ -35,14 +35,14 @@ class Processes:
         self._pipes = pipes
 
     def turn(self, work: str, way: Way) -> float:
-        """Return the mean speed of the processes in a turn, in frames or operations per second."""
+        """Return the mean speed of the processes that compute, in frames or operations per second."""
         pipes = self._pipes if way == "together" else self._pipes[:1]
         for pipe in pipes:
             pipe.send((work, len(self._pipes) if way == "all cores" else 1))
         return fmean(pipe.recv() for pipe in pipes)
 
     def best(self, work: str, ways: Sequence[Way]) -> dict[Way, float]:
-        """Return the best speed of each way over some rounds, in which they alternate."""
+        """Return the best speed of each way over several rounds in which the ways alternate."""
         found: dict[Way, float] = dict.fromkeys(ways, 0.0)
         for _ in range(ROUNDS):
             for way in ways:
@@ -59,7 +59,7 @@ def processes() -> Iterator[Processes]:
     for child in children:
         child.start()
     for _, theirs in pairs:
-        # Kept open here, it would hide the end of a child that has failed.
+        # If it stayed open here, the end of a failed child process would not be detected.
         theirs.close()
     try:
         yield Processes([ours for ours, _ in pairs])

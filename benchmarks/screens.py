@@ -1,10 +1,10 @@
 """Speed of kelly-tui: first screen, loop, charts, keys, and bytes to the terminal.
 
-Takes about a minute on two cores that have nothing else to do: python -m benchmarks.screens [--json]
+Takes about a minute on two otherwise idle cores: python -m benchmarks.screens [--json]
 
-What a person sees is measured through a pseudo-terminal, from the key to the bytes on the screen. The loop is watched
-by a task that should wake every few milliseconds while all screens are visited, a long log is read, and another
-process continues to write it.
+The delay from a key to the bytes on the screen is measured through a pseudo-terminal. The delay of the event loop is
+measured by a task that wakes every few milliseconds, while all screens are visited, a long log is read, and another
+process appends to this log.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ FIRST_SCREEN_SECONDS = 0.7
 LOOP_MS, REDRAW_MS, KEY_MS = 50.0, 60.0, 100.0
 BYTES_PER_SECOND = 20_000.0
 SECONDS_BEFORE = 1.0
-"""How long the load of other programs is measured before a training is started."""
+"""Duration in seconds of the measurement of other programs' load before a training is started."""
 
 
 def measure() -> list[Measurement]:
@@ -91,7 +91,7 @@ def _working_folder() -> Iterator[Path]:
 
 
 def _first_screen(folder: Path, times: int = 5) -> Measurement:
-    """Measure from the start of the process to a screen with its table and its keys."""
+    """Measure the time from the start of the process to a screen with its table and its keys."""
     took = []
     for _ in range(times):
         began = time.monotonic()
@@ -104,14 +104,14 @@ def _first_screen(folder: Path, times: int = 5) -> Measurement:
 
 
 def _epoch(number: int) -> RunEvent:
-    """Return an epoch with a loss that falls with noise."""
+    """Return the event of an epoch whose loss decreases with noise."""
     loss = 1.0 / (1 + number / 5000) + 0.01 * ((number * 7919) % 100) / 100
     return events.EpochDone(MODEL, number, 10**6, loss, loss * 1.1, loss, number, 10, 0.001, 0.01, 12000.0)
 
 
 @contextmanager
 def _long_run(folder: Path) -> Iterator[None]:
-    """Make a live run with a long log, to which another process continues to write."""
+    """Create a live run with a long log to which another process appends."""
     run = RunDirectory(folder / "runs" / "2026-01-01-1000-long-run")
     run.path.mkdir(parents=True)
     settings = load_settings().settings.model_dump(mode="json")
@@ -167,7 +167,7 @@ async def _loop_and_redraw() -> list[Measurement]:
 
 
 async def _lags(every: float = 0.004) -> list[float]:
-    """Return the delays of a task at each of its turns, until it is cancelled."""
+    """Return the delay of each wake-up of a periodic task until it is cancelled."""
     lags = []
     try:
         while True:
@@ -179,7 +179,7 @@ async def _lags(every: float = 0.004) -> list[float]:
 
 
 def _turns() -> list[float]:
-    """Return a list that gets the processor seconds of each turn of the loop from now on."""
+    """Return a list to which the processor seconds of each iteration of the event loop are appended."""
     taken, run = [0.0], asyncio.events.Handle._run
 
     def timed(handle: asyncio.events.Handle) -> None:
@@ -192,7 +192,7 @@ def _turns() -> list[float]:
 
 
 def _redraw(chart: CurveChart) -> None:
-    """Draw the curves with one more epoch."""
+    """Draw the curves with an additional epoch."""
     longer = tuple(replace(each, xs=_and_one_more(each.xs, 1), ys=_and_one_more(each.ys, 0)) for each in chart.series)
     draw(replace(chart.request, series=longer))
 
@@ -215,7 +215,7 @@ def _beside_a_training(folder: Path) -> list[Measurement]:
         a_second = terminal.read_for(10.0) / 10
         took = []
         for _ in range(6):
-            # The terminal gets only the characters of a title that differ from the screen before.
+            # The terminal receives only the characters of a title that differ from the previous screen.
             for key, text in (("2", "layers"), ("3", "ETA")):
                 took.append(_time_of(partial(_switch, terminal, key, text)))
                 terminal.read_for(0.7)

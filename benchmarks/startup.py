@@ -1,6 +1,7 @@
-"""Starts of the command line: how long a person waits for the list of commands, and for what the caches know.
+"""Start of the command line: time to the list of commands, and to the list of cached corpora.
 
-Each command is a fresh process. They take turns, and the median of each counts; a ratio compares medians of one run.
+Each command is a new process. The commands alternate, and the median of each is used; a ratio compares medians of one
+run.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def measure() -> list[Measurement]:
 
 
 def write_datasets(folder: Path) -> None:
-    """Make a datasets folder with a Lakh-like corpus of ``FILES`` files."""
+    """Create a datasets folder with a Lakh-like corpus of ``FILES`` files."""
     root = corpora(folder / "demo")["lakh_midi"]
     write_corpus(root, folder / "datasets" / "lakh_midi", FILES)
 

@@ -1,4 +1,4 @@
-"""A program in a pseudo-terminal, as a user sees it: read its output, press keys, hang up."""
+"""A program in a pseudo-terminal: read its output, press keys, hang up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Terminal:
     """A program in its own session, on a terminal of a given size.
 
     Attributes:
-        pid: of the program.
+        pid: process ID of the program.
         output: everything that it has written so far.
     """
 
@@ -47,7 +47,7 @@ class Terminal:
         return len(self.output) - before
 
     def read_until(self, text: str) -> float:
-        """Read until new output contains the text; return the time of the clock then.
+        """Read until new output contains the text; return the time on the monotonic clock.
 
         Raises:
             TimeoutError: the text did not appear in time.
@@ -68,7 +68,7 @@ class Terminal:
         return flags
 
     def wait(self, seconds: float) -> int | None:
-        """Return its exit code, minus the number of a signal that ended it, or None if it runs longer."""
+        """Return the exit code, the negative number of the signal that ended the program, or None if it is running."""
         deadline = time.monotonic() + seconds
         while self._code is None and time.monotonic() < deadline:
             pid, status = os.waitpid(self.pid, os.WNOHANG)

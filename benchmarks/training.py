@@ -1,9 +1,9 @@
 """Speed of the training loop compared with a plain DataLoader loop, Lightning's Trainer and bare matrix products.
 
-All train the same networks on the same kind of random numbers: forward, loss, backward, gradient clipping, Adam. The
-plain loop and Lightning take 64 single frames a step, as a textbook does; ours takes 64 examples a step, which are
-sequences of 64 frames where the network has an LSTM. They take turns; a ratio is the median of those of the rounds, and
-is not judged where the rounds differ too much.
+All loops train the same networks on the same kind of random numbers: forward, loss, backward, gradient clipping, Adam.
+The plain loop and Lightning use 64 single frames per step, as in textbooks. Ours uses 64 examples per step, which are
+sequences of 64 frames if the network has an LSTM. The loops alternate. A ratio is the median over the rounds, and is
+not compared with its target if the rounds differ too much.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ CLIP = 1.0
 RATE = 0.001
 ROUNDS = 5
 SECONDS = 1.0
-"""Maximum seconds for a turn of the other loops, so that the benchmark ends on a busy machine."""
+"""Maximum seconds per round of the other loops, so that the benchmark ends on a busy machine."""
 MATRIX = 2048
 HIDDEN, STEPS = 1024, 8
-"""Size and steps of the LSTM whose products show what oneDNN can do; its batch has ``MATRIX`` / ``STEPS`` sequences."""
+"""Size and steps of the LSTM that measures oneDNN's limit; its batch has ``MATRIX`` / ``STEPS`` sequences."""
 
 Epoch = Callable[[], float]
 """Function that trains one epoch and returns its frames per second."""
@@ -90,14 +90,14 @@ class RandomDataset(Dataset):
 
 
 def single_frames(spec: ModelSpec, batches: int) -> DataLoader[tuple[Tensor, ...]]:
-    """Return a loader of random single frames as in a textbook."""
+    """Return a loader of random single frames, as in textbooks."""
     frames = batches * BATCH
     targets = torch.rand(frames, 1, spec.output_size)
     return DataLoader(TensorDataset(torch.randn(frames, 1, spec.input_size), targets), BATCH, shuffle=True)
 
 
 def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
-    """Return an epoch of a textbook loop over single frames."""
+    """Return an epoch function of a textbook loop over single frames."""
     network = build_network(spec, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     loader = single_frames(spec, batches)
@@ -121,7 +121,7 @@ def plain_epoch(spec: ModelSpec, batches: int) -> Epoch:
 
 
 def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
-    """Return the same epoch in Lightning, without its logging, checkpoints and progress bar."""
+    """Return an epoch function that uses Lightning, without its logging, checkpoints and progress bar."""
     import pytorch_lightning as lightning
 
     class Module(lightning.LightningModule):
@@ -170,7 +170,7 @@ def lightning_epoch(spec: ModelSpec, batches: int) -> Epoch:
 
 
 def plain_loss(loss: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss as a textbook writes it."""
+    """Return the loss as in textbooks."""
     if loss == "bce":
         return functional.binary_cross_entropy(outputs, targets)
     if loss == "soft_cross_entropy":
@@ -274,7 +274,7 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 def flops_per_frame(spec: ModelSpec) -> int:
-    """Return the operations of the matrix products of a frame, forward and backward, without the inputs' gradient."""
+    """Return the operations of a frame's matrix products, forward and backward, without the gradient of the inputs."""
     products = [
         layer.in_size * layer.out_size
         if isinstance(layer, Dense)
@@ -287,7 +287,7 @@ def flops_per_frame(spec: ModelSpec) -> int:
 
 @dataclass
 class Rounds:
-    """Results of the rounds of one model: frames per second of our loop and the others, overhead, limits by library."""
+    """Results of all rounds for one model: frames/s of our loop and of the others, overheads, limits by library."""
 
     ours: list[float]
     overheads: list[float]
@@ -296,7 +296,7 @@ class Rounds:
 
 
 def measure_model(spec: ModelSpec) -> list[Measurement]:
-    """Run the loops in turn, each for about a second per round."""
+    """Run the loops alternately, each for about a second per round."""
     with torch_threads(torch.get_num_threads() if spec.recurrent else 1):
         batches = 100 if spec.recurrent else 600
         dataset = RandomDataset(spec, BATCH * (6 if spec.recurrent else batches))
@@ -318,7 +318,7 @@ def measure_model(spec: ModelSpec) -> list[Measurement]:
 
 
 def measurements_of(spec: ModelSpec, rounds: Rounds) -> list[Measurement]:
-    """Return the measurements that the rounds of one model give."""
+    """Return the measurements computed from the rounds of one model."""
     wanted = {"a plain loop": 3.0, "Lightning": 4.0}
     measurements = [
         median_at_least(
@@ -336,7 +336,7 @@ def measurements_of(spec: ModelSpec, rounds: Rounds) -> list[Measurement]:
 
 
 def share_of_limit(spec: ModelSpec, rounds: Rounds) -> Measurement:
-    """Return the share of the fastest product that any library reached; above 100 % the limit was measured wrongly."""
+    """Return the share of the fastest product of all libraries; a share above 100 % indicates a wrong measurement."""
     library, limit = max(rounds.limits.items(), key=lambda entry: entry[1])
     flops = median(rounds.ours) * flops_per_frame(spec)
     threads = torch.get_num_threads()

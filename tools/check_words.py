@@ -2,7 +2,8 @@
 
 Usage: ``python tools/check_words.py [PATH ...]``. Without a path, every tracked text file is checked. The exit status
 is 1 if a phrase of the word list occurs, also in a name, with ``_`` between the words. codespell checks the spelling;
-this list contains phrases, which codespell cannot match. A line that must quote a phrase ends in ``words: ignore``.
+this list contains phrases, which codespell cannot match. A line that must contain a listed phrase ends in
+``words: ignore``.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ PHRASES = {
     r'(?<=""")(what|whatever|whoever|whether|of)': "the subject first (a predicate: True if …)",
     r"(?<=[.!]\s)(what|whatever|whoever|whether|of)": "the subject first",
 }
-"""Listed phrase (regular expression) and what to write in its place."""
+"""Listed phrase (regular expression) and its replacement."""
 
 IGNORE = "words: ignore"
 

@@ -1,13 +1,13 @@
 """Draw the screens of kelly-tui as SVG.
 
 ``python tools/draw_screens.py FOLDER`` draws each screen at several sizes (about a minute). Two models are trained for
-a few epochs on generated data, so that the screens have something to show.
+a few epochs on generated data, so that the screens have content.
 
 ``python tools/draw_screens.py --readme DATASETS`` draws the pictures of the README, ``docs/screen-*.svg``, from real
 data (about a minute): the chords and MAESTRO in the folder DATASETS, and two models that are trained on them twice,
 once with small steps and once with small batches, as ``kelly-tui`` would.
 
-Everything but the pictures goes into a temporary folder.
+All files except the pictures are written to a temporary folder.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ epochs = 60
 """
 FIRST = {"learning_rate": 0.0001, "output": "slow"}
 SECOND = {"batch_size": 8, "output": "small-batches"}
-"""Options of the two runs; small batches take long enough to be seen in training."""
+"""Options of the two runs; with small batches, the training is slow enough to be shown in progress."""
 EPOCHS_SHOWN = 5
-"""Epochs of the second model in the picture of a training."""
+"""Finished epochs of the second model in the picture of a training."""
 CORPUS = ("down", "down", "down")
-"""Keys to MAESTRO on the Datasets screen."""
+"""Keys that select MAESTRO on the Datasets screen."""
 
 
 def save_picture(app: KellyApp, path: Path) -> None:
@@ -88,7 +88,7 @@ async def draw(folder: Path, size: tuple[int, int], theme: str) -> None:
 
 
 async def draw_all(folder: Path) -> None:
-    """Train, then draw the screens at all sizes, and the default size in all themes."""
+    """Train two models, then draw the screens at all sizes, and at the default size in all themes."""
     await until_ended(start(load_settings().settings, MODELS, command=("kelly-core", "train")))
     for size in SIZES:
         for theme in THEMES if size == (120, 40) else THEMES[:1]:
@@ -137,18 +137,18 @@ def _start(options: Mapping[str, object]) -> Run:
 
 
 def _far_enough(screen: Train) -> bool:
-    """Return True if the second model is in training, so that there is something to see."""
+    """Return True if the second model has trained for ``EPOCHS_SHOWN`` epochs."""
     assert screen.view is not None
     return screen.view.snapshot.models[1].epoch >= EPOCHS_SHOWN
 
 
 def _shows_labels(screen: Datasets) -> bool:
-    """Return True if a corpus was read."""
+    """Return True if the screen shows the labels of a corpus."""
     return "mean" in str(screen.query_one("#labels", Drawing).render())
 
 
 def main() -> int:
-    """Draw what the command line asks for; return the exit status."""
+    """Draw the pictures selected on the command line; return the exit status."""
     if len(sys.argv) not in (2, 3) or (len(sys.argv) == 3) != (sys.argv[1] == "--readme"):
         print(__doc__)
         return 2

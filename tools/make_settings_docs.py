@@ -1,7 +1,7 @@
 """Write the files generated from the settings' schema: ``config.toml``, its JSON Schema and ``docs/settings.md``.
 
-Usage: ``python tools/make_settings_docs.py [--check]``. With ``--check`` nothing is written, and the status is 1 if
-a file is not current.
+Usage: ``python tools/make_settings_docs.py [--check]``. With ``--check``, no file is written, and the exit status is 1
+if a file is outdated.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Schema that editors use to complete and check `config.toml`. A path may begin wi
 
 
 def documents() -> dict[Path, str]:
-    """Return the content of each file that is made from the schema."""
+    """Return the content of each file that is generated from the schema."""
     return {
         ROOT / "config.toml": CONFIG_HEAD + config_file(),
         ROOT / SCHEMA_FILE: json.dumps(json_schema(), indent=2) + "\n",
@@ -46,7 +46,7 @@ def documents() -> dict[Path, str]:
 
 
 def main() -> int:
-    """Write the files, or name those that are not current."""
+    """Write and list the outdated files; with ``--check``, only list them."""
     outdated = [path for path, text in documents().items() if not path.is_file() or path.read_text() != text]
     for path in outdated:
         if "--check" not in sys.argv:

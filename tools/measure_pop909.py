@@ -1,8 +1,8 @@
-"""Measure POP909 as ``kelly_core.music.piece_statistics`` does, and print the constant ``POP909`` of that module.
+"""Measure POP909 with ``kelly_core.music.piece_statistics``, and print the constant ``POP909`` of that module.
 
     python tools/measure_pop909.py POP909 --songs 200
 
-POP909 is the folder of the published data set, with one folder a song that contains NNN.mid and beat_midi.txt.
+POP909 is the folder of the published data set, with one folder per song that contains NNN.mid and beat_midi.txt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kelly_core.music.piece_statistics import PieceStatistics, measure_piece
 
 _SHARE_OF_FULL_BARS = 0.9
 _BEYOND_BEATS = 64
-"""Beats by which the annotation is continued at both ends."""
+"""Beats by which the annotation is extended at both ends."""
 
 
 def main() -> None:
@@ -41,8 +41,8 @@ def main() -> None:
 
 
 def _on_annotated_beats(notes: Notes, annotation: np.ndarray) -> Notes | None:
-    """Return the notes with onsets in annotated beats, a bar's first beat at a multiple of four; None if the song is
-    not in 4/4.
+    """Return the notes with onsets in annotated beats, where bars begin at multiples of four; None if the song is not
+    in 4/4.
     """
     times, downbeats = annotation[:, 0], np.flatnonzero(annotation[:, 2] == 1)
     if np.mean(np.diff(downbeats) == BEATS_PER_BAR) < _SHARE_OF_FULL_BARS:

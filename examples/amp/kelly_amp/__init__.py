@@ -1,4 +1,4 @@
-"""A guitar amplifier, learned from a recording of its input and output: a model and a corpus for Kelly."""
+"""A model and a corpus for Kelly: a guitar amplifier, learned from a recording of its input and output."""
 
 from kelly_core.corpora import Corpus
 from kelly_core.spec import Dense, Lstm, ModelSpec

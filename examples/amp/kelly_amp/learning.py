@@ -26,9 +26,9 @@ from kelly_core.evaluation.metrics.base import (
 )
 
 WARM_UP, SEGMENT = 64, 448
-"""Samples at the beginning of a segment that are not scored, while the state settles, and scored samples."""
+"""Samples at the start of a segment that are not scored, because the state must settle, and scored samples."""
 PRE_EMPHASIS, FLOOR, MAX_SECONDS = 0.95, 1e-6, 1800.0
-"""First-order high-pass before the error, minimum energy of a sample of the signal, and seconds that are read."""
+"""Coefficient of the high-pass before the error, minimum energy of a sample, and maximum seconds that are read."""
 LOSS = "kelly_amp.learning:error_to_signal"
 
 
@@ -38,7 +38,7 @@ def is_present(root: Path) -> bool:
 
 
 def load(root: Path, options: LoadOptions, name: str) -> AmpDataset:
-    """Read the recording. The last tenth is the official test part, the eighth before it validates."""
+    """Read the recording. The last tenth is the official test split, the eighth before it the validation split."""
     recordings = [read_audio(root / f"{part}.wav", MAX_SECONDS) for part in ("input", "output")]
     (clean, rate), (played, other_rate) = recordings
     if (len(clean), rate) != (len(played), other_rate):
@@ -80,7 +80,7 @@ def error_to_signal(outputs: Any, targets: Any, weights: Any) -> tuple[Any, Any]
 
 
 class AmpMetrics(ModelMetrics):
-    """The error-to-signal ratio; it must be below those of a gain and of a linear filter."""
+    """The error-to-signal ratio, compared with silence, a gain and a linear filter."""
 
     criteria = (Criterion("esr", *mean_of("error", "signal")),)
 
@@ -94,7 +94,7 @@ class AmpMetrics(ModelMetrics):
         return {"error": custom_loss_sums(LOSS, outputs, labels.targets, labels.weights)[0]}
 
     def fit_baselines(self, training: TrainingExamples) -> Baselines:
-        """Fit a gain and a filter of 32 taps by least squares, and predict silence."""
+        """Return three baselines: silence, and a gain and a filter of 32 taps, both fitted by least squares."""
         batches = [batch for batch, _ in training.batches(most=256)]
         targets = np.concatenate([batch.targets[:, WARM_UP:].ravel() for batch in batches])
         baselines = {"silence": constant(np.zeros(1, np.float32))}
