@@ -99,7 +99,7 @@ def read_models(sources: Sequence[Path]) -> dict[str, Export]:
 
 
 def export_files(source: Path) -> list[Path]:
-    """Return the exports of the models in a folder, in the order of the models; if there are none, all its exports.
+    """Return the exports of the models in a folder, in the order of the models; else all its exports.
 
     If ``source`` is a file, return only this file.
 

@@ -178,7 +178,8 @@ def generate(
     """Generate music from audio or from a given emotion with the five models, as a MIDI file.
 
     Give one of AUDIO, --curve, or --valence with --arousal. The piece has the beats and the key of the audio: play both
-    from the start. The same input, models and seed give the same file, byte by byte; other audio gives another piece.
+    from the start. The same input, models and seed produce the same file, byte by byte; other audio produces another
+    piece.
 
     Examples:
       kelly-core generate song.wav --models models -o tune.mid --plot tune.png

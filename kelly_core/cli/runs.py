@@ -366,7 +366,7 @@ def export_run(
     onnx: export.OnnxOption = False,
     mkdir: MkdirOption = False,
 ) -> None:
-    """Write the best weights of a run so far as RTNeural files, of its own models only.
+    """Write the best weights of a run so far as RTNeural files, only for its own models.
 
     An existing export of other weights is kept as NAME.previous.json. The command fails if another training has
     replaced a checkpoint of the run.

@@ -89,7 +89,7 @@ def add_missing_models(target: Path, folders: Sequence[Path]) -> dict[str, Path]
 
 
 def _check_owner(run: Run, model: ModelSnapshot, checkpoint: Path, epoch: int, loss: float) -> None:
-    """Raise if the checkpoint belongs to another run; that of a live run may be newer than the log read so far."""
+    """Raise an error if another training has replaced the checkpoint of an ended run."""
     if not run.snapshot.live and (epoch, loss) != (model.best_epoch, model.best_loss):
         raise RunError(
             f"its best epoch of {model.model} was {model.best_epoch} (loss {format_loss(model.best_loss)}), but "

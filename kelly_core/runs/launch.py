@@ -70,7 +70,7 @@ def start(
 def new_manifest(
     settings: Settings, models: Sequence[str], *, resume: bool = False, command: Sequence[str] = ()
 ) -> RunManifest:
-    """Return the manifest of a training whose working folder is the current one; see ``start``.
+    """Return the manifest of a training in the current working folder; see ``start``.
 
     Raises:
         RunError: the settings require Apprise, which is not installed.
@@ -207,7 +207,7 @@ def _until_end(stack: ExitStack, lock: FileLock) -> FileLock:
 def _new_folder(runs: Path) -> RunDirectory:
     while True:
         folder = RunDirectory(runs / unused_run_id(runs))
-        # Another process may take the ID in between.
+        # Another process may have created a run with this ID.
         with suppress(FileExistsError):
             _make(folder.path)
             return folder

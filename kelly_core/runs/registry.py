@@ -72,7 +72,7 @@ def find_run(runs: Path, text: str) -> RunDirectory:
         RunError: no run or more than one run matches, or the folder cannot be read.
     """
     if not text:
-        # An unset variable of a script gives "", which must not match the only run of the folder.
+        # An unset variable of a script results in "", which must not match the only run of the folder.
         raise RunError(
             "no run is named", hint="Give the beginning of its name, last or last~1; `kelly-core runs` lists them"
         )

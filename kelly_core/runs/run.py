@@ -225,7 +225,7 @@ class Run:
         The new rate is at most the rate of the best epoch, so a rollback undoes a later change to a larger rate.
 
         The rollback takes effect after the current step, or when a paused run continues, and discards the epoch in
-        progress. The number of requested rollbacks is not limited, unlike that of automatic ones.
+        progress. Only the number of automatic rollbacks is limited.
 
         Args:
             model: name of the model; optional if only one model is in training.

@@ -112,7 +112,7 @@ class _Training:
     def _extend(self, settings: Settings) -> Settings:
         """Convert additional epochs to total numbers of epochs, and store them in the manifest for later attempts.
 
-        The checkpoints give the finished epochs, because the log may be damaged or end before the last checkpoint.
+        Finished epochs are read from checkpoints, because the log may be damaged or end before the last checkpoint.
         """
         more = self._manifest.more_epochs
         if not more:
