@@ -29,11 +29,11 @@ SECONDS_BEFORE = 1.0
 def main() -> int:
     """Run the topics in sequence; return 0 if all of them succeeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}; all if none is named")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there as well")
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"one of {', '.join(TOPICS)} (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the measurements to FILE as JSON")
     options = parser.parse_args()
     if unknown := set(options.topics) - set(TOPICS):
-        parser.error(f"no topic is called {', '.join(sorted(unknown))}")
+        parser.error(f"unknown topic: {', '.join(sorted(unknown))}")
     console = Console(stderr=True)
     measurements: list[Measurement] = []
     broken = []
@@ -42,7 +42,7 @@ def main() -> int:
         load = measure_load(SECONDS_BEFORE)
         console.print(f"{topic} …")
         if load.busy:
-            console.print(f"{load.description}: what it disturbs is not judged", style="yellow")
+            console.print(f"{load.description}: affected results are not compared with their targets", style="yellow")
         child = subprocess.run(
             [sys.executable, "-m", f"benchmarks.{topic}", "--json"], stdout=subprocess.PIPE, text=True, check=False
         )

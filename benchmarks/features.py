@@ -153,7 +153,7 @@ def growth(root: Path, folder: Path) -> list[Measurement]:
         for row in rows
     ]
     bookkeeping = (large.memory - small.memory) / (large.files - small.files)
-    note = f"{bookkeeping / 1e3:.2f} kB a file: names, stamps, groups; its features have {features / 1e3:.1f} kB"
+    note = f"{bookkeeping / 1e3:.2f} kB per file: names, stamps, groups; its features have {features / 1e3:.1f} kB"
     measurements.append(
         Measurement.at_most("peak memory of 16× over that of 1×", large.memory / small.memory, "×", GROWTH, note)
     )

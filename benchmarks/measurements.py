@@ -62,7 +62,7 @@ def median_at_least(name: str, rounds: Sequence[float], unit: str, wanted: float
     middle = median(rounds)
     spread = (max(rounds) - min(rounds)) / middle
     measurement = replace(Measurement.at_least(name, middle, unit, wanted, note), spread=spread)
-    return measurement if spread <= MAX_SPREAD else measurement.doubted("its rounds differ too much")
+    return measurement if spread <= MAX_SPREAD else measurement.doubted("the rounds differ too much")
 
 
 def marked(measurements: Sequence[Measurement], load: MachineLoad) -> list[Measurement]:

@@ -95,7 +95,7 @@ def measure() -> list[Measurement]:
     with processes() as all_of_them:
         product = all_of_them.best("product", ("alone", "together"))
         forced = product["together"] / product["alone"]
-        measurements = [Measurement("Matrix products side by side: speed of each, of that alone", 100 * forced, "%")]
+        measurements = [Measurement("Parallel matrix products: speed kept by each", 100 * forced, "%")]
         for spec in MODELS:
             measurements += measurements_of(
                 spec, all_of_them.best(spec.name, ("alone", "together", "all cores")), forced
@@ -110,14 +110,14 @@ def measurements_of(spec: ModelSpec, speeds: dict[Way, float], forced: float) ->
     cores = os.cpu_count() or 1
     return [
         Measurement.at_least(
-            f"{spec.name} side by side: speed kept, of what the products keep",
+            f"{spec.name}: speed kept in parallel, relative to the products",
             100 * kept / forced,
             "%",
             90,
             f"{speeds['together']:,.0f} of {speeds['alone']:,.0f} frames/s",
         ),
         Measurement.at_least(
-            f"{spec.name}: {cores} at once against one after the other",
+            f"{spec.name}: {cores} in parallel, relative to in sequence",
             cores * speeds["together"] / one_by_one,
             "×",
             1.0,

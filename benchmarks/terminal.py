@@ -55,7 +55,7 @@ class Terminal:
         start, deadline = len(self.output), time.monotonic() + TIMEOUT_SECONDS
         while text.encode() not in self.output[start:]:
             if time.monotonic() > deadline or not self._read(deadline - time.monotonic()):
-                raise TimeoutError(f"{text!r} never came; the last was {self.output[-500:]!r}")
+                raise TimeoutError(f"{text!r} did not appear; the last output was {self.output[-500:]!r}")
         return time.monotonic()
 
     def lose(self) -> None:
