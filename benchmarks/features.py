@@ -49,7 +49,7 @@ EXAMPLES = 100_000
 EXAMPLES_PER_FILE = 4
 SECONDS_TO_START = 2.0
 GROWTH = 1.5
-"""Maximum factor by which peak memory, or the time per file, may grow with 16 times the corpus."""
+"""Maximum growth factor of peak memory, and of the time per file, allowed for 16 times the corpus."""
 
 DRAWN = 1024
 ROUNDS = 3
@@ -198,7 +198,7 @@ def epoch(dataset: Any) -> Iterator[Any]:
 
 
 def write_corpus(root: Path, corpus: Path, files: int) -> None:
-    """Write ``files`` files in Lakh's sixteen folders: those of ``root``, transposed, each with its own marker."""
+    """Write ``files`` files in Lakh's sixteen folders: those of ``root``, transposed, each with a different marker."""
     import symusic
 
     scores: list[Any] = []

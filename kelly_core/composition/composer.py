@@ -33,9 +33,9 @@ def compose(
     """Write a piece of four parts, Melody, Chords, Bass and Drums, that follows T ≥ 1 frames of the chain.
 
     Args:
-        output: the frames, half a second each.
+        output: the frames, of half a second each.
         bars: number of bars over which the frames are spread; None for about the duration of the frames.
-        seed: random seed; the same seed gives the same score.
+        seed: random seed; the same seed produces the same score.
         bpm: constant tempo in beats per minute; None follows arousal from phrase to phrase.
         tonic: pitch class of the tonic, 0 = C.
         mode: major or minor; None chooses it by valence.

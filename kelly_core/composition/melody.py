@@ -52,7 +52,7 @@ def draw_line(
 ) -> list[tuple[int, int]]:
     """Draw the pitches of a line with a probability proportional to all weights, including those of its later notes.
 
-    The weight of a line is the product of those of its notes and of its intervals: steps are likely, a leap is likely
+    The weight of a line is the product of the weights of its notes and intervals: steps are likely, a leap is likely
     to be followed by a move in the other direction, and a note outside the chord to be left by step. The line is
     sampled exactly, by a backward pass over the notes and forward draws.
 
@@ -132,7 +132,7 @@ class _Draws(NamedTuple):
 
     Attributes:
         sounding: [phrases, beats of two bars], rhythm: [phrases, eighths of two bars]; so each phrase repeats its
-            rhythm after two bars where density allows.
+            rhythm after two bars if the density allows it.
         pitch, length, loudness: [eighths].
     """
 
@@ -170,7 +170,7 @@ def write_melody(plan: Plan, instrument: Instrument, rng: np.random.Generator) -
 
     The weight of a pitch is its probability, to the power of 1 / ``TEMPERATURE``, times factors for notes of the scale
     and of the chord, for the pitch in the phrase that is repeated, and for the tonic at a full cadence; ``draw_line``
-    adds the weights of intervals. The last note is the tonic if the model gives it any probability. Pitches are within
+    adds the weights of intervals. The last note is the tonic if its probability is above 0. Pitches are within
     the instrument's range and within the ``LINE_SPAN`` semitones that contain most of the model's probability.
     """
     draws = _Draws.of(plan, rng)
@@ -278,7 +278,7 @@ def _note_weights(
 
 
 def _apply_cadence(weights: Doubles, plan: Plan, phrase: Phrase, mode: Mode, low: int) -> None:
-    """Change the weights of a phrase's last note to those of its cadence."""
+    """Apply the cadence to the weights of a phrase's last note."""
     classes = _pitch_classes(low)
     tonic = classes == HOME[mode] % 12
     if phrase.ends_piece and weights[tonic].any():

@@ -130,7 +130,7 @@ def write_demo(root: Path, *, songs: int = DEFAULT_SONGS, seed: int = 0, jobs: i
     """Write the demo corpus.
 
     Args:
-        root: folder that gets the five corpora, a README.md with the rules and a config.toml to train with; created if
+        root: output folder of the five corpora, a README.md with the rules and a config.toml to train with; created if
             missing.
         songs: number of songs, at least ``MIN_SONGS``.
         seed: random seed; equal seeds produce equal bytes, different seeds different songs.

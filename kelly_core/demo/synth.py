@@ -72,7 +72,7 @@ def notes_wav_bytes(notes: Notes, seconds: float) -> bytes:
 
 
 def _add(samples: Doubles, sound: Doubles, onset: int) -> None:
-    """Add the part of a sound that begins at sample ``onset``, which may be negative, to ``samples``."""
+    """Add the part of a sound that begins at sample ``onset``, which can be negative, to ``samples``."""
     audible = sound[max(0, -onset) : len(samples) - onset]
     samples[max(0, onset) : max(0, onset) + len(audible)] += audible
 

@@ -216,7 +216,7 @@ def _first_of_bar(beats: Doubles, chroma: Doubles, low: Doubles, onsets: Doubles
     parts = [chroma[:, begin : max(end, begin + 1)].mean(axis=1) for begin, end in pairwise([*edges, chroma.shape[1]])]
     harmony = np.array([part / max(float(np.linalg.norm(part)), 1e-9) for part in parts])
     change = 1 - (harmony * np.roll(harmony, 1, axis=0)).sum(axis=1)
-    # np.roll compares the first beat with the last, between which no change of harmony takes place.
+    # np.roll compares the first beat with the last, which are not adjacent.
     change[0] = 0.0
     signs = np.zeros(BEATS_PER_BAR)
     for weight, values in zip(_WEIGHTS, (change, _near(low, beats), _near(onsets, beats)), strict=True):
@@ -238,7 +238,7 @@ def librosa_cache_lock() -> Iterator[None]:
     """Let one process at a time import modules of librosa; the first import on a machine compiles some functions.
 
     numba caches each of these functions in two files, which it writes one after the other. If two processes compile at
-    the same time, the cache may keep one file of each, and every later process that calls the function ends with a
+    the same time, the cache can contain one file of each, and every later process that calls the function ends with a
     segmentation fault (numba issue 10128). Other threads of this process wait too.
 
     Raises:
