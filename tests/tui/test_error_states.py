@@ -122,7 +122,7 @@ async def test_a_damaged_run_is_listed_as_such(shown: Shown, finished_run: RunDi
 async def test_names_with_escape_sequences_line_feeds_and_markup_are_escaped(shown: Shown, workplace: Path) -> None:
     # Relative to the working folder, so that no panel wraps it, however long the path of that folder is.
     output = Path("a[/b] [red]\n\x1b[2Jc")
-    output.mkdir()
+    output.mkdir(parents=True)
     (output / "groovepredictor.json").write_text("{}")
     reported = [*trained("GroovePredictor", 1, of=2), RunEnded("failed", f"no room in {output}")]
     folder = make_run(workplace / "runs", "2026-09-21-1100-brave-cadence", ["GroovePredictor"], reported)
