@@ -76,7 +76,9 @@ def test_runs_beside_other_programs_are_kept_but_not_compared(tmp_path: Path) ->
     assert latest(tmp_path, busy=True).load == BUSY
     disturbed = result(900.0, load=BUSY)
     assert compare_latencies(disturbed, last).changes == ()
-    assert "other programs used 40 % of the processor meanwhile" in shown(render(compare_latencies(disturbed, last)))
+    assert "other programs used 40 % of the processor during the benchmark" in shown(
+        render(compare_latencies(disturbed, last))
+    )
     assert compare_latencies(disturbed, last).to_json()["load"] == {"other": 0.4, "stolen": 0.0, "busy": True}
 
 

@@ -108,5 +108,5 @@ def test_an_invalid_record_fails(
 def test_quality_that_cannot_be_measured_has_a_reason(run: CommandRunner) -> None:
     (report,) = reports(run, "--split", "validation", code=1)
     assert report["checks"][-1]["name"] == "quality on validation"
-    assert "groove_midi is not here" in report["checks"][-1]["detail"]
+    assert "groove_midi is missing" in report["checks"][-1]["detail"]
     assert "'train' is not one of" in run.refused("validate", GROOVE, "--split", "train", code=2)

@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], int, str, str]] = {
     "a parameter of its own": (OwnParameter, 4, "module (OwnParameter)", "its own parameters (gain)"),
     "only the last frame": (LastFrame, 1, "module (LastFrame)", "one frame for each input frame"),
     "a forward that raises": (Raises, 4, "module (Raises)", "RuntimeError: on purpose"),
-    "a hook": (with_hook, 4, "0 (Linear)", "computes something else"),
+    "a hook": (with_hook, 4, "0 (Linear)", "computes something other"),
     "a list": (lambda: nn.ModuleList([nn.Linear(4, 4)]), 4, "module (ModuleList)", "could not be tried"),
     "nothing": (nn.Sequential, 4, "module (Sequential)", "no layer that computes"),
     "lazy": (lambda: nn.Sequential(nn.LazyLinear(3)), 4, "0 (LazyLinear)", "no values yet"),
